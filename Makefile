@@ -1,0 +1,33 @@
+# Each target sets up what it needs: a fresh clone wants only Python (>= 3.11) and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread of torch per test process: two processes with two threads each stall one another on two cores.
+WORKERS ?= 2
+
+.PHONY: demo test check bench docs clean
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: .venv/installed            ## tune a protein language model on real sequences, a few minutes on two cores
+	$(BIN)/python examples/demo.py
+
+test: .venv/installed            ## the whole test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+check: .venv/installed           ## formatting, lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed           ## speed against fair baselines; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
+
+docs: .venv/installed            ## rewrite docs/api.md from the docstrings
+	$(BIN)/python docs/build_api.py
+
+clean:
+	rm -rf .venv build *.egg-info
