@@ -1,0 +1,50 @@
+"""``Hits``: who resembles whom, the table that every search in this package returns."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Pairs of similar proteins, one array entry per pair, sorted by query and best first.
+
+    Attributes
+    ----------
+    query, target : ndarray of int, shape (n_hits,)
+        Positions in the lists that were compared.
+    identity : ndarray of float, shape (n_hits,)
+        Share of identical residues among the columns of the alignment, gaps included; 0 to 1.
+    query_coverage, target_coverage : ndarray of float, shape (n_hits,)
+        Share of either protein that lies inside the alignment; 0 to 1.
+    score : ndarray of float, shape (n_hits,)
+        What ranks the hits of a query: bits of the alignment, or matching residues of variants.
+    """
+
+    query: np.ndarray
+    target: np.ndarray
+    identity: np.ndarray
+    query_coverage: np.ndarray
+    target_coverage: np.ndarray
+    score: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def take(self, rows: np.ndarray) -> "Hits":
+        """The hits at these positions, or where a mask is True."""
+        return Hits(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def sorted(self) -> "Hits":
+        """By query, then best score, highest identity, first target."""
+        return self.take(np.lexsort((self.target, -self.identity, -self.score, self.query)))
+
+    def best(self) -> "Hits":
+        """For every query that has hits, all that tie for the best score and identity."""
+        ordered = self.sorted()
+        if not len(ordered):
+            return ordered
+        starts = np.flatnonzero(np.r_[True, ordered.query[1:] != ordered.query[:-1]])
+        top = np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
+        ties = (ordered.score == ordered.score[top]) & (ordered.identity == ordered.identity[top])
+        return ordered.take(ties)
