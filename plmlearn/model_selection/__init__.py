@@ -1,0 +1,29 @@
+"""Splits that do not leak, as scikit-learn splitters, and reports on what leaks.
+
+``cluster_sequences``                       families of similar proteins
+``ClusterKFold``, ``ClusterShuffleSplit``   splits that share no family
+``MutationOrderSplit``                      few mutations against many
+``PairKFold``                               pairs that share both, one or no protein with training
+``make_negatives``                          pairs not known to interact
+``leakage_report``, ``pair_leakage``        what a split leaks, in numbers
+"""
+
+from plmlearn.model_selection.clusters import cluster_sequences
+from plmlearn.model_selection.leakage import LeakageReport, PairLeakage, leakage_report, pair_leakage
+from plmlearn.model_selection.negatives import make_negatives
+from plmlearn.model_selection.pairs import PairKFold, PairWarning
+from plmlearn.model_selection.proteins import ClusterKFold, ClusterShuffleSplit, MutationOrderSplit
+
+__all__ = [
+    "ClusterKFold",
+    "ClusterShuffleSplit",
+    "LeakageReport",
+    "MutationOrderSplit",
+    "PairKFold",
+    "PairLeakage",
+    "PairWarning",
+    "cluster_sequences",
+    "leakage_report",
+    "make_negatives",
+    "pair_leakage",
+]
