@@ -1,0 +1,31 @@
+"""Public protein data sets, downloaded once and verified, and generators of synthetic ones."""
+
+from ._base import clear_data_home, get_data_home
+from ._fetch_protein import fetch_deeploc2, fetch_gb1, fetch_ppi, fetch_stability
+from ._fetch_residue import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
+from ._synthetic import (
+    make_mutational_landscape,
+    make_protein_classification,
+    make_protein_pairs,
+    make_protein_regression,
+    make_proteins,
+    make_residue_labels,
+)
+
+__all__ = [
+    "clear_data_home",
+    "fetch_deeploc2",
+    "fetch_disorder",
+    "fetch_gb1",
+    "fetch_ppi",
+    "fetch_secondary_structure",
+    "fetch_signal_peptides",
+    "fetch_stability",
+    "get_data_home",
+    "make_mutational_landscape",
+    "make_protein_classification",
+    "make_protein_pairs",
+    "make_protein_regression",
+    "make_proteins",
+    "make_residue_labels",
+]
