@@ -1,0 +1,127 @@
+"""``CompositionVectorizer``: sequences as counts or positions of residues, without any language model."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from plmlearn.baselines.inputs import SequenceInput
+from plmlearn.sequences import ALPHABET, check_sequences
+from plmlearn.similarity.blosum import BLOSUM62, encode
+
+_KINDS = ("composition", "kmer", "onehot", "blosum62")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
+    """Sequences as vectors, the classical way: what a tuned language model has to beat.
+
+    Parameters
+    ----------
+    kind : {"composition", "kmer", "onehot", "blosum62"}, default="composition"
+        "composition": share of each of the 20 amino acids. "kmer": share of each of the 20^k words of k
+        residues. "onehot": one indicator per position and amino acid. "blosum62": the 20 substitution scores
+        of the residue at each position (Henikoff & Henikoff 1992, doi:10.1073/pnas.89.22.10915). The last two
+        compare position by position and suit variants of one protein.
+    k : int, default=2
+        Length of the words of "kmer", 1 to 4.
+
+    Attributes
+    ----------
+    length_ : int
+        Positions of "onehot" and "blosum62": residues of the longest training sequence. Shorter sequences
+        are padded with zeros, longer ones raise an error.
+
+    Notes
+    -----
+    Rare letters (B, O, U, Z) and X count as no amino acid in "composition", "kmer" and "onehot". "kmer" and
+    "onehot" return a sparse array, which scikit-learn's linear models take as it is.
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import CompositionVectorizer
+    >>> CompositionVectorizer().fit_transform(["AACA"])[0, :3]
+    array([0.75, 0.25, 0.  ])
+    >>> CompositionVectorizer(kind="kmer", k=3).fit_transform(["AACA", "MKVLA"]).shape
+    (2, 8000)
+    """
+
+    kind: str = "composition"
+    k: int = 2
+
+    def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
+        """Learn the number of positions."""
+        if self.kind not in _KINDS:
+            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, _KINDS))}.")
+        if not 1 <= self.k <= 4:
+            raise ValueError(f"k is {self.k}; expected the length of a word, 1 to 4.")
+        self.length_ = max(map(len, check_sequences(X)))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Vectors, array of shape (n_sequences, n_features)."""
+        check_is_fitted(self)
+        sequences = check_sequences(X)
+        if self.kind in ("composition", "kmer"):
+            k = 1 if self.kind == "composition" else self.k
+            counts = _word_shares(sequences, k)
+            return counts.toarray() if k == 1 else counts
+        longest = max(map(len, sequences))
+        if longest > self.length_:
+            raise ValueError(
+                f"A sequence has {longest} residues, the longest in fit had {self.length_}; "
+                f"kind={self.kind!r} compares positions. Use kind='kmer' for sequences of different lengths."
+            )
+        return self._onehot(sequences) if self.kind == "onehot" else self._blosum(sequences)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Words, or residues with their positions ("A1"), one per column."""
+        check_is_fitted(self)
+        if self.kind in ("composition", "kmer"):
+            k = 1 if self.kind == "composition" else self.k
+            return np.array(["".join(word) for word in product(ALPHABET, repeat=k)], dtype=object)
+        positions = range(1, self.length_ + 1)
+        return np.array([f"{letter}{p}" for p in positions for letter in ALPHABET], dtype=object)
+
+    def _onehot(self, sequences: np.ndarray) -> csr_array:
+        rows, positions, letters = _letters(sequences)
+        shape = (len(sequences), self.length_ * len(ALPHABET))
+        return csr_array((np.ones(len(rows)), (rows, positions * len(ALPHABET) + letters)), shape=shape)
+
+    def _blosum(self, sequences: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(sequences), self.length_, len(ALPHABET)))
+        for row, sequence in enumerate(sequences):
+            out[row, : len(sequence)] = BLOSUM62[encode(sequence), : len(ALPHABET)]
+        return out.reshape(len(sequences), -1)
+
+
+def _letters(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, position and number of every amino acid of the alphabet; other letters are left out."""
+    lengths = np.array([len(sequence) for sequence in sequences])
+    codes = np.full(256, -1)
+    codes[np.frombuffer(ALPHABET.encode(), dtype=np.uint8)] = np.arange(len(ALPHABET))
+    letters = codes[np.frombuffer("".join(sequences).encode(), dtype=np.uint8)]
+    rows = np.repeat(np.arange(len(sequences)), lengths)
+    positions = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    known = letters >= 0
+    return rows[known], positions[known], letters[known]
+
+
+def _word_shares(sequences: np.ndarray, k: int) -> csr_array:
+    rows, positions, letters = _letters(sequences)
+    n = max(len(rows) - k + 1, 0)
+    starts = np.arange(n)
+    whole = (rows[k - 1 :][:n] == rows[:n]) & (positions[k - 1 :][:n] == positions[:n] + k - 1)
+    words = np.zeros(n, dtype=np.int64)
+    for offset in range(k):
+        words = words * len(ALPHABET) + letters[starts + offset]
+    shape = (len(sequences), len(ALPHABET) ** k)
+    counts = csr_array((np.ones(int(whole.sum())), (rows[:n][whole], words[whole])), shape=shape)
+    counts.sum_duplicates()
+    totals = np.bincount(rows[:n][whole], minlength=len(sequences))
+    counts.data /= np.repeat(totals, np.diff(counts.indptr))
+    return counts

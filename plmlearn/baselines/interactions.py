@@ -1,0 +1,150 @@
+"""Pairs, by counting with ``PairDegreeClassifier`` or by relatives with ``PairSimilarityClassifier``.
+
+Both see which proteins interact in training, and nothing of why. What a model of pairs reports is worth the
+margin over them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from plmlearn.baselines.inputs import PairInput
+from plmlearn.model_selection.graph import check_pair_rows
+from plmlearn.model_selection.leakage import degree_scores
+from plmlearn.sequences import check_pairs
+from plmlearn.similarity import find_similar
+
+
+class _PairBaseline(PairInput, ClassifierMixin, BaseEstimator):
+    def _remember(self, pairs: np.ndarray, y: Any) -> None:
+        y = np.asarray(y)
+        if y.shape != (len(pairs),):
+            raise ValueError(f"y has shape {y.shape}; expected one label per pair, ({len(pairs)},).")
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) != 2:
+            raise ValueError(
+                f"y has {len(self.classes_)} classes; expected 2, pairs that interact or do not."
+            )
+        self.pairs_, self.labels_ = pairs, codes
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Class of every pair, (n,)."""
+        check_is_fitted(self)
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]  # type: ignore[attr-defined]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PairDegreeClassifier(_PairBaseline):
+    """Pairs by how often each of the two proteins interacts in training; sequences are not looked at.
+
+    Its score is that of :func:`plmlearn.model_selection.pair_leakage`: the log odds of a positive label among
+    the training pairs of either protein, added up. At level C3 no protein was seen and all scores are equal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+    pairs_, labels_ : ndarray
+        The training pairs.
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import PairDegreeClassifier
+    >>> clf = PairDegreeClassifier().fit([("A", "B"), ("A", "C"), ("B", "C")], [1, 1, 0])
+    >>> clf.predict([("A", "D")])
+    array([1])
+    """
+
+    def fit(self, X: Any, y: Any) -> "PairDegreeClassifier":
+        """Remember pairs, as sequences or accessions, and their two classes."""
+        self._remember(check_pair_rows(X), y)
+        return self
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Sum of log odds, (n,)."""
+        check_is_fitted(self)
+        return degree_scores(self.pairs_, self.labels_, X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of both classes, (n, 2)."""
+        positive = expit(self.decision_function(X))
+        return np.column_stack([1 - positive, positive])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PairSimilarityClassifier(_PairBaseline):
+    """Pairs by the training pairs of their relatives: interacting homologs (interologs), and no more.
+
+    Every training pair (a', b') votes on a pair (a, b) with the weight s(a, a') s(b, b'), in both orders,
+    where s is the identity of two proteins times the shares of them that align, and 1 for a protein with
+    itself. The share of positive votes is shrunk to that of training by one pseudo-vote.
+
+    Parameters
+    ----------
+    min_identity : float, default=0.3
+        Least identity of a relative, 0 to 1.
+    method : {"auto", "mmseqs", "exact"}, default="auto"
+        How relatives are found, see :func:`plmlearn.similarity.find_similar`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+    pairs_, labels_ : ndarray
+        The training pairs.
+
+    References
+    ----------
+    Matthews et al. (2001), interologs, doi:10.1101/gr.205301
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import PairSimilarityClassifier
+    >>> X, y = [("MKVLAAGIVG", "GSHMASMTGG"), ("MKVLAAGIVG", "PPPPWWWWDD")], ["yes", "no"]
+    >>> PairSimilarityClassifier(method="exact").fit(X, y).predict([("GSHMASMTGG", "MKVLAAGIVG")])
+    array(['yes'], dtype='<U3')
+    """
+
+    min_identity: float = 0.3
+    method: str = "auto"
+
+    def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
+        """Remember pairs of sequences and their two classes."""
+        self._remember(check_pairs(X), y)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of both classes, (n, 2)."""
+        check_is_fitted(self)
+        own, test = np.unique(check_pairs(X), return_inverse=True)
+        known, train = np.unique(self.pairs_, return_inverse=True)
+        similarity = self._similarity(own, known)
+        first, second = test.reshape(-1, 2).T
+        votes = [
+            _votes(similarity, train.reshape(-1, 2), weights, first, second)
+            for weights in (self.labels_, np.ones(len(self.labels_)))
+        ]
+        positive = (votes[0] + self.labels_.mean()) / (votes[1] + 1)
+        return np.column_stack([1 - positive, positive])
+
+    def _similarity(self, own: np.ndarray, known: np.ndarray) -> csr_array:
+        hits = find_similar(own, known, min_identity=self.min_identity, method=self.method)
+        other = own[hits.query] != known[hits.target]
+        hits = hits.take(other)
+        _, same_own, same_known = np.intersect1d(own, known, return_indices=True)
+        values = np.r_[hits.identity * hits.query_coverage * hits.target_coverage, np.ones(len(same_own))]
+        places = (np.r_[hits.query, same_own], np.r_[hits.target, same_known])
+        return coo_array((values, places), shape=(len(own), len(known))).tocsr()
+
+
+def _votes(
+    similarity: csr_array, train: np.ndarray, weights: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Weighted votes of all training pairs on the pairs (first, second), (n,)."""
+    size = similarity.shape[1]
+    links = coo_array((weights.astype(float), tuple(train.T)), shape=(size, size)).tocsr()
+    reach = (similarity @ (links + links.T)).tocsr()
+    return np.asarray(reach[first].multiply(similarity[second]).sum(axis=1)).ravel()

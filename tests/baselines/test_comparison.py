@@ -1,0 +1,82 @@
+"""Comparisons on the same splits, checked against scikit-learn and the formula of Nadeau and Bengio."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.datasets import make_regression
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+
+from plmlearn.baselines import compare
+from plmlearn.baselines.comparison import corrected_ttest
+
+X, y = make_regression(60, 5, noise=20, random_state=0)
+MODELS = {"tree": make_pipeline(StandardScaler(), DecisionTreeRegressor()), "ridge": Ridge()}
+
+
+def test_scores_are_those_of_cross_val_score():
+    result = compare(MODELS, X, y, cv=KFold(4, shuffle=True), scoring="r2", random_states=[0, 1])
+    for row, seed in enumerate([0, 1]):
+        cv = KFold(4, shuffle=True, random_state=seed)
+        tree = make_pipeline(StandardScaler(), DecisionTreeRegressor(random_state=seed))
+        assert result.scores["tree", "r2"][row] == pytest.approx(
+            cross_val_score(tree, X, y, cv=cv, scoring="r2")
+        )
+        assert result.scores["ridge", "r2"][row] == pytest.approx(
+            cross_val_score(Ridge(), X, y, cv=cv, scoring="r2")
+        )
+    assert MODELS["tree"][-1].random_state is None
+
+
+def test_rows_follow_the_formula():
+    result = compare(MODELS, X, y, cv=5, scoring="r2", confidence=0.9)
+    tree, ridge = (result.scores[name, "r2"].ravel() for name in MODELS)
+    row = {r["estimator"]: r for r in result.rows}["ridge"]
+    error = np.sqrt((1 / 5 + 12 / 48) * ridge.var(ddof=1))
+    assert row["mean"] == pytest.approx(ridge.mean())
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.95, 4) * error)
+    difference = ridge - tree
+    statistic = difference.mean() / np.sqrt((1 / 5 + 12 / 48) * difference.var(ddof=1))
+    assert row["p_value"] == pytest.approx(2 * stats.t.sf(abs(statistic), 4))
+    assert row["n_scores"] == 5
+    assert np.isnan(result.rows[0]["p_value"])
+
+
+def test_without_overlap_it_is_the_paired_t_test():
+    first, second = np.random.default_rng(0).normal(size=(2, 9))
+    _, p = corrected_ttest(first - second, 0.0)
+    assert p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert corrected_ttest(first - second, 0.25)[1] > p
+    assert corrected_ttest(np.zeros(5), 0.25) == (0, 1)
+
+
+def test_table_metrics_groups_and_reference():
+    groups = np.repeat(np.arange(6), 10)
+    result = compare(
+        {**MODELS, "mean": DummyRegressor()},
+        X,
+        y,
+        cv=GroupKFold(3),
+        groups=groups,
+        scoring=["r2", "neg_mean_absolute_error"],
+        reference="mean",
+    )
+    assert len(result.rows) == 6
+    frame = result.to_frame()
+    assert frame.shape == (6, 9)
+    assert frame[frame.estimator == "mean"].p_value.isna().all()
+    lines = str(result).splitlines()
+    assert lines[0].split() == frame.columns.tolist()
+    assert len(lines) == 7
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="expected one of the estimators, which are \\['tree', 'ridge'\\]"):
+        compare(MODELS, X, y, reference="forest")
+    one_split = [(np.arange(40), np.arange(40, 60))]
+    with pytest.raises(ValueError, match="2 or more folds"):
+        compare(MODELS, X, y, cv=one_split)
