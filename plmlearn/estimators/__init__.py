@@ -1,0 +1,1 @@
+"""What users touch: scikit-learn estimators."""

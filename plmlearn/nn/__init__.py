@@ -1,0 +1,1 @@
+"""Networks: torch only, no scikit-learn and no files."""

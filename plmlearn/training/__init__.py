@@ -1,0 +1,1 @@
+"""How weights change; knows no tasks."""

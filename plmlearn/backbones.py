@@ -1,0 +1,463 @@
+"""Pretrained protein encoders: which there are, how each reads a sequence, and how one is loaded.
+
+A family is a row of :data:`FAMILIES`, chosen by ``config.model_type`` and never by a name; a short
+name is a row of :data:`ALIASES`. :func:`load_backbone` keeps each frozen backbone once per process,
+device and precision; its tensors are shared by every model built on it and never change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one architecture is loaded, read and adapted.
+
+    Parameters
+    ----------
+    model_class : str
+        Class of transformers that holds the encoder.
+    load_options : dict
+        Further arguments of its ``from_pretrained``.
+    prefix, suffix : tuple of str
+        Special tokens before and behind the residues.
+    substitutes : dict of str to str
+        Residue letters that the vocabulary lacks, and what stands for them.
+    layers : str
+        Path of the list of layers inside the model.
+    targets : dict of str to str
+        plmlearn's names of the adaptable matrices, and their paths inside a layer.
+    optional_weights : tuple of str
+        Prefixes of tensors that the encoder does not use and a checkpoint may lack.
+    max_length : int
+        Residues of the longest sequence seen in pretraining.
+    """
+
+    model_class: str
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+    layers: str
+    targets: dict[str, str]
+    max_length: int
+    load_options: dict = field(default_factory=dict)
+    substitutes: dict[str, str] = field(default_factory=dict)
+    optional_weights: tuple[str, ...] = ()
+
+
+FAMILIES = {
+    "esm": Family(
+        model_class="EsmModel",
+        load_options={"add_pooling_layer": False},
+        prefix=("<cls>",),
+        suffix=("<eos>",),
+        layers="encoder.layer",
+        targets={
+            "query": "attention.self.query",
+            "key": "attention.self.key",
+            "value": "attention.self.value",
+            "output": "attention.output.dense",
+            "ffn_in": "intermediate.dense",
+            "ffn_out": "output.dense",
+        },
+        optional_weights=("contact_head.",),
+        max_length=1022,
+    ),
+}
+
+ALIASES = {
+    "esm2-8m": "facebook/esm2_t6_8M_UR50D",
+    "esm2-35m": "facebook/esm2_t12_35M_UR50D",
+    "esm2-150m": "facebook/esm2_t30_150M_UR50D",
+    "esm2-650m": "facebook/esm2_t33_650M_UR50D",
+    "esm2-3b": "facebook/esm2_t36_3B_UR50D",
+    "esm2-15b": "facebook/esm2_t48_15B_UR50D",
+}
+
+BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
+
+
+class BackboneNotFoundError(OSError):
+    """No weights under this name: not on this machine, and not from the hub either."""
+
+
+class BackboneWeightsError(ValueError):
+    """The weights found are not those of the architecture: tensors missing or of other shapes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen pretrained encoder and how it reads sequences.
+
+    Its tensors are shared by all models built on it: never change them in place.
+
+    Parameters
+    ----------
+    name, revision : str, str or None
+        As asked for by the caller.
+    model : nn.Module
+        The transformers model, in evaluation mode, nothing requiring gradients.
+    family : Family
+    vocabulary : dict of str to int
+    precision : {"fp32", "bf16", "fp16"}
+        Of the matrices; norms are float32.
+    """
+
+    name: str
+    revision: str | None
+    model: nn.Module
+    family: Family
+    vocabulary: dict[str, int]
+    precision: str
+
+    @property
+    def config(self):
+        return self.model.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.precision]
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.model.get_submodule(self.family.layers))
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of architecture and weights, the same in every precision, format and folder."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.config.model_type.encode())
+        for name, tensor in sorted(self.model.named_parameters()):
+            if name.startswith(self.family.optional_weights):
+                continue
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
+        return digest.hexdigest()
+
+    @cached_property
+    def _letter_ids(self) -> np.ndarray:
+        """Token id of each byte of the text that :meth:`tokenize` reads; specials are bytes 1, 2, …"""
+        ids = np.full(256, 255, dtype=np.uint8)
+        for letter in _RESIDUE_LETTERS:
+            letter_here = self.family.substitutes.get(letter, letter)
+            ids[ord(letter)] = self.vocabulary[letter_here]
+        for byte, token in enumerate((*self.family.prefix, *self.family.suffix), start=1):
+            ids[byte] = self.vocabulary[token]
+        return ids
+
+    def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of clean sequences, by one table look-up for all of them.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            As :func:`plmlearn.sequences.check_sequences` returns them.
+
+        Returns
+        -------
+        ids : ndarray of uint8, shape (n_tokens,)
+            Sequence behind sequence, each with its special tokens; equal to the ids of the official
+            tokenizer.
+        lengths : ndarray of int, shape (n_sequences,)
+            Tokens of each sequence.
+        """
+        n_prefix, n_suffix = len(self.family.prefix), len(self.family.suffix)
+        specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
+        prefix, suffix = specials[:n_prefix], specials[n_prefix:]
+        text = prefix + (suffix + prefix).join(sequences) + suffix
+        ids = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        return ids, lengths + n_prefix + n_suffix
+
+    def share(self) -> nn.Module:
+        """A model of its own modules over this backbone's tensors; copying takes milliseconds."""
+        tensors: list[Tensor] = [*self.model.parameters(), *self.model.buffers()]
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+
+
+_loaded: dict[tuple, Backbone] = {}
+_lock = threading.Lock()
+
+
+def load_backbone(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str | torch.device = "cpu",
+    precision: str = "fp32",
+    init: str = "pretrained",
+) -> Backbone:
+    """A frozen pretrained encoder, loaded once per process, device and precision.
+
+    Parameters
+    ----------
+    name : str
+        ``"mini"`` (bundled), a short name such as ``"esm2-35m"``, a Hugging Face id, or a folder
+        written by ``save_pretrained``.
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+    device : str or torch.device, default="cpu"
+    precision : {"fp32", "bf16", "fp16"}, default="fp32"
+        Of the frozen matrices.
+    init : {"pretrained", "random"}, default="pretrained"
+        ``"random"`` keeps the architecture and draws new weights (seed 0): the control experiment.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    BackboneNotFoundError
+        Nothing under this name on this machine, and the hub is out of reach or does not know it.
+    BackboneWeightsError
+        A tensor is missing or has another shape.
+
+    Examples
+    --------
+    >>> from plmlearn.backbones import load_backbone
+    >>> backbone = load_backbone("mini")
+    >>> backbone.n_layers, backbone.config.hidden_size
+    (6, 192)
+    >>> ids, lengths = backbone.tokenize(["MKV"])
+    >>> ids.tolist()
+    [0, 20, 15, 7, 2]
+    """
+    place = resolve_name(name)
+    key = (place, _stamp(place), revision, str(torch.device(device)), precision, init)
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load(name, place, revision, torch.device(device), precision, init)
+        return _loaded[key]
+
+
+def unload_backbones() -> None:
+    """Forget every loaded backbone; memory is freed once no estimator uses it any more."""
+    with _lock:
+        _loaded.clear()
+
+
+def resolve_name(name: str) -> str:
+    """The folder or Hugging Face id that a backbone name stands for."""
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"backbone is a name or a folder (str), got {name!r}")
+    if name in BUNDLED:
+        return str(files("plmlearn.assets") / BUNDLED[name])
+    if name in ALIASES:
+        return ALIASES[name]
+    if Path(name).is_dir():
+        return str(Path(name).resolve())
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    known = [*BUNDLED, *ALIASES]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise BackboneNotFoundError(
+        f"Unknown backbone {name!r}: neither a folder on this machine, nor a Hugging Face id "
+        f"('owner/name'), nor one of {', '.join(known)}.{hint}"
+    )
+
+
+def download_backbone(name: str, folder: str | Path, *, revision: str | None = None) -> Path:
+    """Prepare a folder for a machine without network.
+
+    Run it where there is network, copy the folder, and pass its path as ``backbone=``. Every file
+    of weights is checked against the SHA-256 that the hub states for it.
+
+    Parameters
+    ----------
+    name : str
+        Short name or Hugging Face id. A bundled backbone or a local folder is copied.
+    folder : str or Path
+        Where to write ``config.json``, the weights and the tokenizer's files.
+    revision : str, optional
+        Branch, tag or commit.
+
+    Returns
+    -------
+    Path
+        The folder, ready for ``backbone=``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from plmlearn.backbones import download_backbone
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     sorted(p.name for p in download_backbone("mini", home).iterdir())[:2]
+    ['config.json', 'model.safetensors']
+    """
+    backbone = load_backbone(name, revision=revision)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = _find_files(name, resolve_name(name), revision)
+    for pattern in _HUB_FILES:
+        for file in source.glob(pattern):
+            shutil.copyfile(file, folder / file.name)
+    copied = load_backbone(str(folder))
+    if copied.fingerprint != backbone.fingerprint:
+        raise BackboneWeightsError(f"The copy of {name!r} in {folder} differs from its source.")
+    return folder
+
+
+# What a backbone consists of; nothing executable (no pickled weights, no code) is ever fetched.
+_HUB_FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "vocab.txt",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
+
+
+def _load(
+    name: str, place: str, revision: str | None, device: torch.device, precision: str, init: str
+) -> Backbone:
+    folder = _find_files(name, place, revision)
+    config = _read_config(name, folder)
+    family = FAMILIES[config.model_type]
+    with _quiet_transformers():
+        vocabulary = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+        if init == "random":
+            model = _draw_weights(family, config, DTYPES[precision])
+        else:
+            model = _read_weights(name, folder, family, DTYPES[precision])
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.float()
+    model = model.to(device).eval().requires_grad_(False)
+    return Backbone(name, revision, model, family, vocabulary, precision)
+
+
+def _find_files(name: str, place: str, revision: str | None) -> Path:
+    """The local folder of a backbone, downloaded and verified first where need be."""
+    if Path(place).is_dir():
+        return Path(place)
+    options = {"repo_id": place, "revision": revision, "allow_patterns": list(_HUB_FILES)}
+    try:
+        folder = Path(snapshot_download(**options, local_files_only=True))
+        if any(folder.glob("*.safetensors")):
+            return folder
+    except (HfHubHTTPError, LocalEntryNotFoundError):
+        pass
+    try:
+        folder = Path(snapshot_download(**options))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise BackboneNotFoundError(
+            f"Backbone {name!r}: looked for {place!r}{at} in the local Hugging Face cache and on the hub, "
+            f"found neither ({type(error).__name__}). Without network use backbone='mini', which is "
+            "bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
+        ) from error
+    _verify_download(folder)
+    return folder
+
+
+def _verify_download(folder: Path) -> None:
+    """Check large files against their SHA-256, which the hub's cache uses as their name."""
+    for file in folder.glob("*.safetensors"):
+        expected = file.resolve().name
+        if len(expected) != 64:
+            continue
+        with open(file, "rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != expected:
+            file.resolve().unlink()
+            raise BackboneWeightsError(
+                f"{file.name} arrived damaged: SHA-256 {found}, expected {expected}. "
+                "The file was removed; try again."
+            )
+
+
+def _read_config(name: str, folder: Path):
+    if not (folder / "config.json").exists():
+        raise BackboneNotFoundError(
+            f"Backbone {name!r}: {folder} has no config.json; expected a folder written by "
+            "save_pretrained or by plmlearn.backbones.download_backbone."
+        )
+    model_type = json.loads((folder / "config.json").read_text()).get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"Backbone {name!r} is of the family {model_type!r} (config.model_type); "
+            f"plmlearn knows {', '.join(FAMILIES)}."
+        )
+    return transformers.AutoConfig.from_pretrained(folder)
+
+
+def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -> nn.Module:
+    if not any(folder.glob("*.safetensors")):
+        raise BackboneNotFoundError(
+            f"Backbone {name!r}: {folder} holds no *.safetensors file. Pickled weights (*.bin) are not "
+            "read, because reading them can run code; convert them with save_pretrained."
+        )
+    model_class = getattr(transformers, family.model_class)
+    model, report = model_class.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **family.load_options
+    )
+    missing = [k for k in report["missing_keys"] if not k.startswith(family.optional_weights)]
+    wrong = sorted([*missing, *(str(key) for key in report["mismatched_keys"])])
+    if wrong:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: {len(wrong)} tensors of {family.model_class} are missing from {folder} or "
+            f"have another shape, among them {', '.join(wrong[:3])}. They would be random; get the whole "
+            "checkpoint, or pass backbone_init='random' if random weights are meant."
+        )
+    return model
+
+
+def _draw_weights(family: Family, config, dtype: torch.dtype) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return getattr(transformers, family.model_class)(config, **family.load_options).to(dtype)
+
+
+def _stamp(place: str) -> tuple:
+    """Changes when files in a local folder change, so that a folder written anew is read anew."""
+    folder = Path(place)
+    if not folder.is_dir():
+        return ()
+    kept = [f for f in folder.iterdir() if f.suffix in (".json", ".safetensors")]
+    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in kept))
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Loading without the library's bars and reports: what matters of them is raised instead."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()

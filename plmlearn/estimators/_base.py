@@ -1,0 +1,466 @@
+"""What all tuned estimators share: one fit, one road to a prediction, one small state.
+
+``fit`` cleans the sequences, encodes the targets, builds a model that shares the frozen backbone,
+trains it and keeps the trained tensors alone. Everything else (predict, pickle, save) starts from
+those tensors; the model is rebuilt when it is first needed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ..adapters import Adapter, load_trained, trained_tensors
+from ..backbones import Backbone, BackboneWeightsError, load_backbone
+from ..nn.encoders import make_encoder
+from ..nn.heads import HEADS, make_head
+from ..nn.models import ProteinModel
+from ..nn.pooling import POOLINGS
+from ..sequences import check_sequences
+from ..training.batching import TokenizedSequences
+from ..training.devices import PRECISIONS, resolve_device, resolve_precision
+from ..training.engine import SCHEDULES, Plan, TrainingData, infer, outputs_of, train
+from ..training.memory import auto_max_tokens
+from ..training.progress import ProgressBar
+from ..training.reuse import reuse_frozen
+from .targets import Target
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Clean sequences with their targets and weights."""
+
+    sequences: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Labelled:
+        return _Labelled(self.sequences[rows], self.y[rows], self.weights[rows])
+
+
+@dataclass
+class _Live:
+    """A model ready to run: rebuilt from the trained tensors, never pickled."""
+
+    model: ProteinModel
+    backbone: Backbone
+    plan: Plan
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BasePLMEstimator(BaseEstimator, ABC):
+    """Parameters and methods of every tuned estimator; see the concrete classes."""
+
+    backbone: str = field(default="esm2-8m", kw_only=False)
+    revision: str | None = None
+    backbone_init: str = "pretrained"
+    pooling: str = "mean"
+    head: str = "esm"
+    head_hidden: int | None = None
+    head_dropout: float = 0.1
+    epochs: int = 10
+    lr: float | None = None
+    head_lr: float | None = None
+    weight_decay: float = 0.01
+    schedule: str = "linear"
+    warmup: float = 0.1
+    batch_size: int = 16
+    max_tokens: int | str = "auto"
+    gradient_clip: float | None = 1.0
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    patience: int = 5
+    scoring: Any = None
+    precision: str = "auto"
+    gradient_checkpointing: bool = False
+    max_length: int = 1022
+    long_sequences: str = "truncate"
+    invalid: str = "raise"
+    device: str = "auto"
+    callbacks: Sequence | None = None
+    random_state: Any = None
+    verbose: int = 1
+    warm_start: bool = False
+
+    _parameter_constraints: ClassVar[dict] = {
+        "backbone": [str],
+        "revision": [str, None],
+        "backbone_init": [StrOptions({"pretrained", "random"})],
+        "pooling": [StrOptions(set(POOLINGS))],
+        "head": [StrOptions(set(HEADS))],
+        "head_hidden": [Interval(Integral, 1, None, closed="left"), None],
+        "head_dropout": [Interval(Real, 0, 1, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [Interval(Real, 0, None, closed="neither"), None],
+        "head_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "schedule": [StrOptions(set(SCHEDULES))],
+        "warmup": [Interval(Real, 0, 1, closed="both")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "gradient_clip": [Interval(Real, 0, None, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [str, callable, None],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "gradient_checkpointing": ["boolean"],
+        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
+        "long_sequences": [StrOptions({"truncate", "raise"})],
+        "invalid": [StrOptions({"raise", "replace"})],
+        "device": [str],
+        "callbacks": ["array-like", None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+    }
+
+    # -- what a task decides ------------------------------------------------------------------
+
+    @abstractmethod
+    def _make_adapter(self) -> Adapter:
+        """The adaptation method that the parameters ask for."""
+
+    @abstractmethod
+    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
+        """Targets as an array, or one error."""
+
+    @abstractmethod
+    def _learn_target(self, y: np.ndarray) -> Target:
+        """How this ``y`` is encoded and decoded."""
+
+    def _balance(self, y: np.ndarray) -> np.ndarray:
+        """Weight of each row for its class."""
+        return np.ones(len(y))
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ):
+        """Tune the backbone and the head on labelled proteins.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+            Amino-acid sequences.
+        y : array-like of shape (n_proteins,) or (n_proteins, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_proteins,), optional
+            Weight of each protein in the loss; proteins of weight 0 are left out.
+        X_val, y_val : optional
+            A validation set of one's own; the epoch that is best on it is kept.
+        sample_weight_val : array-like, optional
+            Weights of the validation proteins in the validation loss.
+        groups : array-like of shape (n_proteins,), optional
+            Clusters that the inner validation split must not cut (with ``early_stopping``).
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        labelled = self._check_labelled(X, y, sample_weight)
+        training, validation = self._split(labelled, groups)
+        if X_val is not None:
+            validation = self._check_labelled(X_val, y_val, sample_weight_val)
+        target = self._target if self._continues() else self._learn_target(labelled.y)
+        live = self._build(target, self._trained if self._continues() else None)
+        self.history_ = train(
+            live.model,
+            target.loss,
+            self._encode(live, target, training),
+            live.plan,
+            validation=None if validation is None else self._encode(live, target, validation),
+            scorer=self._scorer(target, validation),
+            callbacks=[*self._progress(), *(self.callbacks or [])],
+        )
+        self._keep(live, target)
+        return self
+
+    def _check_labelled(self, X: Any, y: Any, sample_weight: Any) -> _Labelled:
+        sequences = self._prepare(X)
+        y = self._check_y(y, len(sequences))
+        weights = np.ones(len(sequences))
+        if sample_weight is not None:
+            weights = _check_sample_weight(
+                sample_weight, np.zeros((len(sequences), 1)), dtype=np.float64, ensure_non_negative=True
+            )
+            if not weights.any():
+                raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
+        return _Labelled(sequences, y, weights).take(np.flatnonzero(weights))
+
+    def _split(self, labelled: _Labelled, groups: Any) -> tuple[_Labelled, _Labelled | None]:
+        """Rows to train on, and rows to choose the best epoch on where early stopping wants them."""
+        if not self.early_stopping:
+            return labelled, None
+        options = {"n_splits": 1, "test_size": self.validation_fraction}
+        options["random_state"] = check_random_state(self.random_state).randint(2**31 - 1)
+        splitter: Any = ShuffleSplit(**options)
+        if groups is not None:
+            splitter = GroupShuffleSplit(**options)
+        elif _can_stratify(labelled.y, self.validation_fraction):
+            splitter = StratifiedShuffleSplit(**options)
+        training, validation = next(splitter.split(labelled.sequences, labelled.y, groups))
+        return labelled.take(training), labelled.take(validation)
+
+    def _encode(self, live: _Live, target: Target, labelled: _Labelled) -> TrainingData:
+        weights = labelled.weights * self._balance(labelled.y)
+        return TrainingData(
+            self._inputs(live, labelled.sequences),
+            target.encode(labelled.y),
+            (weights / weights.mean()).astype(np.float32),
+        )
+
+    def _inputs(self, live: _Live, sequences: np.ndarray) -> TokenizedSequences:
+        """Tokens, with what the frozen part makes of them where that is known or worth keeping."""
+        inputs = TokenizedSequences(live.backbone, sequences)
+        reuse_frozen(live.model, inputs, live.backbone, live.plan, self.pooling)
+        return inputs
+
+    def _continues(self) -> bool:
+        return self.warm_start and hasattr(self, "_trained")
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _progress(self) -> list:
+        return [ProgressBar(self.epochs)] if self.verbose else []
+
+    def _scorer(self, target: Target, validation: _Labelled | None):
+        if self.scoring is None or validation is None:
+            return None
+        probe = Probe(self, target)
+        scorer = check_scoring(probe, scoring=self.scoring)
+
+        def score(outputs: np.ndarray) -> float:
+            probe.outputs = outputs
+            return float(scorer(probe, validation.sequences, validation.y))
+
+        return score
+
+    # -- the model ----------------------------------------------------------------------------
+
+    def _build(self, target: Target, tensors: bytes | None) -> _Live:
+        """A model with fresh trained tensors, or with those given."""
+        device = resolve_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        adapter = self._make_adapter()
+        backbone = load_backbone(
+            self.backbone,
+            revision=self.revision,
+            device=device,
+            precision=precision,
+            init=self.backbone_init,
+        )
+        plan = self._make_plan(backbone, adapter, device)
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(plan.seed)
+            encoder = make_encoder(
+                adapter.install(backbone),
+                compute_dtype=backbone.dtype,
+                trunk_depth=adapter.first_trained_layer(backbone.n_layers),
+                checkpointing=self.gradient_checkpointing,
+            )
+            pooling = POOLINGS[self.pooling](encoder.width)
+            head = make_head(self.head, encoder.width, target.n_outputs, self.head_hidden, self.head_dropout)
+            model = ProteinModel(encoder, pooling, head).to(device)
+        if tensors is not None:
+            load_trained(model, safetensors.torch.load(tensors))
+        return _Live(model, backbone, plan)
+
+    def _make_plan(self, backbone: Backbone, adapter: Adapter, device: torch.device) -> Plan:
+        lr = adapter.default_lr if self.lr is None else self.lr
+        max_tokens = self.max_tokens
+        if max_tokens == "auto":
+            n_trained = backbone.n_layers - adapter.first_trained_layer(backbone.n_layers)
+            max_tokens = auto_max_tokens(
+                backbone, device, n_trained, checkpointing=self.gradient_checkpointing
+            )
+        return Plan(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=lr,
+            head_lr=max(lr, 1e-3) if self.head_lr is None else self.head_lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            gradient_clip=self.gradient_clip,
+            patience=self.patience if self.early_stopping else None,
+            max_tokens=int(max_tokens),
+            device=device,
+            dtype=backbone.dtype,
+            seed=self._seed(),
+        )
+
+    def _keep(self, live: _Live, target: Target) -> None:
+        """What a fitted estimator consists of."""
+        tensors = {name: t.detach().cpu().contiguous() for name, t in trained_tensors(live.model).items()}
+        self._trained = safetensors.torch.save(tensors)
+        self._target = target
+        self._live = live
+        self.n_trainable_parameters_ = sum(t.numel() for t in tensors.values())
+        self.n_parameters_ = live.backbone.n_parameters + sum(
+            t.numel() for name, t in tensors.items() if not self._replaces(live.backbone, name)
+        )
+        self.backbone_fingerprint_ = live.backbone.fingerprint
+        kept = [row for row in self.history_ if row.get("best")]
+        best = kept[-1] if kept else self.history_[-1]
+        self.best_epoch_ = best["epoch"]
+        self.best_score_ = best.get("valid_score")
+
+    @staticmethod
+    def _replaces(backbone: Backbone, name: str) -> bool:
+        """Whether a trained tensor stands for one of the backbone's own."""
+        own = name.removeprefix("encoder.backbone.")
+        return own != name and own in dict(backbone.model.named_parameters())
+
+    def _restored(self) -> _Live:
+        """The fitted model, rebuilt if this process has not built it yet."""
+        check_is_fitted(self)
+        if self._live is None:
+            live = self._build(self._target, self._trained)
+            if live.backbone.fingerprint != self.backbone_fingerprint_:
+                raise BackboneWeightsError(
+                    f"This estimator was fitted on {self.backbone!r} with fingerprint "
+                    f"{self.backbone_fingerprint_}, but the weights found under that name here have "
+                    f"{live.backbone.fingerprint}. Predictions would be wrong; provide the original weights."
+                )
+            self._live = live
+        return self._live
+
+    def _fitted_target(self) -> Target:
+        check_is_fitted(self)
+        return self._target
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        if "_live" in state:
+            state = {**state, "_live": None}
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_trained")
+
+    # -- predict ------------------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Raw outputs of the model, (n_proteins, n_outputs)."""
+        live = self._restored()
+        return outputs_of(live.model, self._inputs(live, self._prepare(X)), live.plan)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Pooled embeddings of the tuned backbone.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of shape (n_proteins, width), float32
+        """
+        live = self._restored()
+        live.model.eval()
+
+        def pool(batch):
+            return live.model.pool(batch.tokens)[batch.sequence_of_row]
+
+        return infer(pool, self._inputs(live, self._prepare(X)), live.plan)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    # -- sequences ----------------------------------------------------------------------------
+
+    def _prepare(self, X: Any) -> np.ndarray:
+        """Clean sequences of at most ``max_length`` residues; counts and says what was cut."""
+        sequences = check_sequences(X, invalid=self.invalid)
+        too_long = np.flatnonzero([len(s) > self.max_length for s in sequences])
+        self.n_truncated_ = len(too_long)
+        if not len(too_long):
+            return sequences
+        shown = ", ".join(f"{i} ({len(sequences[i])} residues)" for i in too_long[:5])
+        rows = f"{shown}{', …' if len(too_long) > 5 else ''}"
+        if self.long_sequences == "raise":
+            raise ValueError(
+                f"{len(too_long)} of {len(sequences)} sequences are longer than max_length={self.max_length}: "
+                f"rows {rows}. Raise max_length (at most 10000; memory grows with it), or pass "
+                "long_sequences='truncate' to read their first max_length residues."
+            )
+        warnings.warn(
+            f"{len(too_long)} of {len(sequences)} sequences were truncated to their first {self.max_length} "
+            f"residues: rows {rows}. Raise max_length to read more of them.",
+            UserWarning,
+            stacklevel=4,
+        )
+        sequences[too_long] = [s[: self.max_length] for s in sequences[too_long]]
+        return sequences
+
+
+class Probe(BaseEstimator):
+    """Looks to a scorer like a fitted estimator whose outputs are known already.
+
+    Parameters
+    ----------
+    owner : BasePLMEstimator
+        Whose kind (classifier, regressor) it shows.
+    target : Target
+        Decodes the outputs.
+    """
+
+    def __init__(self, owner: BasePLMEstimator, target: Target):
+        self.owner = owner
+        self.target = target
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self.target.decode(self.outputs)
+
+    @available_if(lambda probe: hasattr(probe.target, "probabilities"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return self.target.probabilities(self.outputs)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return self.target.classes
+
+    def __sklearn_tags__(self):
+        return self.owner.__sklearn_tags__()
+
+
+def _can_stratify(y: np.ndarray, fraction: float) -> bool:
+    if y.ndim > 1 or y.dtype.kind == "f":
+        return False
+    counts = np.unique(y, return_counts=True)[1]
+    n_validation = int(np.ceil(fraction * len(y)))
+    return counts.min() >= 2 and min(n_validation, len(y) - n_validation) >= len(counts)

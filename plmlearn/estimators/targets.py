@@ -1,0 +1,223 @@
+"""Between a caller's ``y`` and a model's outputs.
+
+A target knows how many outputs a model needs, how ``y`` becomes what the loss wants, and how
+outputs become labels, probabilities or values. It is plain data, so that a fitted estimator can be
+written as JSON.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from scipy.special import expit, softmax
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+
+
+class Target(ABC):
+    """What is predicted for each protein."""
+
+    n_outputs: int
+
+    @abstractmethod
+    def encode(self, y: Any) -> np.ndarray:
+        """``y`` as the loss wants it, one row per protein."""
+
+    @staticmethod
+    @abstractmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        """Outputs (N, C) and encoded targets to one loss per row, (N,)."""
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (N, C) as predictions in the form of ``y``."""
+
+
+@dataclass
+class ClassTarget(Target):
+    """One of two or more classes per protein: one logit for two classes, else one per class."""
+
+    classes: np.ndarray
+
+    @classmethod
+    def learn(cls, y: Any) -> ClassTarget:
+        labels = column_or_1d(y, warn=True)
+        classes = np.unique(labels)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y holds one class only, {classes[0]!r}, in {len(labels)} rows; a classifier needs at least "
+                "2 classes."
+            )
+        return cls(classes)
+
+    @property
+    def n_outputs(self) -> int:  # type: ignore[override]
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    def encode(self, y: Any) -> np.ndarray:
+        labels = column_or_1d(y)
+        index = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
+        unknown = np.unique(np.asarray(labels)[self.classes[index] != labels])
+        if len(unknown):
+            raise ValueError(
+                f"Labels not seen in the training data: {unknown[:5].tolist()}; "
+                f"known are {self.classes[:20].tolist()}."
+            )
+        return index.astype(np.float32 if len(self.classes) == 2 else np.int64)
+
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        if outputs.shape[1] == 1:
+            return F.binary_cross_entropy_with_logits(outputs[:, 0], targets, reduction="none")
+        return F.cross_entropy(outputs, targets, reduction="none")
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """(N, n_classes), rows adding up to 1."""
+        outputs = outputs.astype(np.float64)
+        if len(self.classes) == 2:
+            positive = expit(outputs[:, 0])
+            return np.column_stack([1 - positive, positive])
+        return softmax(outputs, axis=1)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        if len(self.classes) == 2:
+            return self.classes[(outputs[:, 0] > 0).astype(int)]
+        return self.classes[outputs.argmax(axis=1)]
+
+
+@dataclass
+class MultilabelTarget(Target):
+    """Any number of k labels per protein: y is an (n, k) indicator of 0 and 1."""
+
+    n_outputs: int
+
+    @property
+    def classes(self) -> np.ndarray:
+        return np.arange(self.n_outputs)
+
+    @classmethod
+    def learn(cls, y: Any) -> MultilabelTarget:
+        return cls(np.asarray(y).shape[1])
+
+    def encode(self, y: Any) -> np.ndarray:
+        y = np.asarray(y)
+        if y.ndim != 2 or y.shape[1] != self.n_outputs:
+            raise ValueError(f"y has shape {y.shape}, expected (n_proteins, {self.n_outputs}).")
+        return y.astype(np.float32)
+
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(dim=1)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """(N, k), each entry by itself in [0, 1]."""
+        return expit(outputs.astype(np.float64))
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        return (outputs > 0).astype(int)
+
+
+@dataclass
+class ValueTarget(Target):
+    """One or more numbers per protein, standardised for training."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    one_dimensional: bool
+
+    @classmethod
+    def learn(cls, y: Any) -> ValueTarget:
+        y = np.asarray(y, dtype=np.float64)
+        values = y.reshape(len(y), -1)
+        scale = values.std(axis=0)
+        return cls(values.mean(axis=0), np.where(scale > 0, scale, 1.0), y.ndim == 1)
+
+    @property
+    def n_outputs(self) -> int:  # type: ignore[override]
+        return len(self.mean)
+
+    def encode(self, y: Any) -> np.ndarray:
+        values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        if values.shape[1] != self.n_outputs:
+            raise ValueError(f"y has {values.shape[1]} columns, expected {self.n_outputs}.")
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean(dim=1)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        values = outputs.astype(np.float64) * self.scale + self.mean
+        return values[:, 0] if self.one_dimensional else values
+
+
+def check_class_y(y: Any, n_rows: int) -> np.ndarray:
+    """``y`` of a classifier as an array of labels (n,) or an indicator (n, k), or an error."""
+    y = check_length(y, n_rows)
+    _refuse_missing(y)
+    kind = type_of_target(y, input_name="y")
+    if kind == "multilabel-indicator":
+        return y if isinstance(y, np.ndarray) else y.toarray()
+    if kind in ("binary", "multiclass"):
+        return column_or_1d(y, warn=True)
+    raise ValueError(
+        f"y is {kind!r}; a classifier takes one label per protein, or an (n, k) indicator of 0 and 1. "
+        "For numbers use a regressor."
+    )
+
+
+def check_value_y(y: Any, n_rows: int) -> np.ndarray:
+    """``y`` of a regressor as float64 (n,) or (n, k), or an error."""
+    y = check_length(y, n_rows)
+    _refuse_missing(y)
+    try:
+        values = y.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y holds something that is no number ({error}); a regressor takes floats.") from None
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = column_or_1d(values, warn=True)
+    if values.ndim > 2:
+        raise ValueError(f"y has shape {values.shape}; expected (n_proteins,) or (n_proteins, n_targets).")
+    infinite = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(infinite):
+        raise ValueError(f"y is infinite in {_name_rows(infinite)}; expected finite numbers.")
+    return values
+
+
+def check_length(y: Any, n_rows: int) -> np.ndarray:
+    """``y`` as an array with one row per protein."""
+    if y is None:
+        raise ValueError("y is None; expected one target per protein. This estimator requires y to be passed.")
+    if hasattr(y, "toarray"):
+        y = y.toarray()
+    y = np.asarray(y)
+    if y.ndim == 0 or len(y) != n_rows:
+        found = "a single value" if y.ndim == 0 else f"{len(y)} rows"
+        raise ValueError(
+            f"X has {n_rows} proteins and y has {found}: inconsistent numbers of samples. "
+            "Pass one target per protein."
+        )
+    return y
+
+
+def _refuse_missing(y: np.ndarray) -> None:
+    if y.dtype.kind in "biuU":
+        return
+    missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
+    rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else []
+    if len(rows):
+        raise ValueError(
+            f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "
+            "Leave those proteins out of X and y."
+        )
+
+
+def _name_rows(rows: np.ndarray) -> str:
+    shown = ", ".join(map(str, rows[:10]))
+    return f"{len(rows)} row{'s' * (len(rows) > 1)}: {shown}{', …' if len(rows) > 10 else ''}"
+

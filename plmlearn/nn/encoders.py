@@ -1,0 +1,192 @@
+"""Forward passes of protein encoders over packed rows.
+
+The weights and their names are transformers' own, so adapters of peft and saved checkpoints fit;
+only the way through the modules is ours. Packed rows without padding, one residual stream in
+float32, matrix products in the precision of the frozen weights, an exact fused GELU, and an entry
+at any layer so that what lies below the first trained layer need not be computed again
+(``tests/nn/test_encoders.py`` holds the results equal to transformers').
+
+An encoder is a module with ``n_layers``, ``width``, ``embed(tokens)``, ``run(hidden, tokens,
+start, stop)`` and ``finish(hidden)``; calling it does all three.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import packed_attention, rotary_table, rotate
+from .packing import PackedTokens
+
+
+class PackedEncoder(nn.Module, ABC):
+    """An encoder over packed rows around a transformers model.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        The transformers model that owns the weights.
+    compute_dtype : torch.dtype, default=torch.float32
+        Precision of the matrix products: that of the frozen weights.
+    trunk_depth : int, default=0
+        Layers below the first trained one. What leaves them is rounded to the compute precision,
+        computed or read from a store alike, so both give the same numbers.
+    checkpointing : bool, default=False
+        Recompute each layer in the backward pass rather than keep its activations.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        compute_dtype: torch.dtype = torch.float32,
+        trunk_depth: int = 0,
+        checkpointing: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.compute_dtype = compute_dtype
+        self.trunk_depth = trunk_depth
+        self.checkpointing = checkpointing
+
+    @property
+    @abstractmethod
+    def n_layers(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def width(self) -> int: ...
+
+    @abstractmethod
+    def embed(self, tokens: PackedTokens) -> Tensor:
+        """Token embeddings, (T, D) in float32."""
+
+    @abstractmethod
+    def shared(self, tokens: PackedTokens) -> Any:
+        """What all layers need of a batch and is worth making once: position tables, biases."""
+
+    @abstractmethod
+    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Any) -> Tensor:
+        """One layer, (T, D) to (T, D)."""
+
+    @abstractmethod
+    def finish(self, hidden: Tensor) -> Tensor:
+        """What follows the last layer, (T, D) to (T, D)."""
+
+    def run(self, hidden: Tensor, tokens: PackedTokens, start: int, stop: int) -> Tensor:
+        """Layers ``start`` to ``stop - 1``."""
+        shared = self.shared(tokens)
+        for index in range(start, stop):
+            if self.checkpointing and torch.is_grad_enabled():
+                hidden = checkpoint(self.layer, index, hidden, tokens, shared, use_reentrant=False)
+            else:
+                hidden = self.layer(index, hidden, tokens, shared)
+        return hidden
+
+    @torch.no_grad()
+    def trunk(self, tokens: PackedTokens) -> Tensor:
+        """Activations that enter the first trained layer, (T, D) in the compute precision."""
+        hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
+        return hidden.to(self.compute_dtype)
+
+    def forward(self, tokens: PackedTokens) -> Tensor:
+        """Last hidden state, (T, D) in float32."""
+        if self.trunk_depth == 0:
+            hidden = self.embed(tokens)
+        else:
+            hidden = (self.trunk(tokens) if tokens.trunk is None else tokens.trunk).float()
+        return self.finish(self.run(hidden, tokens, self.trunk_depth, self.n_layers))
+
+
+class PackedEsm(PackedEncoder):
+    """ESM-1b, ESM-1v and ESM-2 (``transformers.EsmModel``).
+
+    References
+    ----------
+    Lin et al., Evolutionary-scale prediction of atomic-level protein structure with a language
+    model, Science 2023, doi:10.1126/science.ade2574
+    """
+
+    # Share of tokens that pretraining replaced by <mask>: ESM's "token dropout" rescales by it.
+    _MASKED_IN_PRETRAINING = 0.15 * 0.8
+
+    @property
+    def config(self):
+        return self.backbone.config
+
+    @property
+    def n_layers(self) -> int:
+        return self.config.num_hidden_layers
+
+    @property
+    def width(self) -> int:
+        return self.config.hidden_size
+
+    def embed(self, tokens: PackedTokens) -> Tensor:
+        embeddings, config = self.backbone.embeddings, self.config
+        hidden = embeddings.word_embeddings(tokens.ids).float()
+        if config.token_dropout:
+            hidden = self._rescale(hidden, tokens)
+        if config.position_embedding_type == "absolute":
+            hidden = hidden + embeddings.position_embeddings(tokens.positions + config.pad_token_id + 1)
+        if embeddings.layer_norm is not None:
+            hidden = _layer_norm(embeddings.layer_norm, hidden)
+        return hidden
+
+    def _rescale(self, hidden: Tensor, tokens: PackedTokens) -> Tensor:
+        masked = tokens.ids == self.config.mask_token_id
+        if not masked.any():
+            return hidden * (1 - self._MASKED_IN_PRETRAINING)
+        lengths = tokens.lengths_tensor
+        share = torch.segment_reduce(masked.float(), "mean", lengths=lengths)
+        factor = (1 - self._MASKED_IN_PRETRAINING) / (1 - share)
+        factor = torch.repeat_interleave(factor, lengths, output_size=len(masked))
+        return (hidden * factor[:, None]).masked_fill(masked[:, None], 0.0)
+
+    def shared(self, tokens: PackedTokens) -> Tensor | None:
+        """Cosines and sines of rotary positions, (2, T, 1, K / 2)."""
+        if self.config.position_embedding_type != "rotary":
+            return None
+        head_width = self.width // self.config.num_attention_heads
+        base = getattr(self.config, "rope_theta", 10000.0)
+        table = rotary_table(max(tokens.lengths), head_width, base, tokens.device)
+        return table[:, tokens.positions, None].to(self.compute_dtype)
+
+    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
+        block = self.backbone.encoder.layer[index]
+        hidden = hidden + self._attend(block.attention, hidden, tokens, shared)
+        normed = _layer_norm(block.LayerNorm, hidden).to(self.compute_dtype)
+        return hidden + block.output.dense(F.gelu(block.intermediate.dense(normed)))
+
+    def _attend(self, attention: nn.Module, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
+        normed = _layer_norm(attention.LayerNorm, hidden).to(self.compute_dtype)
+        project = getattr(attention, "self")
+        query, key, value = (
+            linear(normed).to(self.compute_dtype).unflatten(-1, (self.config.num_attention_heads, -1))
+            for linear in (project.query, project.key, project.value)
+        )
+        if rotary is not None:
+            query, key = rotate(query, *rotary), rotate(key, *rotary)
+        context = packed_attention(query, key, value, tokens, scale=query.shape[-1] ** -0.5)
+        return attention.output.dense(context.flatten(1))
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        return _layer_norm(self.backbone.encoder.emb_layer_norm_after, hidden)
+
+
+def _layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
+    """Layer norm of the float32 stream; the norm's own tensors may be of any precision."""
+    return F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps)
+
+
+ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm}
+
+
+def make_encoder(backbone: nn.Module, **options) -> PackedEncoder:
+    """The packed encoder for a transformers model, chosen by its ``config.model_type``."""
+    return ENCODERS[backbone.config.model_type](backbone, **options)

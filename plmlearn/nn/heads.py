@@ -1,0 +1,73 @@
+"""From a protein's vector (B, D) to its outputs (B, C).
+
+A head is a module built as ``Head(width, n_outputs, hidden, dropout)``. A new head is one class and
+one entry in :data:`HEADS`.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+class EsmHead(nn.Sequential):
+    """ESM's classification head: dropout, dense, tanh, dropout, dense.
+
+    Parameters
+    ----------
+    width : int
+        Width D of the input.
+    n_outputs : int
+    hidden : int, optional
+        Width of the dense layer; None takes that of the input.
+    dropout : float
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        super().__init__(
+            nn.Dropout(dropout),
+            nn.Linear(width, hidden),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_outputs),
+        )
+
+
+class MlpHead(nn.Sequential):
+    """Layer norm, dense, ReLU, dropout, dense.
+
+    The layer norm stands in for standardising the features, which a frozen encoder's vary by
+    orders of magnitude.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        super().__init__(
+            nn.LayerNorm(width),
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, n_outputs),
+        )
+
+
+class LinearHead(nn.Sequential):
+    """Dropout, dense; ``hidden`` is not used."""
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        super().__init__(nn.Dropout(dropout), nn.Linear(width, n_outputs))
+
+
+HEADS: dict[str, type[nn.Module]] = {"esm": EsmHead, "mlp": MlpHead, "linear": LinearHead}
+
+
+def make_head(name: str, width: int, n_outputs: int, hidden: int | None, dropout: float) -> nn.Module:
+    """A head by name; initial values come from torch's global random state."""
+    return HEADS[name](width, n_outputs, hidden, dropout)
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module holds anything to train."""
+    return any(True for _ in module.parameters())
+
+

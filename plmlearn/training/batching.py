@@ -1,0 +1,167 @@
+"""From rows to batches: tokens kept once per distinct sequence, steps drawn at random, no padding.
+
+An optimiser step is a random draw of rows, whatever their lengths: shuffling is honest. Because
+batches are packed, not padded, a step needs no neighbours of similar length; it is only cut into
+micro-batches where it exceeds the token budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backbones import Backbone
+from ..nn.packing import PackedTokens
+
+
+class TokenizedSequences:
+    """Tokens of n rows, each distinct sequence held once.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    sequences : sequence of str
+        Clean sequences, one per row.
+
+    Attributes
+    ----------
+    lengths : ndarray of int, shape (n_distinct,)
+        Tokens of each distinct sequence.
+    of_row : ndarray of int, shape (n_rows,)
+        Which distinct sequence each row has.
+    """
+
+    def __init__(self, backbone: Backbone, sequences: Sequence[str]):
+        order: dict[str, int] = {}
+        self.of_row = np.array([order.setdefault(s, len(order)) for s in sequences], dtype=np.int64)
+        self.ids, self.lengths = backbone.tokenize(list(order))
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        self.n_prefix, self.n_suffix = len(backbone.family.prefix), len(backbone.family.suffix)
+        self._known: dict[str, list[Tensor | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.of_row)
+
+    @property
+    def n_distinct(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def n_residues(self) -> np.ndarray:
+        """Residues of each row."""
+        return self.lengths[self.of_row] - self.n_prefix - self.n_suffix
+
+    def know(self, kind: str, values: list[Tensor | None]) -> None:
+        """Take in what has been computed of each distinct sequence.
+
+        Parameters
+        ----------
+        kind : {"trunk", "pooled"}
+        values : list of Tensor or None
+            (L, D) activations that enter the first trained layer, or (1, D) embeddings.
+        """
+        self._known[kind] = values
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each distinct sequence takes of the token budget: its tokens, or 1 if it is embedded."""
+        pooled = self._known.get("pooled")
+        if pooled is None:
+            return self.lengths
+        return np.where([value is None for value in pooled], self.lengths, 1)
+
+    def keys(self) -> list[bytes]:
+        """Digest of the tokens of each distinct sequence."""
+        return [
+            hashlib.blake2b(self.ids[start : start + length], digest_size=16).digest()
+            for start, length in zip(self.starts, self.lengths)
+        ]
+
+    def pack(self, distinct: Sequence[int] | np.ndarray, device: torch.device) -> PackedTokens:
+        """A batch of distinct sequences on a device."""
+        lengths = [int(self.lengths[i]) for i in distinct]
+        pieces = [self.ids[self.starts[i] : self.starts[i] + self.lengths[i]] for i in distinct]
+        ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
+        known = {kind: [values[i] for i in distinct] for kind, values in self._known.items()}
+        whole = {
+            kind: _to(torch.cat(values), device)
+            for kind, values in known.items()
+            if all(value is not None for value in values)
+        }
+        return PackedTokens(_to(ids, device), lengths, self.n_prefix, self.n_suffix, **whole)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows that go through the model together.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (N,)
+    tokens : PackedTokens
+        The distinct sequences among them.
+    sequence_of_row : Tensor of int, shape (N,)
+        Which of the batch's sequences each row has.
+    """
+
+    rows: np.ndarray
+    tokens: PackedTokens
+    sequence_of_row: Tensor
+
+
+def make_batches(
+    data: TokenizedSequences, rows: np.ndarray, max_tokens: int, device: torch.device
+) -> Iterator[Batch]:
+    """Rows as batches of at most ``max_tokens`` tokens (one sequence where it alone has more).
+
+    Rows with the same sequence share a batch, which encodes it once. Sequences go by length, so
+    that those of equal length meet.
+    """
+    distinct, inverse = np.unique(data.of_row[rows], return_inverse=True)
+    by_length = np.argsort(data.lengths[distinct], kind="stable")
+    place = np.empty_like(by_length)
+    place[by_length] = np.arange(len(by_length))
+    position = place[inverse]  # of each row's sequence in the order by length
+    by_position = np.argsort(position, kind="stable")
+    cuts = split_by_budget(data.costs[distinct[by_length]], max_tokens)
+    bounds = np.searchsorted(position[by_position], [*cuts, len(distinct)])
+    for i, (first, last) in enumerate(zip(cuts, [*cuts[1:], len(distinct)])):
+        members = by_position[bounds[i] : bounds[i + 1]]
+        tokens = data.pack(distinct[by_length[first:last]], device)
+        sequence_of_row = _to(torch.from_numpy(position[members] - first), device)
+        yield Batch(rows[members], tokens, sequence_of_row)
+
+
+def split_by_budget(lengths: np.ndarray, max_tokens: int) -> list[int]:
+    """Where to begin a new batch so that none exceeds the budget and all are of like size.
+
+    >>> split_by_budget(np.array([40, 40, 50, 60, 300]), max_tokens=100)
+    [0, 2, 3, 4]
+    """
+    total = int(lengths.sum())
+    n_batches = max(1, -(-total // max_tokens))
+    budget = min(max_tokens, -(-total // n_batches) + int(lengths.max(initial=0)) // 2)
+    cuts, filled = [0], 0
+    for i, length in enumerate(lengths.tolist()):
+        if filled and filled + length > budget:
+            cuts.append(i)
+            filled = 0
+        filled += length
+    return cuts
+
+
+def draw_steps(n_rows: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """One epoch: every row once, in optimiser steps of ``batch_size`` rows (the last may be short)."""
+    order = rng.permutation(n_rows)
+    return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,457 @@
+"""The training loop: random steps, token budgets, honest gradients, the best epoch kept.
+
+:class:`TuningNet` is a private skorch net. From skorch come the fit loop, the history and the
+callbacks; ours are the steps: an optimiser step is a random draw of rows, cut into micro-batches
+by a token budget, and its loss is normalised over the whole step, so that no result depends on how
+it was cut. :func:`infer` is the same road without gradients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import skorch
+import torch
+from skorch.callbacks import EpochTimer, PassthroughScoring
+
+from torch import Tensor, nn
+
+from .batching import Batch, TokenizedSequences, draw_steps, make_batches
+from .devices import autocast, is_out_of_memory
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Outputs (N, C) and targets of N rows to one loss per row, (N,)."""
+
+
+class TrainingDivergedError(FloatingPointError):
+    """The loss or a gradient became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: what a run needs to know beside model and data.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        ``batch_size`` counts the rows of an optimiser step.
+    lr, head_lr, weight_decay : float
+    schedule : {"linear", "cosine", "constant"}
+    warmup : float
+        Share of all steps in which the rate rises from zero.
+    gradient_clip : float or None
+        Largest norm of all gradients together.
+    patience : int or None
+        Epochs without improvement after which to stop; None never stops early.
+    max_tokens : int
+        Token budget of a micro-batch.
+    device : torch.device
+    dtype : torch.dtype
+        Compute precision.
+    seed : int
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    head_lr: float
+    weight_decay: float
+    schedule: str
+    warmup: float
+    gradient_clip: float | None
+    patience: int | None
+    max_tokens: int
+    device: torch.device
+    dtype: torch.dtype
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Rows to learn from, or to validate on.
+
+    Parameters
+    ----------
+    inputs : TokenizedSequences
+    targets : ndarray of shape (n_rows, ...)
+    weights : ndarray of shape (n_rows,)
+        Weight of each row; their mean is 1.
+    """
+
+    inputs: TokenizedSequences
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass
+class Budget:
+    """The token budget; halved when a device runs out of memory."""
+
+    max_tokens: int
+    smallest: int = 64
+
+    def halve(self, error: BaseException) -> None:
+        """Halve, and say so; give up where there is nothing left to halve."""
+        if not is_out_of_memory(error) or self.max_tokens <= self.smallest:
+            raise error
+        self.max_tokens //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        warnings.warn(
+            f"Out of memory: continuing with max_tokens={self.max_tokens}. Results do not change; pass "
+            "max_tokens, or gradient_checkpointing=True, to avoid the retry.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def train(
+    model: nn.Module,
+    loss: Loss,
+    data: TrainingData,
+    plan: Plan,
+    *,
+    validation: TrainingData | None = None,
+    scorer: Callable[[np.ndarray], float] | None = None,
+    callbacks: list | None = None,
+) -> list[dict]:
+    """Train every tensor of ``model`` that requires gradients; the best epoch's values stay in it.
+
+    Parameters
+    ----------
+    model : nn.Module
+    loss : callable
+    data : TrainingData
+    plan : Plan
+    validation : TrainingData, optional
+        Without it the last epoch's values stay.
+    scorer : callable, optional
+        Validation outputs (n_rows, C) to a score, higher is better; None takes the validation loss.
+    callbacks : list of skorch callbacks, optional
+
+    Returns
+    -------
+    list of dict
+        One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best.
+    """
+    with torch.random.fork_rng(devices=_cuda_devices(plan.device)):
+        torch.manual_seed(plan.seed)
+        keeper = _BestEpoch(plan.patience)
+        net = TuningNet(model, loss, plan, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
+        net.initialize()
+        net.notify("on_train_begin", X=data, y=validation)
+        with contextlib.suppress(_StopTraining):
+            net.fit_loop(data, validation)
+        net.notify("on_train_end", X=data, y=validation)
+        keeper.restore(net)
+    return [_tidy(row) for row in net.history if "seconds" in row]
+
+
+def infer(forward: Callable[[Batch], Tensor], inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
+    """Outputs of all rows in the order of the rows, (n_rows, C) float32.
+
+    Parameters
+    ----------
+    forward : callable
+        A batch of N rows to (N, C).
+    inputs : TokenizedSequences
+    plan : Plan
+    """
+    outputs: np.ndarray | None = None
+    budget = Budget(plan.max_tokens)
+    waiting = np.ones(len(inputs), dtype=bool)
+    while waiting.any():
+        try:
+            for batch in make_batches(inputs, np.flatnonzero(waiting), budget.max_tokens, plan.device):
+                with torch.inference_mode(), autocast(plan.device, plan.dtype):
+                    result = forward(batch).float().cpu().numpy()
+                if outputs is None:
+                    outputs = np.empty((len(inputs), *result.shape[1:]), dtype=np.float32)
+                outputs[batch.rows] = result
+                waiting[batch.rows] = False
+        except (RuntimeError, MemoryError) as error:
+            budget.halve(error)
+    assert outputs is not None
+    return outputs
+
+
+def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
+    """What ``model`` says of every row, in evaluation mode, (n_rows, C)."""
+    model.eval()
+    return infer(lambda batch: model(batch.tokens, batch.sequence_of_row), inputs, plan)
+
+
+class TuningNet(skorch.NeuralNet):
+    """skorch's fit loop over our optimiser steps; private to plmlearn."""
+
+    def __init__(self, module, loss, plan, scorer=None, **kwargs):
+        super().__init__(
+            module,
+            criterion=nn.Identity,
+            max_epochs=plan.epochs,
+            train_split=None,
+            device=plan.device,
+            verbose=0,
+            **kwargs,
+        )
+        self.loss = loss
+        self.plan = plan
+        self.scorer = scorer
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+        ]
+
+    def notify(self, method_name, **kwargs):
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt as stop:  # how skorch's callbacks ask for an end
+            raise _StopTraining from stop
+
+    def initialize_optimizer(self, triggered_directly=None):
+        self.optimizer_ = torch.optim.AdamW(parameter_groups(self.module_, self.plan))
+        self.scaler_ = torch.amp.GradScaler(self.plan.device.type, enabled=self.plan.dtype == torch.float16)
+        self.budget_ = Budget(self.plan.max_tokens)
+        return self
+
+    def check_data(self, X, y=None):
+        """Data were checked before they came here."""
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        return X, y
+
+    def get_iterator(self, dataset, training=False):
+        if not training:
+            return _ValidationPass(dataset)
+        steps = _TrainingSteps(dataset, self.plan)
+        shape = schedule_shape(self.plan.schedule, self.plan.warmup, self.plan.epochs * len(steps))
+        self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
+        return steps
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        start = time.perf_counter()
+        n_residues = 0
+        for step in iterator:
+            self.notify("on_batch_begin", batch=step, training=training)
+            result = step_fn(step, **fit_params)
+            n_residues += step.n_residues
+            self.history.record_batch(f"{prefix}_loss", result["loss"])
+            self.history.record_batch(f"{prefix}_batch_size", len(step.rows))
+            self.notify("on_batch_end", batch=step, training=training, **result)
+        seconds = time.perf_counter() - start
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+        if training:
+            self.history.record("seconds", seconds)
+            self.history.record("residues_per_second", n_residues / seconds)
+            self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])
+
+    def train_step(self, batch, **fit_params):
+        self._set_training(True)
+        while True:
+            self.optimizer_.zero_grad(set_to_none=True)
+            try:
+                loss = sum(self._accumulate(micro, batch) for micro in self._micro_batches(batch))
+                break
+            except (RuntimeError, MemoryError) as error:
+                self.budget_.halve(error)
+        self._check_finite(loss, "loss", batch)
+        self.scaler_.unscale_(self.optimizer_)
+        trained = [p for p in self.module_.parameters() if p.requires_grad]
+        norm = nn.utils.clip_grad_norm_(trained, self.plan.gradient_clip or math.inf)
+        if self.plan.dtype != torch.float16:  # the scaler skips such steps by itself
+            self._check_finite(float(norm), "gradient", batch)
+        self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch)
+        self.scaler_.step(self.optimizer_)
+        self.scaler_.update()
+        self.schedule_.step()
+        return {"loss": loss}
+
+    def _micro_batches(self, step: _Step) -> Iterator[Batch]:
+        return make_batches(step.data.inputs, step.rows, self.budget_.max_tokens, self.plan.device)
+
+    def _accumulate(self, micro: Batch, step: _Step) -> float:
+        """Add a micro-batch's share to the gradients; returns its share of the step's loss."""
+        share = self._weighted_loss(self._forward(micro), micro.rows, step.data) / len(step.rows)
+        self.scaler_.scale(share).backward()
+        return float(share.detach())
+
+    def _forward(self, micro: Batch) -> Tensor:
+        with autocast(self.plan.device, self.plan.dtype):
+            return self.module_(micro.tokens, micro.sequence_of_row).float()
+
+    def _weighted_loss(self, outputs: Tensor, rows: np.ndarray, data: TrainingData) -> Tensor:
+        targets = torch.from_numpy(data.targets[rows]).to(self.plan.device)
+        weights = torch.from_numpy(data.weights[rows]).to(self.plan.device)
+        return (self.loss(outputs, targets) * weights).sum()
+
+    def validation_step(self, batch, **fit_params):
+        """The whole validation set: one mean loss over its rows, one score."""
+        self._set_training(False)
+        plan = replace(self.plan, max_tokens=self.budget_.max_tokens)
+        outputs = outputs_of(self.module_, batch.data.inputs, plan)
+        with torch.no_grad():
+            total = self._weighted_loss(
+                torch.from_numpy(outputs).to(self.plan.device), batch.rows, batch.data
+            )
+        loss = float(total) / len(batch.rows)
+        self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
+        return {"loss": loss}
+
+    def _check_finite(self, value: float, what: str, step: _Step) -> None:
+        if math.isfinite(value):
+            return
+        rows = ", ".join(map(str, sorted(step.rows)[:10]))
+        raise TrainingDivergedError(
+            f"The {what} became {value} at step {step.number} (epoch {step.epoch}) on training rows {rows}"
+            f"{', …' if len(step.rows) > 10 else ''}. Try a smaller lr (now {self.plan.lr:g}), "
+            "gradient_clip=1.0, warmup=0.1 or precision='fp32'; look at the targets of those rows."
+        )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Rows of one optimiser step."""
+
+    data: TrainingData
+    rows: np.ndarray
+    number: int = 0
+    epoch: int = 0
+
+    @property
+    def n_residues(self) -> int:
+        return int(self.data.inputs.n_residues[self.rows].sum())
+
+
+class _TrainingSteps:
+    """An epoch's optimiser steps, drawn anew each time it is iterated over."""
+
+    def __init__(self, data: TrainingData, plan: Plan):
+        self.data, self.batch_size = data, plan.batch_size
+        self.rng = np.random.default_rng(plan.seed)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.batch_size)
+
+    def __iter__(self) -> Iterator[_Step]:
+        self.epoch += 1
+        for i, rows in enumerate(draw_steps(len(self.data), self.batch_size, self.rng)):
+            yield _Step(self.data, rows, (self.epoch - 1) * len(self) + i + 1, self.epoch)
+
+
+class _ValidationPass:
+    """All validation rows as one step."""
+
+    def __init__(self, data: TrainingData):
+        self.data = data
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[_Step]:
+        yield _Step(self.data, np.arange(len(self.data)))
+
+
+@dataclass
+class _BestEpoch(skorch.callbacks.Callback):
+    """Keeps every trained tensor and buffer of the best epoch in memory, and stops early."""
+
+    patience: int | None
+    best_score: float = -math.inf
+    since_best: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        if dataset_valid is None:
+            return
+        score = net.history[-1, "valid_score"]
+        improved = score > self.best_score
+        net.history.record("best", improved)
+        if improved:
+            self.best_score, self.since_best = score, 0
+            self.tensors = {k: v.detach().cpu().clone() for k, v in _changing(net.module_).items()}
+            return
+        self.since_best += 1
+        if self.patience is not None and self.since_best >= self.patience:
+            raise _StopTraining
+
+    def restore(self, net: TuningNet) -> None:
+        current = _changing(net.module_)
+        with torch.no_grad():
+            for name, tensor in self.tensors.items():
+                current[name].copy_(tensor)
+
+
+class _StopTraining(Exception):
+    """Ends the fit loop early."""
+
+
+def _changing(module: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
+    """Trained tensors by learning rate and decay; norms and biases do not decay.
+
+    The encoder's tensors get ``plan.lr``, the others (pooling, head) ``plan.head_lr``.
+    """
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, tensor in module.named_parameters():
+        if tensor.requires_grad:
+            lr = plan.lr if name.startswith("encoder.") else plan.head_lr
+            decay = plan.weight_decay if tensor.ndim > 1 else 0.0
+            groups.setdefault((lr, decay), []).append(tensor)
+    return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
+
+
+def schedule_shape(schedule: str, warmup: float, n_steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate by step: a rise over the share ``warmup``, then the schedule.
+
+    >>> shape = schedule_shape("linear", warmup=0.2, n_steps=10)
+    >>> [round(shape(step), 2) for step in range(10)]
+    [0.5, 1.0, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
+    """
+    n_warmup = round(warmup * n_steps)
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        progress = (step - n_warmup) / max(1, n_steps - n_warmup)
+        return SCHEDULES[schedule](min(progress, 1.0))
+
+    return factor
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "constant": lambda progress: 1.0,
+}
+
+
+def _named(callbacks: list) -> list:
+    return [c if isinstance(c, tuple) else (f"user_{i}", c) for i, c in enumerate(callbacks)]
+
+
+def _tidy(row: dict) -> dict:
+    kept = ("epoch", "train_loss", "valid_loss", "valid_score", "best", "lr", "seconds", "residues_per_second")
+    return {name: getattr(row[name], "item", lambda value=row[name]: value)() for name in kept if name in row}
+
+
+def _cuda_devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
