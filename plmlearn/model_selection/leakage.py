@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from plmlearn.model_selection.graph import PairGraph, check_pair_rows
 from plmlearn.model_selection.pairs import LEVELS
 from plmlearn.sequences import check_sequences
-from plmlearn.similarity import find_nearest
+from plmlearn.similarity import are_variants, find_nearest
 
 _THRESHOLDS = (0.3, 0.5, 0.9)
 
@@ -59,7 +59,8 @@ def leakage_report(X_train: Any, X_test: Any, *, method: str = "auto") -> Leakag
     ----------
     X_train, X_test : sequences, as of :func:`plmlearn.sequences.check_sequences`
     method : {"auto", "mmseqs", "exact", "hamming"}, default="auto"
-        See :func:`plmlearn.similarity.find_nearest`. Nearest is the alignment of the most bits.
+        Nearest is the alignment of the most bits, see :func:`plmlearn.similarity.find_nearest`; or, with
+        "hamming", the protein with the most equal positions. "auto" is that for variants of one protein.
 
     Returns
     -------
@@ -78,6 +79,8 @@ def leakage_report(X_train: Any, X_test: Any, *, method: str = "auto") -> Leakag
       without a similar protein in training: 33.3%
     """
     train, test = check_sequences(X_train), check_sequences(X_test)
+    if method == "auto" and are_variants(train, test):
+        method = "hamming"
     hits = find_nearest(test, train, method=method)
     found, first = np.unique(hits.query, return_index=True)
     identity, coverage = np.zeros(len(test)), np.zeros(len(test))

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from plmlearn.sequences import check_sequences
-from plmlearn.similarity.alignment import alignment_cost, hamming_identity, search_exact
+from plmlearn.similarity.alignment import alignment_cost, compare_positions, search_exact
 from plmlearn.similarity.hits import Hits
 from plmlearn.similarity.mmseqs import find_mmseqs, require_mmseqs, search_mmseqs
 
-__all__ = ["Hits", "find_mmseqs", "find_nearest", "find_similar"]
+__all__ = ["Hits", "are_variants", "find_mmseqs", "find_nearest", "find_similar"]
 
 _MAX_EVALUE = 1e-3
 _MAX_CELLS = 2e11  # about 20 minutes of one processor core
@@ -95,10 +95,11 @@ def find_nearest(queries: Any, targets: Any, *, method: str = "auto") -> Hits:
     Parameters
     ----------
     queries, targets : sequences, as ``X`` of :func:`plmlearn.sequences.check_sequences`
-    method : {"auto", "mmseqs", "exact", "hamming"}, default="auto"
-        "hamming" counts equal positions and wants proteins of one length. The others rank by the bits of the
-        local alignment, as in :func:`find_similar`. "auto" is "hamming" for variants of one protein (one
-        length, at least half of all positions equal to the first target's), otherwise as there.
+    method : {"auto", "mmseqs", "exact", "ungapped", "hamming"}, default="auto"
+        "mmseqs" and "exact" rank by the bits of the local alignment, as in :func:`find_similar`. For proteins
+        of one length "ungapped" ranks by the BLOSUM62 score of all positions, "hamming" by the number of
+        equal ones. "auto" is "ungapped" for variants of one protein (one length, most of them equal to the
+        first in at least half of the positions), otherwise as in :func:`find_similar`.
 
     Returns
     -------
@@ -106,8 +107,10 @@ def find_nearest(queries: Any, targets: Any, *, method: str = "auto") -> Hits:
         Sorted by query; a query without significant alignment has no rows.
     """
     queries, targets = check_sequences(queries), check_sequences(targets)
-    if method == "hamming" or (method == "auto" and are_variants(queries, targets)):
-        return _nearest_by_hamming(queries, targets)
+    if method == "auto" and are_variants(queries, targets):
+        method = "ungapped"
+    if method in ("ungapped", "hamming"):
+        return _nearest_by_position(queries, targets, method)
     return find_similar(queries, targets, max_hits=300, method=method).best()
 
 
@@ -116,8 +119,8 @@ def are_variants(*lists: np.ndarray) -> bool:
     sequences = np.concatenate(lists)
     if len({len(sequence) for sequence in sequences}) > 1:
         return False
-    first = hamming_identity(sequences[:1], sequences)[0]
-    return bool(np.median(first) >= _VARIANT_IDENTITY)
+    identity, _ = compare_positions(sequences[:1], sequences)
+    return bool(np.median(identity) >= _VARIANT_IDENTITY)
 
 
 def _by_mmseqs(queries: np.ndarray, targets: np.ndarray, coverage: float, method: str) -> bool:
@@ -132,18 +135,19 @@ def _by_mmseqs(queries: np.ndarray, targets: np.ndarray, coverage: float, method
     return False
 
 
-def _nearest_by_hamming(queries: np.ndarray, targets: np.ndarray) -> Hits:
+def _nearest_by_position(queries: np.ndarray, targets: np.ndarray, method: str) -> Hits:
     lengths = sorted({len(sequence) for sequence in [*queries, *targets]})
     if len(lengths) > 1:
         raise ValueError(
-            f"method='hamming' compares position by position; proteins have {lengths[0]} to {lengths[-1]} "
+            f"method={method!r} compares position by position; proteins have {lengths[0]} to {lengths[-1]} "
             "residues, expected one length. Pass method='mmseqs' or 'exact', which align."
         )
     blocks = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
-        identity = hamming_identity(queries[start : start + _QUERIES_AT_ONCE], targets)
-        row, column = np.nonzero(identity == identity.max(axis=1, keepdims=True))
-        blocks.append((row + start, column, identity[row, column].astype(float)))
-    query, target, identity = (np.concatenate(arrays) for arrays in zip(*blocks))
+        identity, scores = compare_positions(queries[start : start + _QUERIES_AT_ONCE], targets)
+        ranks = identity * lengths[0] if method == "hamming" else scores
+        row, column = np.nonzero(ranks == ranks.max(axis=1, keepdims=True))
+        blocks.append((row + start, column, identity[row, column], ranks[row, column].astype(float)))
+    query, target, identity, rank = (np.concatenate(arrays) for arrays in zip(*blocks))
     full = np.ones(len(query))
-    return Hits(query, target, identity, full, full, identity * lengths[0])
+    return Hits(query, target, identity, full, full, rank)

@@ -1,7 +1,7 @@
-"""Exact comparison without any program: Smith-Waterman alignment and Hamming identity, in numpy.
+"""Exact comparison without any program: Smith-Waterman alignment, and positions of variants, in numpy.
 
 ``search_exact``       every query against every target by local alignment; no seeds, nothing missed
-``hamming_identity``   share of equal positions of equal-length variants
+``compare_positions``  equal-length variants, position by position
 ``alignment_cost``     cells that ``search_exact`` would fill, to refuse what would take hours
 
 One query is aligned with a block of targets at once, row by row: the arrays are (L_t, B), L_t residues of
@@ -61,19 +61,21 @@ def alignment_cost(queries: np.ndarray, targets: np.ndarray, coverage: float) ->
     return float(np.sum(own * (sums[last] - sums[first])))
 
 
-def hamming_identity(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Share of equal residues at every position, (n_queries, n_targets); all of one length.
+def compare_positions(queries: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of equal residues and sum of BLOSUM62 scores, position by position, both (n_queries, n_targets).
 
-    Only positions that vary are compared, as one matrix product: variants of one protein cost little.
+    All sequences have one length. Only positions that vary are compared: variants of a protein cost little.
     """
-    letters = np.array([list(sequence) for sequence in [*queries, *targets]])
-    length = letters.shape[1]
-    varying = letters[:, (letters != letters[0]).any(axis=0)]
-    matches = np.full((len(queries), len(targets)), length - varying.shape[1], dtype=np.float32)
-    for column in varying.T:
-        _, codes = np.unique(column, return_inverse=True)
-        matches += codes[: len(queries), None] == codes[None, len(queries) :]
-    return matches / length
+    codes = np.array([encode(sequence) for sequence in [*queries, *targets]])
+    varies = (codes != codes[0]).any(axis=0)
+    fixed = codes[0, ~varies]
+    matches = np.full((len(queries), len(targets)), len(fixed), dtype=np.int32)
+    scores = np.full_like(matches, BLOSUM62[fixed, fixed].sum())
+    for column in codes[:, varies].T:
+        own, other = column[: len(queries)], column[len(queries) :]
+        matches += own[:, None] == other
+        scores += BLOSUM62[own][:, other]
+    return matches / codes.shape[1], scores
 
 
 # ---- one query against one block of targets

@@ -108,18 +108,28 @@ def test_mmseqs_finds_what_exact_alignment_finds():
 
 
 @given(st.integers(1, 30), st.integers(0, 10**6))
-def test_hamming_identity_by_hand(length, seed):
+def test_positions_by_hand(length, seed):
     random = np.random.default_rng(seed)
     X = ["".join(row) for row in random.choice(list("ACD"), (7, length))]
-    slow = [[np.mean([a == b for a, b in zip(x, z)]) for z in X[3:]] for x in X[:3]]
-    assert alignment.hamming_identity(X[:3], X[3:]) == pytest.approx(np.array(slow))
+    identity, scores = alignment.compare_positions(X[:3], X[3:])
+    for i, query in enumerate(X[:3]):
+        for j, target in enumerate(X[3:]):
+            assert identity[i, j] == pytest.approx(np.mean([a == b for a, b in zip(query, target)]))
+            assert scores[i, j] == BLOSUM62[encode(query), encode(target)].sum()
 
 
 def test_nearest_variant_and_its_ties():
-    hits = find_nearest(["MKVLA", "AAAAA"], ["MKVLG", "MKVAA", "GGGGG", "GAAAA"])
+    hits = find_nearest(["MKVLA", "AAAAA"], ["MKVLG", "MKVAA", "GGGGG", "GAAAA"], method="hamming")
     assert hits.query.tolist() == [0, 0, 1]
     assert hits.target.tolist() == [0, 1, 3]
     assert hits.identity == pytest.approx([0.8, 0.8, 0.8])
+
+
+def test_nearest_variant_by_substitution_scores():
+    variants = ["MKVLLL", "MKVLLD", "MKVLLE"]
+    hits = find_nearest(["MKVLLI", "MKVLLN"], variants)
+    assert hits.target.tolist() == [0, 1]
+    assert hits.identity == pytest.approx([5 / 6, 5 / 6])
 
 
 def test_nearest_by_alignment_skips_strangers():
