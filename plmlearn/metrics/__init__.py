@@ -1,0 +1,51 @@
+"""Scores of proteins, residues and signal peptides, and scikit-learn scorers of them.
+
+``classification_table``, ``class_table``                       all scores of classes at once
+``specificity_score``, ``macro_average_precision``, ...         one score
+``spearman_score``                                              regression
+``residue_accuracy``, ``residue_spearman``, ...                 one entry per residue
+``segment_overlap``                                             secondary structure as segments
+``signal_peptide_table``, ``cleavage_precision``, ...           signal peptides
+``SCORERS``, ``get_scorer``                                     scorers by name, for ``scoring=``
+"""
+
+from plmlearn.metrics.classification import (
+    class_table,
+    classification_table,
+    expected_calibration_error,
+    macro_average_precision,
+    precision_at_recall,
+    specificity_score,
+)
+from plmlearn.metrics.residues import residue_accuracy, residue_mcc, residue_spearman, residue_table
+from plmlearn.metrics.scorers import SCORERS, get_scorer, spearman_score
+from plmlearn.metrics.segments import segment_overlap
+from plmlearn.metrics.signal_peptides import (
+    cleavage_mcc,
+    cleavage_precision,
+    cleavage_recall,
+    cleavage_site,
+    signal_peptide_table,
+)
+
+__all__ = [
+    "SCORERS",
+    "class_table",
+    "classification_table",
+    "cleavage_mcc",
+    "cleavage_precision",
+    "cleavage_recall",
+    "cleavage_site",
+    "expected_calibration_error",
+    "get_scorer",
+    "macro_average_precision",
+    "precision_at_recall",
+    "residue_accuracy",
+    "residue_mcc",
+    "residue_spearman",
+    "residue_table",
+    "segment_overlap",
+    "signal_peptide_table",
+    "spearman_score",
+    "specificity_score",
+]

@@ -1,0 +1,184 @@
+"""Signal peptides: ``signal_peptide_table`` for types and cleavage sites, as SignalP 6.0 reports them.
+
+``cleavage_precision``, ``cleavage_recall``, ``cleavage_mcc``   the site alone, from residue labels
+``cleavage_site``                                               where a row of residue labels has it
+
+Residue labels name the region: by default S (Sec/SPI), L (Sec/SPII), T (Tat) and P (Sec/SPIII) are signal
+peptides, any other letter is not.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from plmlearn.metrics.classification import matthews_correlation
+from plmlearn.metrics.residues import entries, paired_residues
+
+SIGNAL_LABELS = "SLTP"
+
+
+def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
+    """Last residue of the first signal peptide, counted from 1, and its label; (0, "") where there is none.
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import cleavage_site
+    >>> cleavage_site("SSSSOOMM"), cleavage_site("IIIMMMOO")
+    ((4, 'S'), (0, ''))
+    """
+    row = np.ma.getdata(entries(labels)).tolist()
+    start = next((i for i, label in enumerate(row) if label in signal), None)
+    if start is None:
+        return 0, ""
+    end = next((i for i in range(start, len(row)) if row[i] != row[start]), len(row))
+    return end, row[start]
+
+
+def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
+    """Share of predicted cleavage sites that are right; 0 where none is predicted.
+
+    Parameters
+    ----------
+    y_true, y_pred : list of str or of arrays, one label per residue
+    tolerance : int, default=0
+        Residues by which a right site may be off; SignalP reports 0 to 3.
+    signal : str, default="SLTP"
+        Labels of signal peptides. A site is right only if the label before it is that of the true one.
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import cleavage_precision, cleavage_recall
+    >>> true, pred = ["SSSSOO", "SSSOOO", "IIIIII"], ["SSSSOO", "SSOOOO", "LLLLII"]
+    >>> cleavage_precision(true, pred).__round__(2), cleavage_recall(true, pred, tolerance=1)
+    (0.33, 1.0)
+    """
+    right, predicted, _, _ = _site_counts(y_true, y_pred, tolerance, signal)
+    return right / predicted if predicted else 0.0
+
+
+def cleavage_recall(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
+    """Share of true cleavage sites that are found; parameters as in :func:`cleavage_precision`."""
+    right, _, true, _ = _site_counts(y_true, y_pred, tolerance, signal)
+    if not true:
+        raise ValueError(f"y_true has no cleavage site (labels {signal}); expected one at least.")
+    return right / true
+
+
+def cleavage_mcc(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
+    """Matthews correlation of residues being cleavage sites; parameters as in :func:`cleavage_precision`.
+
+    A right site is one true positive; a wrong one a false positive, a missed one a false negative; all other
+    residues are true negatives.
+    """
+    right, predicted, true, residues = _site_counts(y_true, y_pred, tolerance, signal)
+    wrong, missed = predicted - right, true - right
+    rest = residues - right - wrong - missed
+    scale = np.sqrt(float(predicted) * true * (residues - true) * (residues - predicted))
+    return float((right * rest - wrong * missed) / scale) if scale else 0.0
+
+
+def signal_peptide_table(
+    types_true: Any,
+    types_pred: Any,
+    labels_true: Any = None,
+    labels_pred: Any = None,
+    *,
+    kingdoms: Any = None,
+    negative: str = "NO_SP",
+    tolerances: tuple[int, ...] = (0, 1, 2, 3),
+) -> list[dict[str, Any]]:
+    """Detection and cleavage sites of every type of signal peptide in every kingdom.
+
+    Parameters
+    ----------
+    types_true, types_pred : array of shape (n,)
+        Types, such as "SP", "LIPO", "TAT", "TATLIPO", "PILIN" and "NO_SP".
+    labels_true, labels_pred : list of str or of arrays, one label per residue, default=None
+        Regions, for the cleavage sites.
+    kingdoms : array of shape (n,), default=None
+        None puts all proteins in one, "ALL".
+    negative : str, default="NO_SP"
+        The type of proteins without signal peptide.
+    tolerances : tuple of int, default=(0, 1, 2, 3)
+        Residues by which a right site may be off.
+
+    Returns
+    -------
+    list of dict
+        One row per kingdom and type that occurs in it, with the keys ``kingdom``, ``type``, ``n``;
+        ``mcc1`` (this type against proteins without signal peptide), ``mcc2`` (against all others); and with
+        residue labels, for every tolerance k, ``precision_k`` and ``recall_k`` of the cleavage site (right
+        only with the type) and ``mcc_k`` of the residues of these proteins. nan where there is nothing to
+        divide by.
+
+    References
+    ----------
+    Teufel et al. (2022), doi:10.1038/s41587-021-01156-3
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import signal_peptide_table
+    >>> (row,) = signal_peptide_table(["SP", "NO_SP"], ["SP", "NO_SP"], ["SSOO", "IIII"], ["SOOO", "IIII"])
+    >>> row["mcc1"], row["recall_0"], row["recall_1"]
+    (1.0, 0.0, 1.0)
+    """
+    true, pred = np.asarray(types_true), np.asarray(types_pred)
+    kingdoms = np.full(len(true), "ALL") if kingdoms is None else np.asarray(kingdoms)
+    if not len(true) == len(pred) == len(kingdoms):
+        raise ValueError(
+            f"{len(true)} true types, {len(pred)} predicted ones, {len(kingdoms)} kingdoms; expected as many."
+        )
+    rows = []
+    for kingdom in np.unique(kingdoms):
+        inside = kingdoms == kingdom
+        for kind in np.setdiff1d(true[inside], [negative]):
+            row = {"kingdom": str(kingdom), "type": str(kind), "n": int((true[inside] == kind).sum())}
+            row |= _detection(true[inside] == kind, pred[inside] == kind, true[inside] == negative)
+            if labels_true is not None and labels_pred is not None:
+                of_kind = np.flatnonzero(inside & ((true == kind) | (pred == kind)))
+                row |= _sites(of_kind, true == kind, pred == kind, labels_true, labels_pred, tolerances)
+            rows.append(row)
+    return rows
+
+
+def _detection(true: np.ndarray, pred: np.ndarray, negative: np.ndarray) -> dict[str, float]:
+    scores = {}
+    for name, rows in (("mcc1", true | negative), ("mcc2", np.ones(len(true), dtype=bool))):
+        both = len(np.unique(true[rows])) == 2
+        scores[name] = matthews_correlation(true[rows], pred[rows]) if both else np.nan
+    return scores
+
+
+def _sites(
+    rows: np.ndarray,
+    is_kind: np.ndarray,
+    said: np.ndarray,
+    labels_true: Any,
+    labels_pred: Any,
+    tolerances: Any,
+) -> dict[str, float]:
+    """Sites of one type: true in proteins of that type, predicted in those said to be of that type."""
+    blank = [np.full(len(entries(labels_true[i])), "-") for i in rows]
+    true = [entries(labels_true[i]) if is_kind[i] else blank[j] for j, i in enumerate(rows)]
+    pred = [entries(labels_pred[i]) if said[i] else blank[j] for j, i in enumerate(rows)]
+    scores = {}
+    for k in tolerances:
+        predicted = any(cleavage_site(row)[0] for row in pred)
+        scores[f"precision_{k}"] = cleavage_precision(true, pred, tolerance=k) if predicted else np.nan
+        scores[f"recall_{k}"] = cleavage_recall(true, pred, tolerance=k)
+        scores[f"mcc_{k}"] = cleavage_mcc(true, pred, tolerance=k)
+    return scores
+
+
+def _site_counts(y_true: Any, y_pred: Any, tolerance: int, signal: str) -> tuple[int, int, int, int]:
+    """Right, predicted and true sites, and residues."""
+    if tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance}; expected a number of residues, 0 or more.")
+    residues = sum(len(true) for true, _ in paired_residues(y_true, y_pred))
+    right = predicted = real = 0
+    for true, pred in zip(y_true, y_pred):
+        (site, label), (found, said) = cleavage_site(true, signal), cleavage_site(pred, signal)
+        real += site > 0
+        predicted += found > 0
+        right += site > 0 and found > 0 and label == said and abs(site - found) <= tolerance
+    return right, predicted, real, residues
