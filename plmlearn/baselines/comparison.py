@@ -143,10 +143,9 @@ def compare(
             for metric in (key for key in result if key.startswith("test_")):
                 scores.setdefault((name, metric[5:]), []).append(result[metric])
     table = {key: np.array(values) for key, values in scores.items()}
+    ratio = float(np.mean(ratios))
     rows = [
-        _row(
-            name, metric, table, reference, float(np.mean(ratios)), confidence, float(np.mean(seconds[name]))
-        )
+        _row(name, metric, table, reference, ratio, confidence, float(np.mean(seconds[name])))
         for name, metric in table
     ]
     return Comparison(rows, table, reference, confidence)

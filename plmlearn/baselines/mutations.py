@@ -44,9 +44,9 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     Notes
     -----
     Of S variable sites about (20 S) ** order / order effects are learned: some 2,500 for 4 sites, which take
-    seconds to a minute. On the GB1 variants of FLIP, trained on the rows "train" and "valid" (it needs no
+    some seconds. On the GB1 variants of FLIP, trained on the rows "train" and "valid" (it needs no
     validation rows), the test Spearman of order 1 is 0.755 on three_vs_rest and 0.787 on sampled, that of
-    order 2 is 0.800 and 0.902.
+    order 2 is 0.800 and 0.903.
 
     References
     ----------

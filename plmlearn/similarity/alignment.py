@@ -33,10 +33,8 @@ def search_exact(
     codes = _encoded(queries, targets)
     lengths = np.array([len(target) for target in targets])
     order = np.argsort(lengths, kind="stable")
-    rank, once = (
-        np.argsort(order),
-        targets is queries,
-    )  # a list against itself: every pair once, then mirrored
+    rank = np.argsort(order)
+    once = targets is queries  # then every pair is aligned once and mirrored
     found = []
     for block in np.array_split(order, -(-len(order) // _BLOCK)):
         profile = _Profile([codes[targets[t]] for t in block])
@@ -96,9 +94,7 @@ class _Profile:
     def substitutions(self, matrix: np.ndarray, columns: slice | np.ndarray = slice(None)) -> np.ndarray:
         """(residue types, L_t, B): the value of every residue type against every target residue."""
         values = matrix[:, self.residues[:, columns]]
-        values[:, self.padding[:, columns]] = -GAP_OPEN * (
-            1 if matrix.dtype != np.int64 else int(matrix.max())
-        )
+        values[:, self.padding[:, columns]] = -int(matrix.max())  # what lies behind the end never pays
         return values
 
 
@@ -132,9 +128,8 @@ def _count(query: np.ndarray, profile: _Profile, kept: np.ndarray) -> tuple[np.n
     if not len(kept):
         return (np.empty(0),) * 5
     base = max(len(query), len(profile.residues)) + 1
-    unit = (
-        base**4
-    )  # digits: score, identities, columns of two residues, gaps in the target, gaps in the query
+    # Digits, highest first: score, identities, aligned residues, query residues and target residues in gaps.
+    unit = base**4
     matrix = BLOSUM62.astype(np.int64) * unit + np.eye(len(BLOSUM62), dtype=np.int64) * base**3 + base**2
     values = _fill(query, profile.substitutions(matrix, kept), unit, base, 1)
     score, rest = np.divmod(values, unit)
@@ -154,7 +149,7 @@ def _fill(query: np.ndarray, values: np.ndarray, unit: int, over_query: int, ove
     open_query, extend_query = GAP_OPEN * unit - over_query, GAP_EXTEND * unit - over_query
     open_target, extend_target = GAP_OPEN * unit - over_target, GAP_EXTEND * unit - over_target
     ended = np.zeros(shape, dtype)  # best alignment that ends at this cell
-    gapped = np.full(shape, -GAP_OPEN * 20 * unit if dtype == np.int64 else -GAP_OPEN * 20, dtype)
+    gapped = np.full(shape, -open_query, dtype)
     best, work = np.zeros(shape, dtype), np.empty(shape, dtype)
     for residue in query:
         np.maximum(np.subtract(gapped, extend_query, out=gapped), ended - dtype.type(open_query), out=gapped)

@@ -26,6 +26,7 @@ def test_words_equal_counting(X, k):
         assert row == pytest.approx(counts)
 
 
+@settings(deadline=None)
 @given(sequences)
 def test_positions_equal_a_loop(X):
     onehot, blosum = (

@@ -5,7 +5,7 @@ import gzip
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
@@ -16,6 +16,7 @@ def variants(random, n, length=6):
     return ["".join(row) for row in random.choice(list("ACD"), (n, length), p=[0.8, 0.1, 0.1])]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_equals_a_loop_over_all_training_variants(seed):
     random = np.random.default_rng(seed)

@@ -74,6 +74,7 @@ def test_multilabel_scores_equal_scikit_learns(seed):
     assert table["mcc"] == pytest.approx(np.mean([sk.matthews_corrcoef(*c) for c in zip(y_true.T, y_pred.T)]))
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_specificity_by_counting(seed):
     y_true, y_pred, _ = predictions(seed)
@@ -102,6 +103,7 @@ def test_without_scores_there_is_no_aupr():
     assert set(table.values()) == {1.0}
 
 
+@settings(deadline=None)
 @given(seeds, st.floats(0.01, 1))
 def test_precision_at_recall_by_trying_all_thresholds(seed, recall):
     random = np.random.default_rng(seed)

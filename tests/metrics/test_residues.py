@@ -57,6 +57,7 @@ def test_unmeasured_residues_do_not_count(pairs, seed):
     assert segment_overlap(masked, pred) == segment_overlap(marked, pred, ignore_label="-")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_spearman_over_residues_and_by_protein(seed):
     random = np.random.default_rng(seed)
@@ -124,6 +125,7 @@ def slow_overlap(true, pred):
     return total, size
 
 
+@settings(deadline=None)
 @given(rows)
 def test_segment_overlap_equals_the_definition(pairs):
     sums = [slow_overlap(true, pred) for true, pred in pairs]

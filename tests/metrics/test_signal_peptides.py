@@ -5,7 +5,7 @@ import gzip
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 
@@ -37,6 +37,7 @@ def test_sites(labels, site):
     assert cleavage_site(labels) == site
 
 
+@settings(deadline=None)
 @given(peptides, st.integers(0, 3))
 def test_scores_by_counting(pairs, tolerance):
     true, pred = zip(*pairs)

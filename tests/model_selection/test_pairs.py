@@ -265,6 +265,7 @@ def test_too_many_negatives():
 # ---- leakage
 
 
+@settings(deadline=None)
 @given(seeds, seeds)
 def test_classes_of_test_pairs_by_set_arithmetic(seed, other):
     train, _ = random_graph(seed, n_pairs=30)

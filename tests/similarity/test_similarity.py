@@ -107,6 +107,7 @@ def test_mmseqs_finds_what_exact_alignment_finds():
     assert max(abs(identities[pair] - close[pair]) for pair in close) < 0.05
 
 
+@settings(deadline=None)
 @given(st.integers(1, 30), st.integers(0, 10**6))
 def test_positions_by_hand(length, seed):
     random = np.random.default_rng(seed)
