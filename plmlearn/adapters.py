@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import peft
-import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import nn
 
 from .backbones import Backbone
 
@@ -62,7 +62,7 @@ class Adapter(BaseEstimator, ABC):
         last = getattr(self, "last_n_layers", None)
         if last is None:
             return
-        if not isinstance(last, int) or last < 1:
+        if not isinstance(last, Integral) or last < 1:
             raise ValueError(f"last_n_layers is None (all layers) or an int >= 1, got {last!r}")
         if last > backbone.n_layers:
             raise ValueError(
@@ -181,7 +181,7 @@ class LoRA(Adapter):
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        if not isinstance(self.rank, int) or self.rank < 1:
+        if not isinstance(self.rank, Integral) or self.rank < 1:
             raise ValueError(f"LoRA rank is an int >= 1, got {self.rank!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout lies in [0, 1), got {self.dropout!r}")
@@ -226,19 +226,3 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
     paths = "|".join(re.escape(known[name]) for name in single if name in known)
     indices = "|".join(map(str, layers))
     return rf"{re.escape(backbone.family.layers)}\.({indices})\.({paths})"
-
-
-def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors that training changes, by name."""
-    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
-
-
-def load_trained(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Write trained tensors into a model freshly built with the same settings."""
-    own = trained_tensors(model)
-    if own.keys() != tensors.keys():
-        differing = sorted(own.keys() ^ tensors.keys())
-        raise ValueError(f"Trained tensors do not fit the model: {', '.join(differing[:5])} differ.")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

@@ -1,0 +1,137 @@
+"""Poolings against loops over sequences, heads by shape, order of layers and number of parameters."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, has_weights, make_head
+from plmlearn.nn.models import ProteinModel
+from plmlearn.nn.packing import Encoded, PackedTokens
+from plmlearn.nn.pooling import POOLINGS
+
+WIDTH = 5
+
+
+def draw(lengths: list[int], seed: int = 0) -> Encoded:
+    rng = torch.Generator().manual_seed(seed)
+    residues = torch.randn(sum(lengths), WIDTH, generator=rng).requires_grad_()
+    first = torch.randn(len(lengths), WIDTH, generator=rng).requires_grad_()
+    return Encoded(residues, lengths, first)
+
+
+def attend(pooling: nn.Module, sequence: torch.Tensor) -> torch.Tensor:
+    scores = sequence @ pooling.score.weight[0] + pooling.score.bias
+    return scores.softmax(0) @ sequence
+
+
+BY_SEQUENCE = {
+    "mean": lambda pooling, sequence: sequence.mean(0),
+    "max": lambda pooling, sequence: sequence.max(0).values,
+    "attention": attend,
+}
+
+
+def loop(name: str, pooling: nn.Module, encoded: Encoded) -> torch.Tensor:
+    """What a pooling should give, one sequence after the other."""
+    if name == "cls":
+        return torch.stack([encoded.first[i] for i in range(len(encoded.lengths))])
+    return torch.stack([BY_SEQUENCE[name](pooling, s) for s in encoded.residues.split(encoded.lengths)])
+
+
+def test_every_pooling_is_tested():
+    assert set(POOLINGS) == {*BY_SEQUENCE, "cls"}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_pooling_equals_a_loop_with_gradients(name, lengths, seed):
+    torch.manual_seed(seed)
+    pooling, encoded = POOLINGS[name](WIDTH), draw(lengths, seed)
+    found, expected = pooling(encoded), loop(name, pooling, encoded)
+    torch.testing.assert_close(found, expected)
+    inputs = [encoded.residues, encoded.first, *pooling.parameters()]
+    weight = torch.randn_like(expected)
+    gradients = [
+        torch.autograd.grad((out * weight).sum(), inputs, allow_unused=True) for out in (found, expected)
+    ]
+    for a, b in zip(*gradients):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_pooling_survives_large_scores():
+    pooling = POOLINGS["attention"](WIDTH)
+    with torch.no_grad():
+        pooling.score.weight.fill_(500.0)
+    encoded = draw([3, 6])
+    torch.testing.assert_close(pooling(encoded), loop("attention", pooling, encoded))
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("hidden", [None, 7])
+def test_heads_map_width_to_outputs(name, hidden):
+    head = make_head(name, WIDTH, 3, hidden, 0.1)
+    assert head(torch.zeros(4, WIDTH)).shape == (4, 3)
+
+
+def test_numbers_of_parameters():
+    assert count(EsmHead(1280, 1, 128, 0.1)) == 164_097  # Sledzieski et al.'s head
+    assert count(EsmHead(8, 3, None, 0.1)) == (8 * 8 + 8) + (8 * 3 + 3)
+    assert count(MlpHead(8, 3, 4, 0.1)) == 2 * 8 + (8 * 4 + 4) + (4 * 3 + 3)
+    assert count(LinearHead(8, 3, 4, 0.1)) == 8 * 3 + 3
+
+
+def test_esm_head_written_out():
+    head = make_head("esm", WIDTH, 2, 7, 0.5).eval()
+    x = torch.randn(4, WIDTH)
+    first, second = (m for m in head if isinstance(m, nn.Linear))
+    expected = torch.tanh(x @ first.weight.T + first.bias) @ second.weight.T + second.bias
+    torch.testing.assert_close(head(x), expected)
+
+
+def test_mlp_head_does_not_mind_the_scale_of_features():
+    head = make_head("mlp", WIDTH, 2, 7, 0.0)
+    x = torch.randn(4, WIDTH)
+    torch.testing.assert_close(head(1000 * x), head(x), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_dropout_acts_in_training_only(name):
+    head, x = make_head(name, WIDTH, 2, 64, 0.5), torch.randn(4, WIDTH)
+    assert not torch.equal(head.train()(x), head(x))
+    assert torch.equal(head.eval()(x), head(x))
+
+
+def test_has_weights():
+    assert has_weights(POOLINGS["attention"](WIDTH))
+    assert not has_weights(POOLINGS["mean"](WIDTH))
+
+
+class _OneHot(nn.Module):
+    """Stands for an encoder: each token becomes its id in every feature."""
+
+    def forward(self, tokens):
+        return tokens.ids[:, None].expand(-1, WIDTH).float()
+
+
+def test_model_gives_each_row_its_own_sequence():
+    """Three rows over two sequences; special tokens (ids 100) do not enter the mean."""
+    model = ProteinModel(_OneHot(), POOLINGS["mean"](WIDTH), nn.Identity())
+    tokens = PackedTokens(torch.tensor([100, 2, 4, 100, 100, 7, 100]), [4, 3], 1, 1)
+    outputs = model(tokens, torch.tensor([1, 0, 1]))
+    assert outputs.tolist() == [[7.0] * WIDTH, [3.0] * WIDTH, [7.0] * WIDTH]
+
+
+def test_model_uses_pooled_values_where_they_are_known():
+    model = ProteinModel(_OneHot(), POOLINGS["mean"](WIDTH), nn.Identity())
+    pooled = torch.tensor([[1.0], [2.0]])
+    tokens = PackedTokens(torch.tensor([100, 2, 100, 100, 7, 100]), [3, 3], 1, 1, pooled=pooled)
+    assert model(tokens, torch.tensor([1, 0])).tolist() == [[2.0], [1.0]]
