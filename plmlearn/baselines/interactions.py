@@ -132,12 +132,8 @@ class PairSimilarityClassifier(_PairBaseline):
 
     def _similarity(self, own: np.ndarray, known: np.ndarray) -> csr_array:
         hits = find_similar(own, known, min_identity=self.min_identity, method=self.method)
-        other = own[hits.query] != known[hits.target]
-        hits = hits.take(other)
-        _, same_own, same_known = np.intersect1d(own, known, return_indices=True)
-        values = np.r_[hits.identity * hits.query_coverage * hits.target_coverage, np.ones(len(same_own))]
-        places = (np.r_[hits.query, same_own], np.r_[hits.target, same_known])
-        return coo_array((values, places), shape=(len(own), len(known))).tocsr()
+        weights = hits.identity * hits.query_coverage * hits.target_coverage
+        return coo_array((weights, (hits.query, hits.target)), shape=(len(own), len(known))).tocsr()
 
 
 def _votes(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plmlearn.sequences import check_sequences
-from plmlearn.similarity.alignment import alignment_cost, compare_positions, search_exact
+from plmlearn.similarity.alignment import alignment_cost, compare_positions, own_bits, search_exact
 from plmlearn.similarity.hits import Hits
 from plmlearn.similarity.mmseqs import find_mmseqs, require_mmseqs, search_mmseqs
 
@@ -54,7 +54,8 @@ def find_similar(
     Returns
     -------
     Hits
-        Sorted by query, best first. A list compared with itself holds each protein as its own hit.
+        Sorted by query, best first. Identical proteins are always hits, however short, and so is each
+        protein of a list that is compared with itself.
 
     Raises
     ------
@@ -80,13 +81,12 @@ def find_similar(
     same = targets is queries
     queries = check_sequences(queries)
     targets = queries if same else check_sequences(targets)
+    limits = {"min_identity": min_identity, "coverage": coverage}
     if _by_mmseqs(queries, targets, coverage, method):
-        return search_mmseqs(
-            queries, targets, min_identity=min_identity, coverage=coverage, max_hits=max_hits
-        ).sorted()
-    return search_exact(
-        queries, targets, min_identity=min_identity, coverage=coverage, max_evalue=_MAX_EVALUE
-    ).sorted()
+        hits = search_mmseqs(queries, targets, max_hits=max_hits, **limits)
+    else:
+        hits = search_exact(queries, targets, max_evalue=_MAX_EVALUE, **limits)
+    return _with_identical(hits, queries, targets).sorted()
 
 
 def find_nearest(queries: Any, targets: Any, *, method: str = "auto") -> Hits:
@@ -133,6 +133,19 @@ def _by_mmseqs(queries: np.ndarray, targets: np.ndarray, coverage: float, method
     if alignment_cost(queries, targets, coverage) > _MAX_CELLS:
         require_mmseqs()
     return False
+
+
+def _with_identical(hits: Hits, queries: np.ndarray, targets: np.ndarray) -> Hits:
+    """Hits, and identical proteins among them that are too short to be significant or were not sought."""
+    rows: dict[str, list[int]] = {}
+    for row, target in enumerate(targets):
+        rows.setdefault(target, []).append(row)
+    pairs = [(q, t) for q, query in enumerate(queries) for t in rows.get(query, ())]
+    query, target = np.array(pairs, dtype=int).reshape(-1, 2).T
+    found = np.isin(query * len(targets) + target, hits.query * len(targets) + hits.target)
+    query, target = query[~found], target[~found]
+    scores, full = np.array([own_bits(queries[q]) for q in query]), np.ones(len(query))
+    return Hits.joined([hits, Hits(query, target, full, full, full, scores)])
 
 
 def _nearest_by_position(queries: np.ndarray, targets: np.ndarray, method: str) -> Hits:

@@ -44,9 +44,15 @@ def search_exact(
                 fits &= rank[block] >= rank[q]
             if fits.any():
                 found.append(_compare(q, codes[query], block, profile, fits, lengths.sum(), max_evalue))
-    hits = _joined([*found, *map(_mirrored, found)] if once else found)
+    hits = Hits.joined([*found, *map(_mirrored, found)] if once else found)
     enough = (hits.query_coverage >= coverage) & (hits.target_coverage >= coverage)
     return hits.take(enough & (hits.identity >= min_identity))
+
+
+def own_bits(sequence: str) -> float:
+    """Bits of a sequence aligned with itself."""
+    codes = encode(sequence)
+    return float(_bits(BLOSUM62[codes, codes].sum()))
 
 
 def alignment_cost(queries: np.ndarray, targets: np.ndarray, coverage: float) -> float:
@@ -119,8 +125,12 @@ def _compare(
         identity=matches / np.maximum(columns, 1),
         query_coverage=spans_query / len(query),
         target_coverage=spans_target / profile.lengths[kept],
-        score=np.round((_LAMBDA * score - np.log(_K)) / np.log(2), 1),
+        score=_bits(score),
     )
+
+
+def _bits(score: np.ndarray) -> np.ndarray:
+    return np.round((_LAMBDA * score - np.log(_K)) / np.log(2), 1)
 
 
 def _count(query: np.ndarray, profile: _Profile, kept: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -193,9 +203,3 @@ def _mirrored(hits: Hits) -> Hits:
     """Query and target exchanged, without the hits of a protein on itself."""
     columns = (hits.target, hits.query, hits.identity, hits.target_coverage, hits.query_coverage, hits.score)
     return Hits(*columns).take(hits.query != hits.target)
-
-
-def _joined(found: list[Hits]) -> Hits:
-    names = Hits.__dataclass_fields__
-    empty = {name: np.empty(0, dtype=int if name in ("query", "target") else float) for name in names}
-    return Hits(**{n: np.concatenate([empty[n], *(getattr(h, n) for h in found)]) for n in names})

@@ -31,6 +31,15 @@ class Hits:
     def __len__(self) -> int:
         return len(self.query)
 
+    @classmethod
+    def joined(cls, tables: "list[Hits]") -> "Hits":
+        """One table of several, which may be none."""
+        columns = {}
+        for field in fields(cls):
+            empty = np.empty(0, dtype=int if field.name in ("query", "target") else float)
+            columns[field.name] = np.concatenate([empty, *(getattr(hits, field.name) for hits in tables)])
+        return cls(**columns)
+
     def take(self, rows: np.ndarray) -> "Hits":
         """The hits at these positions, or where a mask is True."""
         return Hits(*(getattr(self, field.name)[rows] for field in fields(self)))

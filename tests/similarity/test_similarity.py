@@ -133,6 +133,22 @@ def test_nearest_variant_by_substitution_scores():
     assert hits.identity == pytest.approx([5 / 6, 5 / 6])
 
 
+@pytest.mark.parametrize("method", ["exact", "mmseqs"])
+def test_identical_proteins_are_hits_however_short_or_simple(method):
+    if method == "mmseqs" and find_mmseqs() is None:
+        pytest.skip("MMseqs2 is not installed")
+    X = ["MKV", "A" * 40, "MKV", "GHKLM"]
+    hits = find_similar(X, X, method=method)
+    pairs = set(zip(hits.query.tolist(), hits.target.tolist()))
+    assert pairs == {(0, 0), (0, 2), (2, 0), (2, 2), (1, 1), (3, 3)}
+    assert hits.identity.tolist() == [1] * 6
+
+
+@needs_mmseqs
+def test_mmseqs_finds_repeats():
+    assert set(find_similar(["ACGT" * 30], ["ACGT" * 29], method="mmseqs").target) == {0}
+
+
 def test_nearest_by_alignment_skips_strangers():
     X = families(3, 2, 80)
     hits = find_nearest(X[:4], X[[1, 5]], method="exact")
