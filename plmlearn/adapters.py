@@ -121,7 +121,7 @@ class FullFineTuning(Adapter):
     default_lr: ClassVar[float] = 1e-4
 
     def first_trained_layer(self, n_layers: int) -> int:
-        return 0 if self.last_n_layers is None else n_layers - self.last_n_layers
+        return 0 if self.last_n_layers is None else n_layers - int(self.last_n_layers)
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> None:
         for name in [name for name, _ in model.named_parameters() if self._trains(name, backbone)]:
@@ -177,7 +177,7 @@ class LoRA(Adapter):
     default_lr: ClassVar[float] = 1e-3
 
     def first_trained_layer(self, n_layers: int) -> int:
-        return 0 if self.last_n_layers is None else n_layers - self.last_n_layers
+        return 0 if self.last_n_layers is None else n_layers - int(self.last_n_layers)
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
@@ -205,7 +205,7 @@ class LoRA(Adapter):
         """The same adapter in peft's terms."""
         first = self.first_trained_layer(backbone.n_layers)
         return peft.LoraConfig(
-            r=self.rank,
+            r=int(self.rank),
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=target_pattern(backbone, self.target_modules, range(first, backbone.n_layers)),

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, has_weights, make_head
-from plmlearn.nn.models import ProteinModel
-from plmlearn.nn.packing import Encoded, PackedTokens
+from plmlearn.nn.packing import Encoded
 from plmlearn.nn.pooling import POOLINGS
 
 WIDTH = 5
@@ -113,25 +112,3 @@ def test_dropout_acts_in_training_only(name):
 def test_has_weights():
     assert has_weights(POOLINGS["attention"](WIDTH))
     assert not has_weights(POOLINGS["mean"](WIDTH))
-
-
-class _OneHot(nn.Module):
-    """Stands for an encoder: each token becomes its id in every feature."""
-
-    def forward(self, tokens):
-        return tokens.ids[:, None].expand(-1, WIDTH).float()
-
-
-def test_model_gives_each_row_its_own_sequence():
-    """Three rows over two sequences; special tokens (ids 100) do not enter the mean."""
-    model = ProteinModel(_OneHot(), POOLINGS["mean"](WIDTH), nn.Identity())
-    tokens = PackedTokens(torch.tensor([100, 2, 4, 100, 100, 7, 100]), [4, 3], 1, 1)
-    outputs = model(tokens, torch.tensor([1, 0, 1]))
-    assert outputs.tolist() == [[7.0] * WIDTH, [3.0] * WIDTH, [7.0] * WIDTH]
-
-
-def test_model_uses_pooled_values_where_they_are_known():
-    model = ProteinModel(_OneHot(), POOLINGS["mean"](WIDTH), nn.Identity())
-    pooled = torch.tensor([[1.0], [2.0]])
-    tokens = PackedTokens(torch.tensor([100, 2, 100, 100, 7, 100]), [3, 3], 1, 1, pooled=pooled)
-    assert model(tokens, torch.tensor([1, 0])).tolist() == [[2.0], [1.0]]
