@@ -69,11 +69,14 @@ class TokenizedSequences:
 
     @property
     def costs(self) -> np.ndarray:
-        """What each distinct sequence takes of the token budget: its tokens, or 1 if it is embedded."""
+        """What each distinct sequence takes of the token budget: its tokens, or 1 if all are embedded.
+
+        A batch with one unknown embedding is encoded whole, so known ones cost their tokens too.
+        """
         pooled = self._known.get("pooled")
-        if pooled is None:
+        if pooled is None or any(value is None for value in pooled):
             return self.lengths
-        return np.where([value is None for value in pooled], self.lengths, 1)
+        return np.ones_like(self.lengths)
 
     def keys(self) -> list[bytes]:
         """Digest of the tokens of each distinct sequence."""

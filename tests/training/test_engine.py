@@ -1,0 +1,559 @@
+"""The training loop against a plain loop in torch, and its promises: order, seeds, memory, errors."""
+
+import math
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import skorch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from plmlearn.adapters import LoRA
+from plmlearn.backbones import load_backbone
+from plmlearn.nn.encoders import make_encoder
+from plmlearn.nn.heads import EsmHead
+from plmlearn.nn.models import ProteinModel
+from plmlearn.nn.pooling import AttentionPooling
+from plmlearn.training.batching import TokenizedSequences, draw_steps
+from plmlearn.training.engine import (
+    SCHEDULES,
+    Plan,
+    TrainingData,
+    TrainingDivergedError,
+    infer,
+    outputs_of,
+    parameter_groups,
+    schedule_shape,
+    train,
+)
+
+PLAN = Plan(
+    epochs=3,
+    batch_size=4,
+    lr=0.01,
+    head_lr=0.02,
+    weight_decay=0.1,
+    schedule="cosine",
+    warmup=0.2,
+    gradient_clip=None,
+    patience=None,
+    max_tokens=40,
+    device=torch.device("cpu"),
+    dtype=torch.float32,
+    seed=3,
+)
+PLAIN = replace(PLAN, schedule="constant", warmup=0.0)
+
+
+class Bag(nn.Module):
+    """A small stand-in for a protein model: the mean of token vectors, norm, dropout, dense."""
+
+    def __init__(self, dropout: float = 0.0, seed: int = 0):
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.encoder = nn.Embedding(33, 6)
+        self.norm = nn.LayerNorm(6)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(6, 1)
+        with torch.no_grad():
+            for tensor in self.parameters():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator))
+
+    def forward(self, tokens, sequence_of_row):
+        vectors = self.encoder(tokens.ids).split(tokens.lengths)
+        pooled = torch.stack([v.mean(0) for v in vectors])[sequence_of_row]
+        return self.head(self.dropout(self.norm(pooled)))
+
+
+def squared_error(outputs, targets):
+    return (outputs[:, 0] - targets).square()
+
+
+@pytest.fixture(scope="module")
+def backbone(esm_folder):
+    return load_backbone(str(esm_folder))
+
+
+def draw_data(backbone, n_rows: int = 11, seed: int = 0) -> TrainingData:
+    """Sequences of 3 to 20 residues, some twice, with targets and weights."""
+    rng = np.random.default_rng(seed)
+    sequences = ["".join(rng.choice(list("ACDEFGHIKL"), rng.integers(3, 21))) for _ in range(n_rows)]
+    sequences[n_rows // 2] = sequences[0]
+    weights = rng.uniform(0.2, 2.0, n_rows)
+    return TrainingData(
+        TokenizedSequences(backbone, sequences),
+        rng.normal(size=n_rows).astype(np.float32),
+        (weights / weights.mean()).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def data(backbone) -> TrainingData:
+    return draw_data(backbone)
+
+
+@pytest.fixture
+def validation(backbone) -> TrainingData:
+    return draw_data(backbone, 7, seed=1)
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+class Recorder(skorch.callbacks.Callback):
+    """Notes every event, gradient, rate and the weights after every epoch."""
+
+    def __init__(self):
+        self.events, self.gradients, self.rates, self.steps, self.epochs = [], [], [], [], []
+
+    def on_train_begin(self, net, **kwargs):
+        self.events.append("train_begin")
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.events.append("epoch_begin")
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        self.events.append("step_begin" if training else "validation_begin")
+        if training:
+            self.rates.append([group["lr"] for group in net.optimizer_.param_groups])
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.gradients.append({n: p.grad.clone() for n, p in named_parameters if p.grad is not None})
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        self.events.append("step_end" if training else "validation_end")
+        if training:
+            self.steps.append(batch.rows)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.events.append("epoch_end")
+        self.epochs.append(weights_of(net.module_))
+
+    def on_train_end(self, net, **kwargs):
+        self.events.append("train_end")
+
+
+def one_row(data: TrainingData, row: int):
+    """A row as a batch of its own."""
+    return data.inputs.pack([data.inputs.of_row[row]], torch.device("cpu")), torch.tensor([0])
+
+
+def plain_loop(model: nn.Module, data: TrainingData, plan: Plan) -> None:
+    """What ``train`` should do, row by row."""
+    groups = {
+        (plan.lr, plan.weight_decay): [model.encoder.weight],
+        (plan.head_lr, 0.0): [model.norm.weight, model.norm.bias, model.head.bias],
+        (plan.head_lr, plan.weight_decay): [model.head.weight],
+    }
+    optimizer = torch.optim.AdamW(
+        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
+    )
+    base = [group["lr"] for group in optimizer.param_groups]
+    rng, step = np.random.default_rng(plan.seed), 0
+    n_steps = plan.epochs * math.ceil(len(data) / plan.batch_size)
+    for _ in range(plan.epochs):
+        for rows in draw_steps(len(data), plan.batch_size, rng):
+            optimizer.zero_grad()
+            loss = 0.0
+            for row in rows:
+                outputs = model(*one_row(data, row))
+                loss = loss + data.weights[row] * (outputs[0, 0] - data.targets[row]) ** 2
+            (loss / len(rows)).backward()
+            if plan.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), plan.gradient_clip)
+            factor = schedule_shape(plan.schedule, plan.warmup, n_steps)(step)
+            for group, lr in zip(optimizer.param_groups, base):
+                group["lr"] = lr * factor
+            optimizer.step()
+            step += 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"gradient_clip": 0.05}, {"schedule": "linear", "epochs": 1}], ids=str
+)
+def test_training_equals_a_plain_loop(data, changes):
+    plan = replace(PLAN, **changes)
+    found, expected = Bag(), Bag()
+    train(found, squared_error, data, plan)
+    plain_loop(expected, data, plan)
+    for name, tensor in weights_of(expected).items():
+        torch.testing.assert_close(found.get_parameter(name).data, tensor, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(found.encoder.weight, Bag().encoder.weight, atol=1e-3)
+
+
+# -- steps, micro-batches and their loss ---------------------------------------------------------
+
+
+def test_steps_are_random_draws_and_the_short_last_one_counts(data):
+    recorder = Recorder()
+    train(Bag(), squared_error, data, PLAN, callbacks=[recorder])
+    assert [len(rows) for rows in recorder.steps] == [4, 4, 3] * 3
+    for epoch in range(3):
+        rows = np.concatenate(recorder.steps[3 * epoch : 3 * epoch + 3])
+        assert sorted(rows) == list(range(11))
+    assert not np.array_equal(recorder.steps[0], recorder.steps[3])
+
+
+def make_protein_model(backbone) -> ProteinModel:
+    torch.manual_seed(0)
+    encoder = make_encoder(LoRA(target_modules="all").install(backbone))
+    return ProteinModel(encoder, AttentionPooling(encoder.width), EsmHead(encoder.width, 1, 8, 0.0))
+
+
+def gradients_of_one_step(model, data, plan) -> dict:
+    recorder = Recorder()
+    plan = replace(plan, epochs=1, batch_size=len(data))
+    train(model, squared_error, data, plan, callbacks=[recorder])
+    return recorder.gradients[0]
+
+
+@pytest.mark.parametrize("max_tokens", [1, 23, 50, 100])
+def test_cutting_a_step_does_not_change_its_gradient(backbone, data, max_tokens):
+    whole = gradients_of_one_step(make_protein_model(backbone), data, replace(PLAN, max_tokens=10_000))
+    cut = gradients_of_one_step(make_protein_model(backbone), data, replace(PLAN, max_tokens=max_tokens))
+    assert len(whole) == 3 * 6 * 2 + 2 + 4
+    assert whole.keys() == cut.keys()
+    for name, gradient in whole.items():
+        torch.testing.assert_close(cut[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_losses_in_the_history_are_means_over_rows(data, validation):
+    """At a rate of almost zero the model stays, so both losses can be computed beforehand."""
+    model = Bag()
+    expected = {}
+    for name, part in [("train_loss", data), ("valid_loss", validation)]:
+        outputs = outputs_of(model, part.inputs, PLAN)[:, 0]
+        expected[name] = float(np.mean(part.weights * (outputs - part.targets) ** 2))
+    history = train(model, squared_error, data, replace(PLAN, lr=1e-12, head_lr=1e-12), validation=validation)
+    for row in history:
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-5)
+        assert row["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-5)
+        assert row["valid_score"] == -row["valid_loss"]
+
+
+def test_history_has_one_plain_row_per_epoch(data, validation):
+    history = train(Bag(), squared_error, data, PLAN, validation=validation)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    names = [
+        "epoch",
+        "train_loss",
+        "valid_loss",
+        "valid_score",
+        "best",
+        "lr",
+        "seconds",
+        "residues_per_second",
+    ]
+    assert all(list(row) == [n for n in names if n in row] and len(row) == len(names) for row in history)
+    assert all(type(value) in (int, float, bool) for row in history for value in row.values())
+
+
+def test_each_distinct_sequence_of_a_step_is_encoded_once(data, monkeypatch):
+    lengths = []
+    forward = Bag.forward
+    monkeypatch.setattr(
+        Bag, "forward", lambda self, t, rows: lengths.append(len(t.lengths)) or forward(self, t, rows)
+    )
+    train(Bag(), squared_error, data, replace(PLAN, epochs=1, batch_size=11, max_tokens=10_000))
+    assert lengths == [10]  # 11 rows, two of them alike
+
+
+# -- schedules and groups ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(st.integers(1, 300), st.floats(0, 1))
+def test_schedules_rise_then_fall_and_never_stop_before_the_end(schedule, n_steps, warmup):
+    shape = schedule_shape(schedule, warmup, n_steps)
+    factors = [shape(step) for step in range(n_steps)]
+    n_warmup = round(warmup * n_steps)
+    assert factors[:n_warmup] == [(i + 1) / n_warmup for i in range(n_warmup)]
+    rest = factors[n_warmup:]
+    assert all(left >= right > 0 for left, right in zip(rest, rest[1:]))
+    assert not rest or rest[0] == 1.0
+
+
+@pytest.mark.parametrize("schedule, half", [("linear", 0.5), ("cosine", 0.5), ("constant", 1.0)])
+@pytest.mark.parametrize("n_steps", [100, 1000])
+def test_schedules_depend_on_the_share_of_steps_done(schedule, half, n_steps):
+    shape = schedule_shape(schedule, 0.2, n_steps)
+    assert shape(int(0.1 * n_steps) - 1) == pytest.approx(0.5)
+    assert shape(int(0.6 * n_steps)) == pytest.approx(half)
+
+
+def test_rates_follow_the_schedule_over_all_epochs(data):
+    recorder = Recorder()
+    train(Bag(), squared_error, data, PLAN, callbacks=[recorder])
+    shape = schedule_shape("cosine", 0.2, 9)
+    expected = [[base * shape(step) for base in (0.01, 0.02, 0.02)] for step in range(9)]
+    np.testing.assert_allclose([sorted(rates) for rates in recorder.rates], expected)
+
+
+def test_norms_and_biases_do_not_decay_and_heads_have_their_own_rate():
+    model = Bag()
+    model.head.bias.requires_grad_(False)
+    groups = {(g["lr"], g["weight_decay"]): g["params"] for g in parameter_groups(model, PLAN)}
+    assert groups.keys() == {(0.01, 0.1), (0.02, 0.1), (0.02, 0.0)}
+    assert groups[0.01, 0.1][0] is model.encoder.weight
+    assert groups[0.02, 0.1][0] is model.head.weight
+    assert [id(p) for p in groups[0.02, 0.0]] == [id(model.norm.weight), id(model.norm.bias)]
+
+
+# -- validation and the best epoch ---------------------------------------------------------------
+
+
+class Scores:
+    """A scorer that gives prepared scores, one per epoch."""
+
+    def __init__(self, *scores):
+        self.scores = iter(scores)
+
+    def __call__(self, outputs):
+        return next(self.scores)
+
+
+@pytest.mark.parametrize("scores, best", [((1, 3, 2), 2), ((3, 2, 1), 1), ((1, 2, 3), 3), ((2, 2, 2), 1)])
+def test_every_tensor_of_the_best_epoch_is_restored(data, validation, scores, best):
+    recorder, model = Recorder(), Bag()
+    history = train(
+        model, squared_error, data, PLAN, validation=validation, scorer=Scores(*scores), callbacks=[recorder]
+    )
+    assert [row["valid_score"] for row in history] == list(scores)
+    assert [row["epoch"] for row in history if row["best"]][-1] == best
+    for name, tensor in model.named_parameters():
+        for epoch, weights in enumerate(recorder.epochs, start=1):
+            assert torch.equal(tensor, weights[name]) == (epoch == best), f"{name} of epoch {epoch}"
+
+
+def test_without_validation_the_last_epoch_stays(data):
+    recorder, model = Recorder(), Bag()
+    history = train(model, squared_error, data, PLAN, callbacks=[recorder])
+    assert "valid_loss" not in history[0]
+    assert all(torch.equal(p, recorder.epochs[-1][n]) for n, p in model.named_parameters())
+
+
+def test_patience_counts_epochs_without_improvement(data, validation):
+    scores = Scores(1, 3, 2, 1, 4, 3, 3, 2, 9)
+    plan = replace(PLAN, epochs=20, patience=3)
+    history = train(Bag(), squared_error, data, plan, validation=validation, scorer=scores)
+    assert [row["valid_score"] for row in history] == [1, 3, 2, 1, 4, 3, 3, 2]
+
+
+def test_scorer_sees_the_outputs_in_the_order_of_the_rows(data, validation):
+    seen, model = [], Bag()
+    train(
+        model,
+        squared_error,
+        data,
+        replace(PLAN, epochs=1),
+        validation=validation,
+        scorer=lambda outputs: seen.append(outputs) or 0.0,
+    )
+    with torch.no_grad():
+        expected = [model(*one_row(validation, row))[0].numpy() for row in range(len(validation))]
+    np.testing.assert_allclose(seen[0], expected, atol=1e-6)
+
+
+def test_validation_is_in_evaluation_mode_and_without_gradients(data, validation, monkeypatch):
+    modes, forward = [], Bag.forward
+
+    def spy(self, tokens, rows):
+        modes.append((self.training, torch.is_grad_enabled()))
+        return forward(self, tokens, rows)
+
+    monkeypatch.setattr(Bag, "forward", spy)
+    plan = replace(PLAN, epochs=2, batch_size=11, max_tokens=10_000)
+    train(Bag(dropout=0.5), squared_error, data, plan, validation=validation)
+    assert modes == [(True, True), (False, False)] * 2
+
+
+def test_validation_does_not_change_training(data, validation):
+    first, second = Bag(dropout=0.3), Bag(dropout=0.3)
+    train(first, squared_error, data, PLAN)
+    rising = Scores(1, 2, 3)
+    train(second, squared_error, data, PLAN, validation=validation, scorer=rising)
+    assert all(torch.equal(p, second.get_parameter(n)) for n, p in first.named_parameters())
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+def sum_of_ids(batch):
+    pieces = batch.tokens.ids.split(batch.tokens.lengths)
+    return torch.stack([p.sum() for p in pieces])[batch.sequence_of_row][:, None].float()
+
+
+@given(
+    st.lists(st.text("ACDEFGHIKLMNPQRSTVWY", min_size=1, max_size=30), min_size=1, max_size=40),
+    st.integers(1, 90),
+)
+@settings(max_examples=60, deadline=None)
+def test_outputs_come_in_the_order_of_the_rows(backbone, sequences, max_tokens):
+    inputs = TokenizedSequences(backbone, sequences)
+    found = infer(sum_of_ids, inputs, replace(PLAN, max_tokens=max_tokens))
+    expected = [backbone.tokenize([s])[0].astype(int).sum() for s in sequences]
+    assert found.dtype == np.float32
+    assert found[:, 0].tolist() == expected
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_outputs_of_some_rows(backbone, draw):
+    sequences = ["A" * (1 + i % 7) + "C" * (i % 5) for i in range(20)]
+    rows = draw.draw(st.lists(st.integers(0, 19), min_size=1, unique=True).map(sorted))
+    inputs = TokenizedSequences(backbone, sequences)
+    found = infer(sum_of_ids, inputs, PLAN, rows=np.array(rows))
+    assert np.array_equal(found, infer(sum_of_ids, inputs, PLAN)[rows])
+
+
+# -- trouble --------------------------------------------------------------------------------------
+
+
+def test_an_infinite_loss_names_step_epoch_and_rows(data):
+    targets = data.targets.copy()
+    targets[5] = np.inf
+    bad = replace(data, targets=targets)
+    recorder = Recorder()
+    with pytest.raises(TrainingDivergedError) as caught:
+        train(Bag(), squared_error, bad, PLAN, callbacks=[recorder])
+    steps = draw_steps(11, 4, np.random.default_rng(PLAN.seed))
+    number = next(i for i, rows in enumerate(steps, start=1) if 5 in rows)
+    rows = ", ".join(map(str, sorted(steps[number - 1])))
+    assert f"loss became inf at step {number} (epoch 1) on training rows {rows}" in str(caught.value)
+
+
+def test_an_infinite_gradient_is_named_and_not_applied(data):
+    """The square root of zero: a finite loss with an infinite gradient."""
+    model = Bag()
+    before = weights_of(model)
+    with pytest.raises(TrainingDivergedError, match=r"gradient became (nan|inf) at step 1 \(epoch 1\)"):
+        train(model, lambda outputs, targets: (outputs[:, 0] * 0).sqrt(), data, PLAN)
+    assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
+
+
+class Cramped(Bag):
+    """Runs out of memory whenever it gets more tokens than fit."""
+
+    fits = 70
+    failures = 0
+
+    def forward(self, tokens, sequence_of_row):
+        if len(tokens.ids) > self.fits:
+            self.failures += 1
+            raise torch.OutOfMemoryError("out of memory (simulated)")
+        return super().forward(tokens, sequence_of_row)
+
+
+def test_running_out_of_memory_changes_nothing_but_the_budget(data):
+    plan = replace(PLAIN, batch_size=11, max_tokens=128)
+    cramped, free = Cramped(), Bag()
+    with pytest.warns(UserWarning, match=r"Out of memory: continuing with max_tokens=64") as warned:
+        train(cramped, squared_error, data, plan)
+    assert len(warned) == cramped.failures == 1  # the smaller budget stays for later steps
+    train(free, squared_error, data, plan)
+    for name, tensor in free.named_parameters():
+        torch.testing.assert_close(cramped.get_parameter(name), tensor, atol=1e-5, rtol=1e-4)
+
+
+class FailsLate(Bag):
+    """Runs out of memory once, at the second micro-batch of the first step."""
+
+    calls = 0
+
+    def forward(self, tokens, sequence_of_row):
+        self.calls += 1
+        if self.calls == 2:
+            raise torch.OutOfMemoryError("out of memory (simulated)")
+        return super().forward(tokens, sequence_of_row)
+
+
+def test_gradients_of_a_half_done_step_are_forgotten(backbone):
+    data = draw_data(backbone, 30)
+    plan = replace(PLAIN, batch_size=30, max_tokens=130, epochs=1)
+    failing, free = FailsLate(), Bag()
+    with pytest.warns(UserWarning, match="max_tokens=65"):
+        found = gradients_of_one_step(failing, data, plan)
+    expected = gradients_of_one_step(free, data, plan)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_inference_survives_running_out_of_memory(data):
+    cramped = Cramped()
+    with pytest.warns(UserWarning, match="max_tokens=64") as warned:
+        found = outputs_of(cramped, data.inputs, replace(PLAN, max_tokens=128))
+    assert len(warned) == 1
+    np.testing.assert_allclose(found, outputs_of(Bag(), data.inputs, PLAN), atol=1e-6)
+
+
+def test_memory_errors_that_no_budget_cures_are_raised(data, monkeypatch):
+    monkeypatch.setattr(Cramped, "fits", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(torch.OutOfMemoryError):
+            train(Cramped(), squared_error, data, PLAN)
+        with pytest.raises(torch.OutOfMemoryError):
+            outputs_of(Cramped(), data.inputs, PLAN)
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(data, monkeypatch):
+    def fail(self, tokens, rows):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Bag, "forward", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train(Bag(), squared_error, data, PLAN)
+
+
+# -- callbacks and seeds --------------------------------------------------------------------------
+
+
+def test_callbacks_of_skorch_see_every_event(data, validation):
+    recorder = Recorder()
+    plan = replace(PLAN, epochs=2)
+    train(Bag(), squared_error, data, plan, validation=validation, callbacks=[recorder])
+    steps = ["step_begin", "step_end"] * 3
+    epoch = ["epoch_begin", *steps, "validation_begin", "validation_end", "epoch_end"]
+    assert recorder.events == ["train_begin", *epoch, *epoch, "train_end"]
+    assert len(recorder.gradients) == 6
+
+
+def test_early_stopping_of_skorch_stops(data, validation):
+    plan = replace(PLAIN, epochs=50, lr=1e-12, head_lr=1e-12)
+    stop = EarlyStopping(monitor="valid_loss", patience=2, threshold=0.5, sink=lambda text: None)
+    history = train(Bag(), squared_error, data, plan, validation=validation, callbacks=[stop])
+    assert 2 <= len(history) <= 3
+
+
+def test_same_seed_same_bits(data, validation):
+    models = [Bag(dropout=0.4) for _ in range(3)]
+    torch.manual_seed(1)
+    for model, seed in zip(models, [5, 5, 6]):
+        torch.rand(3)  # the global state does not matter
+        train(model, squared_error, data, replace(PLAN, seed=seed), validation=validation)
+    one, two, other = (weights_of(model) for model in models)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_training_leaves_the_global_random_states_alone(data, validation):
+    model = Bag(dropout=0.4)
+    state, legacy = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    train(model, squared_error, data, PLAN, validation=validation)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
+
+
+def test_frozen_tensors_stay_and_get_no_gradient(data):
+    model = Bag()
+    model.encoder.requires_grad_(False)
+    before = model.encoder.weight.clone()
+    train(model, squared_error, data, PLAN)
+    assert torch.equal(model.encoder.weight, before)
+    assert model.encoder.weight.grad is None
