@@ -83,8 +83,7 @@ class Cache:
         Returns
         -------
         list of Tensor or None
-            In the order of ``keys``; None for what fits neither tier (the caller computes it anew
-            each time it is needed).
+            In the order of ``keys``; None for what fits neither tier.
         """
         with self._lock:
             found = self._look_up(namespace, keys)
@@ -94,7 +93,6 @@ class Cache:
             in_memory = bytes_needed <= self.memory_limit
             on_disk = self.disk_limit > 0 and (persist or (not in_memory and bytes_needed <= self.disk_limit))
             if not (in_memory or on_disk):
-                self._say_too_large(bytes_needed)
                 return found
             writer = _ShardWriter(self, namespace) if on_disk else None
             for i, tensor in compute(missing):
@@ -167,7 +165,8 @@ class Cache:
             self._shards.pop(path, None)
             used -= size
 
-    def _say_too_large(self, n_bytes: int) -> None:
+    def say_too_large(self, n_bytes: int) -> None:
+        """Warn that activations of this size are not kept; silent where reuse was switched off."""
         if self.memory_limit or self.disk_limit:
             _warn(
                 f"{n_bytes / GIB:.1f} GiB of activations fit neither the memory limit "

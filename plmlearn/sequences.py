@@ -2,6 +2,7 @@
 
 ``ALPHABET``, ``AMBIGUOUS``, ``RARE``   the letters a residue can be
 ``check_sequences``          any list, array, Series or records of proteins -> array of clean strings
+``truncate``                 no sequence longer than a model reads, said with counts
 ``check_pairs``              the same for pairs of proteins
 ``check_residue_targets``    what was measured at each residue -> one array per sequence
 ``SequenceError``            everything that is wrong with one input, and the rows it is wrong in
@@ -13,6 +14,7 @@ from 1, as in biology.
 
 import re
 import reprlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -104,6 +106,48 @@ def check_sequences(X: Any, *, invalid: str = "raise", min_length: int = 1) -> n
             problems.append((row, problem))
     _refuse(problems, lambda row: f"Sequence {row}{_name(X, row, rows[row])}")
     return clean
+
+
+def truncate(
+    sequences: np.ndarray, max_length: int, long_sequences: str = "truncate"
+) -> tuple[np.ndarray, int]:
+    """Sequences of at most ``max_length`` residues, and how many were cut.
+
+    Parameters
+    ----------
+    sequences : ndarray of str, shape (n_sequences,)
+        Clean sequences.
+    max_length : int
+        Residues to keep, from the first.
+    long_sequences : {"truncate", "raise"}, default="truncate"
+        Cut longer ones and warn once, with counts and rows; or refuse them.
+
+    Examples
+    --------
+    >>> from plmlearn.sequences import check_sequences, truncate
+    >>> truncate(check_sequences(["MKV", "MS"]), max_length=5)
+    (array(['MKV', 'MS'], dtype=object), 0)
+    """
+    _check_option("long_sequences", long_sequences, ("truncate", "raise"))
+    rows = [row for row, sequence in enumerate(sequences) if len(sequence) > max_length]
+    if not rows:
+        return sequences, 0
+    shown = ", ".join(f"{row} ({len(sequences[row])} residues)" for row in rows[:5])
+    which = f"{len(rows)} of {len(sequences)} sequences (rows {shown}{', …' if len(rows) > 5 else ''})"
+    if long_sequences == "raise":
+        raise SequenceError(
+            f"{which} are longer than max_length={max_length}. Raise max_length (at most 10000; time and "
+            "memory grow with it), or pass long_sequences='truncate' to read the first max_length residues.",
+            rows,
+        )
+    warnings.warn(
+        f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them.",
+        UserWarning,
+        stacklevel=4,
+    )
+    short = sequences.copy()
+    short[rows] = [sequences[row][:max_length] for row in rows]
+    return short, len(rows)
 
 
 def check_pairs(X: Any, *, invalid: str = "raise") -> np.ndarray:

@@ -7,10 +7,9 @@ those tensors; the model is rebuilt when it is first needed.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -25,13 +24,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ..adapters import Adapter, load_trained, trained_tensors
+from ..adapters import Adapter
 from ..backbones import Backbone, BackboneWeightsError, load_backbone
 from ..nn.encoders import make_encoder
 from ..nn.heads import HEADS, make_head
-from ..nn.models import ProteinModel
+from ..nn.models import ProteinModel, learned_tensors, load_learned
 from ..nn.pooling import POOLINGS
-from ..sequences import check_sequences
+from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
 from ..training.engine import SCHEDULES, Plan, TrainingData, infer, outputs_of, train
@@ -48,9 +47,10 @@ class _Labelled:
     sequences: np.ndarray
     y: np.ndarray
     weights: np.ndarray
+    n_truncated: int
 
     def take(self, rows: np.ndarray) -> _Labelled:
-        return _Labelled(self.sequences[rows], self.y[rows], self.weights[rows])
+        return replace(self, sequences=self.sequences[rows], y=self.y[rows], weights=self.weights[rows])
 
 
 @dataclass
@@ -60,6 +60,92 @@ class _Live:
     model: ProteinModel
     backbone: Backbone
     plan: Plan
+
+
+_SHARED_PARAMETERS = """
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws its weights anew: the control experiment.
+    pooling : {"mean", "max", "cls", "attention"}, default="mean"
+        How residues become one vector per protein.
+    head : {"esm", "mlp", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale what enters the head by its mean and deviation over (at most 2,048 of) the training
+        proteins, taken before training. Embeddings of related proteins differ by a hundredth of their
+        size, and a head learns from that only after scaling.
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter; None takes what suits the method
+        (1e-3 LoRA, 1e-4 full fine-tuning).
+    head_lr : float, optional
+        The same for pooling and head; None takes the larger of ``lr`` and 1e-3.
+    weight_decay : float, default=0.01
+        AdamW's; norms and biases do not decay.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the rate rises from zero.
+    batch_size : int, default=16
+        Proteins of an optimiser step. Memory does not depend on it: see ``max_tokens``.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a step that has more is accumulated. Memory grows with
+        it, results do not change. Halved, with a warning, when memory runs out.
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together.
+    early_stopping : bool, default=False
+        Set ``validation_fraction`` of the proteins aside (by class, or by ``groups``), stop after
+        ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        In (0, 1).
+    patience : int, default=5
+        Epochs.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Of the frozen matrices and of all products; trained tensors are float32 always. "auto" takes bf16
+        where the device is faster in it.
+    gradient_checkpointing : bool, default=False
+        Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
+        fraction of the memory.
+    max_length : int, default=1022
+        Residues read of each protein, at most 10,000.
+    long_sequences : {"truncate", "raise"}, default="truncate"
+        What to do with longer ones; truncation warns with counts.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that are no residue: refuse, or read as X.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ….
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, epochs and steps.
+    random_state : int, RandomState or None, default=None
+        Fixes head, adapters, dropout, order and splits: same seed, same CPU, same bits.
+    verbose : int, default=1
+        1 shows a progress bar where a person looks on, 0 never.
+    warm_start : bool, default=False
+        ``fit`` goes on from the tensors of the previous one.
+"""
+
+_SHARED_ATTRIBUTES = """
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained numbers, and all.
+    n_truncated_ : int
+        Training proteins longer than ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+"""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -73,6 +159,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     head: str = "esm"
     head_hidden: int | None = None
     head_dropout: float = 0.1
+    standardize: bool = True
     epochs: int = 10
     lr: float | None = None
     head_lr: float | None = None
@@ -105,6 +192,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "head": [StrOptions(set(HEADS))],
         "head_hidden": [Interval(Integral, 1, None, closed="left"), None],
         "head_dropout": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
         "epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither"), None],
         "head_lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -129,6 +217,13 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "verbose": ["verbose"],
         "warm_start": ["boolean"],
     }
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__:
+            shared = {"shared": _SHARED_PARAMETERS.strip(), "learned": _SHARED_ATTRIBUTES.strip()}
+            for name, text in shared.items():
+                cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
 
     # -- what a task decides ------------------------------------------------------------------
 
@@ -184,15 +279,19 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """
         self._validate_params()
         labelled = self._check_labelled(X, y, sample_weight)
+        self.n_truncated_ = labelled.n_truncated
         training, validation = self._split(labelled, groups)
         if X_val is not None:
             validation = self._check_labelled(X_val, y_val, sample_weight_val)
         target = self._target if self._continues() else self._learn_target(labelled.y)
         live = self._build(target, self._trained if self._continues() else None)
+        data = self._encode(live, target, training)
+        if self.standardize and not self._continues():
+            self._learn_scale(live, data.inputs)
         self.history_ = train(
             live.model,
             target.loss,
-            self._encode(live, target, training),
+            data,
             live.plan,
             validation=None if validation is None else self._encode(live, target, validation),
             scorer=self._scorer(target, validation),
@@ -202,7 +301,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         return self
 
     def _check_labelled(self, X: Any, y: Any, sample_weight: Any) -> _Labelled:
-        sequences = self._prepare(X)
+        sequences, n_truncated = self._prepare(X)
         y = self._check_y(y, len(sequences))
         weights = np.ones(len(sequences))
         if sample_weight is not None:
@@ -211,7 +310,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             )
             if not weights.any():
                 raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
-        return _Labelled(sequences, y, weights).take(np.flatnonzero(weights))
+        return _Labelled(sequences, y, weights, n_truncated).take(np.flatnonzero(weights))
 
     def _split(self, labelled: _Labelled, groups: Any) -> tuple[_Labelled, _Labelled | None]:
         """Rows to train on, and rows to choose the best epoch on where early stopping wants them."""
@@ -238,8 +337,23 @@ class BasePLMEstimator(BaseEstimator, ABC):
     def _inputs(self, live: _Live, sequences: np.ndarray) -> TokenizedSequences:
         """Tokens, with what the frozen part makes of them where that is known or worth keeping."""
         inputs = TokenizedSequences(live.backbone, sequences)
-        reuse_frozen(live.model, inputs, live.backbone, live.plan, self.pooling)
+        reuse_frozen(live.model, inputs, live.backbone, live.plan)
         return inputs
+
+    _SCALE_SAMPLE: ClassVar[int] = 2048
+
+    def _learn_scale(self, live: _Live, inputs: TokenizedSequences) -> None:
+        """Let the head's scaler see the embeddings of (a random draw of) the training proteins."""
+        rows = np.random.default_rng(live.plan.seed).permutation(len(inputs))[: self._SCALE_SAMPLE]
+        live.model.scaler.learn(torch.from_numpy(self._pooled(live, inputs, np.sort(rows))))
+
+    def _pooled(self, live: _Live, inputs: TokenizedSequences, rows: np.ndarray | None = None) -> np.ndarray:
+        live.model.eval()
+
+        def pool(batch):
+            return live.model.pool(batch.tokens)[batch.sequence_of_row]
+
+        return infer(pool, inputs, live.plan, rows=rows)
 
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "_trained")
@@ -290,7 +404,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             head = make_head(self.head, encoder.width, target.n_outputs, self.head_hidden, self.head_dropout)
             model = ProteinModel(encoder, pooling, head).to(device)
         if tensors is not None:
-            load_trained(model, safetensors.torch.load(tensors))
+            load_learned(model, safetensors.torch.load(tensors))
         return _Live(model, backbone, plan)
 
     def _make_plan(self, backbone: Backbone, adapter: Adapter, device: torch.device) -> Plan:
@@ -319,25 +433,18 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     def _keep(self, live: _Live, target: Target) -> None:
         """What a fitted estimator consists of."""
-        tensors = {name: t.detach().cpu().contiguous() for name, t in trained_tensors(live.model).items()}
+        learned = learned_tensors(live.model)
+        tensors = {name: t.detach().cpu().contiguous() for name, t in learned.items()}
         self._trained = safetensors.torch.save(tensors)
         self._target = target
         self._live = live
-        self.n_trainable_parameters_ = sum(t.numel() for t in tensors.values())
-        self.n_parameters_ = live.backbone.n_parameters + sum(
-            t.numel() for name, t in tensors.items() if not self._replaces(live.backbone, name)
-        )
+        self.n_parameters_ = sum(p.numel() for p in live.model.parameters())
+        self.n_trainable_parameters_ = sum(p.numel() for p in live.model.parameters() if p.requires_grad)
         self.backbone_fingerprint_ = live.backbone.fingerprint
         kept = [row for row in self.history_ if row.get("best")]
         best = kept[-1] if kept else self.history_[-1]
         self.best_epoch_ = best["epoch"]
         self.best_score_ = best.get("valid_score")
-
-    @staticmethod
-    def _replaces(backbone: Backbone, name: str) -> bool:
-        """Whether a trained tensor stands for one of the backbone's own."""
-        own = name.removeprefix("encoder.backbone.")
-        return own != name and own in dict(backbone.model.named_parameters())
 
     def _restored(self) -> _Live:
         """The fitted model, rebuilt if this process has not built it yet."""
@@ -371,7 +478,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     def _outputs(self, X: Any) -> np.ndarray:
         """Raw outputs of the model, (n_proteins, n_outputs)."""
         live = self._restored()
-        return outputs_of(live.model, self._inputs(live, self._prepare(X)), live.plan)
+        return outputs_of(live.model, self._inputs(live, self._prepare(X)[0]), live.plan)
 
     def transform(self, X: Any) -> np.ndarray:
         """Pooled embeddings of the tuned backbone.
@@ -385,12 +492,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         ndarray of shape (n_proteins, width), float32
         """
         live = self._restored()
-        live.model.eval()
-
-        def pool(batch):
-            return live.model.pool(batch.tokens)[batch.sequence_of_row]
-
-        return infer(pool, self._inputs(live, self._prepare(X)), live.plan)
+        return self._pooled(live, self._inputs(live, self._prepare(X)[0]))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -401,31 +503,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
         tags.target_tags.multi_output = True
         return tags
 
-    # -- sequences ----------------------------------------------------------------------------
-
-    def _prepare(self, X: Any) -> np.ndarray:
-        """Clean sequences of at most ``max_length`` residues; counts and says what was cut."""
+    def _prepare(self, X: Any) -> tuple[np.ndarray, int]:
+        """Clean sequences of at most ``max_length`` residues, and how many were cut."""
         sequences = check_sequences(X, invalid=self.invalid)
-        too_long = np.flatnonzero([len(s) > self.max_length for s in sequences])
-        self.n_truncated_ = len(too_long)
-        if not len(too_long):
-            return sequences
-        shown = ", ".join(f"{i} ({len(sequences[i])} residues)" for i in too_long[:5])
-        rows = f"{shown}{', …' if len(too_long) > 5 else ''}"
-        if self.long_sequences == "raise":
-            raise ValueError(
-                f"{len(too_long)} of {len(sequences)} sequences are longer than max_length={self.max_length}: "
-                f"rows {rows}. Raise max_length (at most 10000; memory grows with it), or pass "
-                "long_sequences='truncate' to read their first max_length residues."
-            )
-        warnings.warn(
-            f"{len(too_long)} of {len(sequences)} sequences were truncated to their first {self.max_length} "
-            f"residues: rows {rows}. Raise max_length to read more of them.",
-            UserWarning,
-            stacklevel=4,
-        )
-        sequences[too_long] = [s[: self.max_length] for s in sequences[too_long]]
-        return sequences
+        return truncate(sequences, self.max_length, self.long_sequences)
 
 
 class Probe(BaseEstimator):

@@ -140,19 +140,223 @@ class _Regresses(RegressorMixin, BasePLMEstimator):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMClassifier(_Classifies, _AnyAdapter):
-    """t"""
+    """Tune a protein language model to classify proteins.
+
+    One label per protein of two or more classes, or several (``y`` an (n, k) indicator of 0 and 1).
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
+        by ``save_pretrained``.
+    adapter : Adapter, optional
+        How the backbone is adapted: :class:`~plmlearn.adapters.LoRA` (also for None),
+        :class:`~plmlearn.adapters.FullFineTuning`, :class:`~plmlearn.adapters.Frozen`. Its parameters are
+        searchable as ``adapter__rank``.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, in the order of predict_proba's columns.
+    {learned}
+
+    Raises
+    ------
+    SequenceError
+        Rows of ``X`` that are no protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and rows.
+
+    Notes
+    -----
+    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
+    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+
+    References
+    ----------
+    Schmirler, Heinzinger, Rost, Fine-tuning protein language models boosts predictions across diverse
+    tasks, Nature Communications 2024, doi:10.1038/s41467-024-51844-2
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import FullFineTuning
+    >>> from plmlearn import PLMClassifier
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> X, y = make_protein_classification(n_samples=40, median_length=40, max_length=80, random_state=0)
+    >>> clf = PLMClassifier("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X).shape
+    (40, 2)
+    """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMRegressor(_Regresses, _AnyAdapter):
-    """t"""
+    """Tune a protein language model to predict numbers for proteins.
+
+    One value per protein, or k of them (``y`` of shape (n, k)); targets are standardised inside.
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
+        by ``save_pretrained``.
+    adapter : Adapter, optional
+        How the backbone is adapted: :class:`~plmlearn.adapters.LoRA` (also for None),
+        :class:`~plmlearn.adapters.FullFineTuning`, :class:`~plmlearn.adapters.Frozen`. Its parameters are
+        searchable as ``adapter__rank``.
+    {shared}
+
+    Attributes
+    ----------
+    {learned}
+
+    Raises
+    ------
+    SequenceError
+        Rows of ``X`` that are no protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and rows.
+
+    Notes
+    -----
+    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
+    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+
+    References
+    ----------
+    Schmirler, Heinzinger, Rost, Fine-tuning protein language models boosts predictions across diverse
+    tasks, Nature Communications 2024, doi:10.1038/s41467-024-51844-2
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import FullFineTuning
+    >>> from plmlearn import PLMRegressor
+    >>> from plmlearn.datasets import make_protein_regression
+    >>> X, y = make_protein_regression(n_samples=40, median_length=40, max_length=80, random_state=0)
+    >>> reg = PLMRegressor("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
+    >>> reg.predict(X).shape
+    (40,)
+    """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMLoRAClassifier(_Classifies, _FlatLoRA):
-    """t"""
+    """Tune a protein language model by LoRA to classify proteins.
+
+    One label per protein of two or more classes, or several (``y`` an (n, k) indicator of 0 and 1).
+    The same as :class:`PLMClassifier` with ``adapter=LoRA(...)``, LoRA's parameters spelled out flat.
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
+        by ``save_pretrained``.
+    rank : int, default=8
+        Width of LoRA's thin matrices.
+    alpha : float, default=16
+        LoRA's product is scaled by ``alpha / rank``.
+    lora_dropout : float, default=0.0
+        In [0, 1).
+    target_modules : tuple of str, default=("key", "value")
+        Adapted matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
+        "attention" and "all".
+    last_n_layers : int, optional
+        Adapt the last n layers only: what lies below is computed once per protein and reused in every
+        epoch, fold and candidate, several times faster. None adapts all.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, in the order of predict_proba's columns.
+    {learned}
+
+    Raises
+    ------
+    SequenceError
+        Rows of ``X`` that are no protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and rows.
+
+    Notes
+    -----
+    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
+    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+
+    References
+    ----------
+    Sledzieski et al., Democratizing protein language models with parameter-efficient fine-tuning,
+    PNAS 2024, doi:10.1073/pnas.2405840121
+
+    Examples
+    --------
+    >>> from plmlearn import PLMLoRAClassifier
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> X, y = make_protein_classification(n_samples=40, median_length=40, max_length=80, random_state=0)
+    >>> clf = PLMLoRAClassifier("mini", rank=4, epochs=2, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X).shape
+    (40, 2)
+    """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMLoRARegressor(_Regresses, _FlatLoRA):
-    """t"""
+    """Tune a protein language model by LoRA to predict numbers for proteins.
+
+    One value per protein, or k of them (``y`` of shape (n, k)); targets are standardised inside.
+    The same as :class:`PLMRegressor` with ``adapter=LoRA(...)``, LoRA's parameters spelled out flat.
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
+        by ``save_pretrained``.
+    rank : int, default=8
+        Width of LoRA's thin matrices.
+    alpha : float, default=16
+        LoRA's product is scaled by ``alpha / rank``.
+    lora_dropout : float, default=0.0
+        In [0, 1).
+    target_modules : tuple of str, default=("key", "value")
+        Adapted matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
+        "attention" and "all".
+    last_n_layers : int, optional
+        Adapt the last n layers only: what lies below is computed once per protein and reused in every
+        epoch, fold and candidate, several times faster. None adapts all.
+    {shared}
+
+    Attributes
+    ----------
+    {learned}
+
+    Raises
+    ------
+    SequenceError
+        Rows of ``X`` that are no protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and rows.
+
+    Notes
+    -----
+    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
+    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+
+    References
+    ----------
+    Sledzieski et al., Democratizing protein language models with parameter-efficient fine-tuning,
+    PNAS 2024, doi:10.1073/pnas.2405840121
+
+    Examples
+    --------
+    >>> from plmlearn import PLMLoRARegressor
+    >>> from plmlearn.datasets import make_protein_regression
+    >>> X, y = make_protein_regression(n_samples=40, median_length=40, max_length=80, random_state=0)
+    >>> reg = PLMLoRARegressor("mini", rank=4, epochs=2, random_state=0).fit(X, y)
+    >>> reg.predict(X).shape
+    (40,)
+    """

@@ -178,7 +178,9 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
     try:
         values = y.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"y holds something that is no number ({error}); a regressor takes floats.") from None
+        raise ValueError(
+            f"y holds something that is no number ({error}); a regressor takes floats."
+        ) from None
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(values, warn=True)
     if values.ndim > 2:
@@ -192,7 +194,9 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
 def check_length(y: Any, n_rows: int) -> np.ndarray:
     """``y`` as an array with one row per protein."""
     if y is None:
-        raise ValueError("y is None; expected one target per protein. This estimator requires y to be passed.")
+        raise ValueError(
+            "y is None; expected one target per protein. This estimator requires y to be passed."
+        )
     if hasattr(y, "toarray"):
         y = y.toarray()
     y = np.asarray(y)
@@ -220,4 +224,3 @@ def _refuse_missing(y: np.ndarray) -> None:
 def _name_rows(rows: np.ndarray) -> str:
     shown = ", ".join(map(str, rows[:10]))
     return f"{len(rows)} row{'s' * (len(rows) > 1)}: {shown}{', …' if len(rows) > 10 else ''}"
-

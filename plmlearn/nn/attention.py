@@ -109,9 +109,7 @@ def _as_rows(x: Tensor) -> Tensor:
 
 
 def _library_backward(grad, query, key, value, out, log_sum, scale):
-    return _flash_cpu_backward(
-        grad, query, key, value, out, log_sum, 0.0, False, attn_mask=None, scale=scale
-    )
+    return _flash_cpu_backward(grad, query, key, value, out, log_sum, 0.0, False, attn_mask=None, scale=scale)
 
 
 def _blocked_backward(grad, query, key, value, out, log_sum, scale):

@@ -36,6 +36,8 @@ class PackedEncoder(nn.Module, ABC):
     trunk_depth : int, default=0
         Layers below the first trained one. What leaves them is rounded to the compute precision,
         computed or read from a store alike, so both give the same numbers.
+    depth : int, optional
+        Layers to run; None runs all, and what follows them.
     checkpointing : bool, default=False
         Recompute each layer in the backward pass rather than keep its activations.
     """
@@ -46,12 +48,14 @@ class PackedEncoder(nn.Module, ABC):
         *,
         compute_dtype: torch.dtype = torch.float32,
         trunk_depth: int = 0,
+        depth: int | None = None,
         checkpointing: bool = False,
     ):
         super().__init__()
         self.backbone = backbone
         self.compute_dtype = compute_dtype
         self.trunk_depth = trunk_depth
+        self.depth = self.n_layers if depth is None else depth
         self.checkpointing = checkpointing
 
     @property
@@ -95,12 +99,13 @@ class PackedEncoder(nn.Module, ABC):
         return hidden.to(self.compute_dtype)
 
     def forward(self, tokens: PackedTokens) -> Tensor:
-        """Last hidden state, (T, D) in float32."""
+        """Hidden state behind the last layer run, (T, D) in float32."""
         if self.trunk_depth == 0:
             hidden = self.embed(tokens)
         else:
             hidden = (self.trunk(tokens) if tokens.trunk is None else tokens.trunk).float()
-        return self.finish(self.run(hidden, tokens, self.trunk_depth, self.n_layers))
+        hidden = self.run(hidden, tokens, self.trunk_depth, self.depth)
+        return self.finish(hidden) if self.depth == self.n_layers else hidden
 
 
 class PackedEsm(PackedEncoder):
@@ -165,7 +170,7 @@ class PackedEsm(PackedEncoder):
 
     def _attend(self, attention: nn.Module, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
         normed = _layer_norm(attention.LayerNorm, hidden).to(self.compute_dtype)
-        project = getattr(attention, "self")
+        project = attention.self
         query, key, value = (
             linear(normed).to(self.compute_dtype).unflatten(-1, (self.config.num_attention_heads, -1))
             for linear in (project.query, project.key, project.value)

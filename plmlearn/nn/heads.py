@@ -69,5 +69,3 @@ def make_head(name: str, width: int, n_outputs: int, hidden: int | None, dropout
 def has_weights(module: nn.Module) -> bool:
     """Whether a module holds anything to train."""
     return any(True for _ in module.parameters())
-
-

@@ -76,9 +76,7 @@ class PackedTokens:
     @cached_property
     def is_residue(self) -> Tensor:
         """The residue mask, shape (T,): True = residue, False = special token."""
-        lengths = torch.repeat_interleave(
-            self.lengths_tensor, self.lengths_tensor, output_size=len(self.ids)
-        )
+        lengths = torch.repeat_interleave(self.lengths_tensor, self.lengths_tensor, output_size=len(self.ids))
         return (self.positions >= self.n_prefix) & (self.positions < lengths - self.n_suffix)
 
     @property

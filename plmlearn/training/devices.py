@@ -17,7 +17,9 @@ def resolve_device(device: str) -> torch.device:
     if device != "auto":
         chosen = torch.device(device)
         if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device={device!r}, but torch sees no CUDA device; pass device='auto' or 'cpu'.")
+            raise ValueError(
+                f"device={device!r}, but torch sees no CUDA device; pass device='auto' or 'cpu'."
+            )
         return chosen
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -29,9 +31,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
-        warnings.warn(
-            "precision='fp16' is for GPUs; running in fp32 on the CPU.", UserWarning, stacklevel=3
-        )
+        warnings.warn("precision='fp16' is for GPUs; running in fp32 on the CPU.", UserWarning, stacklevel=3)
         return "fp32"
     if precision != "auto":
         return precision

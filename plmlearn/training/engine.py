@@ -19,9 +19,9 @@ import numpy as np
 import skorch
 import torch
 from skorch.callbacks import EpochTimer, PassthroughScoring
-
 from torch import Tensor, nn
 
+from ..nn.models import learned_tensors, load_learned
 from .batching import Batch, TokenizedSequences, draw_steps, make_batches
 from .devices import autocast, is_out_of_memory
 
@@ -39,6 +39,11 @@ class Plan:
 
     Parameters
     ----------
+    max_tokens : int
+        Token budget of a micro-batch.
+    device : torch.device
+    dtype : torch.dtype
+        Compute precision.
     epochs, batch_size : int
         ``batch_size`` counts the rows of an optimiser step.
     lr, head_lr, weight_decay : float
@@ -49,27 +54,22 @@ class Plan:
         Largest norm of all gradients together.
     patience : int or None
         Epochs without improvement after which to stop; None never stops early.
-    max_tokens : int
-        Token budget of a micro-batch.
-    device : torch.device
-    dtype : torch.dtype
-        Compute precision.
     seed : int
     """
 
-    epochs: int
-    batch_size: int
-    lr: float
-    head_lr: float
-    weight_decay: float
-    schedule: str
-    warmup: float
-    gradient_clip: float | None
-    patience: int | None
     max_tokens: int
     device: torch.device
     dtype: torch.dtype
-    seed: int
+    epochs: int = 1
+    batch_size: int = 1
+    lr: float = 1e-3
+    head_lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    gradient_clip: float | None = None
+    patience: int | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,14 @@ def train(
     return [_tidy(row) for row in net.history if "seconds" in row]
 
 
-def infer(forward: Callable[[Batch], Tensor], inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
-    """Outputs of all rows in the order of the rows, (n_rows, C) float32.
+def infer(
+    forward: Callable[[Batch], Tensor],
+    inputs: TokenizedSequences,
+    plan: Plan,
+    *,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Outputs of all rows, or of those asked for, in their order: (n_rows, C) float32.
 
     Parameters
     ----------
@@ -165,10 +171,13 @@ def infer(forward: Callable[[Batch], Tensor], inputs: TokenizedSequences, plan: 
         A batch of N rows to (N, C).
     inputs : TokenizedSequences
     plan : Plan
+    rows : ndarray of int, optional
+        Ascending; None means all.
     """
     outputs: np.ndarray | None = None
     budget = Budget(plan.max_tokens)
-    waiting = np.ones(len(inputs), dtype=bool)
+    waiting = np.zeros(len(inputs), dtype=bool)
+    waiting[slice(None) if rows is None else rows] = True
     while waiting.any():
         try:
             for batch in make_batches(inputs, np.flatnonzero(waiting), budget.max_tokens, plan.device):
@@ -181,7 +190,7 @@ def infer(forward: Callable[[Batch], Tensor], inputs: TokenizedSequences, plan: 
         except (RuntimeError, MemoryError) as error:
             budget.halve(error)
     assert outputs is not None
-    return outputs
+    return outputs if rows is None else outputs[rows]
 
 
 def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
@@ -384,25 +393,19 @@ class _BestEpoch(skorch.callbacks.Callback):
         net.history.record("best", improved)
         if improved:
             self.best_score, self.since_best = score, 0
-            self.tensors = {k: v.detach().cpu().clone() for k, v in _changing(net.module_).items()}
+            self.tensors = {k: v.detach().cpu().clone() for k, v in learned_tensors(net.module_).items()}
             return
         self.since_best += 1
         if self.patience is not None and self.since_best >= self.patience:
             raise _StopTraining
 
     def restore(self, net: TuningNet) -> None:
-        current = _changing(net.module_)
-        with torch.no_grad():
-            for name, tensor in self.tensors.items():
-                current[name].copy_(tensor)
+        if self.tensors:
+            load_learned(net.module_, self.tensors)
 
 
 class _StopTraining(Exception):
     """Ends the fit loop early."""
-
-
-def _changing(module: nn.Module) -> dict[str, Tensor]:
-    return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
 def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
@@ -448,9 +451,13 @@ def _named(callbacks: list) -> list:
     return [c if isinstance(c, tuple) else (f"user_{i}", c) for i, c in enumerate(callbacks)]
 
 
+_KEPT = ("epoch", "train_loss", "valid_loss", "valid_score", "best", "lr", "seconds", "residues_per_second")
+
+
 def _tidy(row: dict) -> dict:
-    kept = ("epoch", "train_loss", "valid_loss", "valid_score", "best", "lr", "seconds", "residues_per_second")
-    return {name: getattr(row[name], "item", lambda value=row[name]: value)() for name in kept if name in row}
+    """An epoch of skorch's history in plain Python numbers."""
+    kept = {name: row[name] for name in _KEPT if name in row}
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
 
 
 def _cuda_devices(device: torch.device) -> list[torch.device]:

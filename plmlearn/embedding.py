@@ -1,0 +1,188 @@
+"""The frozen encoder as a transformer: sequences in, features out, each protein embedded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from .backbones import Backbone, load_backbone
+from .nn.encoders import make_encoder
+from .nn.models import ProteinModel
+from .nn.pooling import POOLINGS
+from .sequences import check_sequences, truncate
+from .training.batching import TokenizedSequences
+from .training.devices import PRECISIONS, resolve_device, resolve_precision
+from .training.engine import Plan
+from .training.memory import auto_max_tokens
+from .training.reuse import pooled_embeddings, residue_embeddings
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Embeddings of proteins by a frozen protein language model.
+
+    Each distinct sequence is embedded once per machine: embeddings are kept by content (weights,
+    layer, pooling, precision, sequence) and found again in every fold, candidate and run.
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        "mini" (bundled), a short name such as "esm2-35m", a Hugging Face id, or a local folder.
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+    pooling : {"mean", "max", "cls"} or None, default="mean"
+        How residues become one vector; None returns one (L, D) array per protein.
+    layer : int, optional
+        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer, negative
+        counts from the last. None takes the last one after its final norm.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the encoder at once; memory grows with it, results do not change.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        "auto" takes bfloat16 where the processor is faster in it.
+    max_length : int, default=1022
+        Residues read of each sequence, at most 10,000.
+    long_sequences : {"truncate", "raise"}, default="truncate"
+        What to do with longer ones; truncation warns with counts.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that are no residue: refuse, or read as X.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        Width D of the embeddings.
+    backbone_fingerprint_ : str
+        Digest of the weights.
+
+    Notes
+    -----
+    Cost: one forward pass per distinct sequence, then none. ``fit`` learns nothing; it loads the
+    backbone.
+
+    Examples
+    --------
+    >>> from plmlearn import PLMEmbedder
+    >>> embedder = PLMEmbedder("mini")
+    >>> embedder.fit_transform(["MKTAYIAKQR", "GSHMLEDP"]).shape
+    (2, 192)
+    >>> residues = PLMEmbedder("mini", pooling=None).fit_transform(["MKTAYIAKQR", "GSHMLEDP"])
+    >>> [r.shape for r in residues]
+    [(10, 192), (8, 192)]
+    """
+
+    backbone: str = field(default="esm2-8m", kw_only=False)
+    revision: str | None = None
+    pooling: str | None = "mean"
+    layer: int | None = None
+    max_tokens: int | str = "auto"
+    precision: str = "auto"
+    max_length: int = 1022
+    long_sequences: str = "truncate"
+    invalid: str = "raise"
+    device: str = "auto"
+
+    _parameter_constraints: ClassVar[dict] = {
+        "backbone": [str],
+        "revision": [str, None],
+        "pooling": [StrOptions({"mean", "max", "cls"}), None],
+        "layer": [Integral, None],
+        "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
+        "long_sequences": [StrOptions({"truncate", "raise"})],
+        "invalid": [StrOptions({"raise", "replace"})],
+        "device": [str],
+    }
+
+    def fit(self, X: Any, y: Any = None) -> PLMEmbedder:
+        """Check parameters and load the backbone; nothing is learned.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._validate_params()
+        check_sequences(X, invalid=self.invalid)
+        model, backbone, _ = self._load()
+        self.n_features_out_ = model.encoder.width
+        self.backbone_fingerprint_ = backbone.fingerprint
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embeddings of proteins.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of float32, shape (n_proteins, D)
+            With ``pooling=None`` an object array of n_proteins arrays of shape (L, D).
+        """
+        check_is_fitted(self, "n_features_out_")
+        sequences = check_sequences(X, invalid=self.invalid)
+        sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
+        model, backbone, plan = self._load()
+        inputs = TokenizedSequences(backbone, sequences)
+        if self.pooling is None:
+            residues = residue_embeddings(model.encoder, inputs, backbone, plan)
+            out = np.empty(len(inputs), dtype=object)
+            out[:] = [residues[i].numpy() for i in inputs.of_row]
+            return out
+        pooled = pooled_embeddings(model, inputs, backbone, plan)
+        return torch.cat(pooled).numpy()[inputs.of_row]
+
+    def _load(self) -> tuple[ProteinModel, Backbone, Plan]:
+        device = resolve_device(self.device)
+        backbone = load_backbone(
+            self.backbone,
+            revision=self.revision,
+            device=device,
+            precision=resolve_precision(self.precision, device),
+        )
+        depth = _depth(self.layer, backbone)
+        encoder = make_encoder(backbone.model, compute_dtype=backbone.dtype, trunk_depth=depth, depth=depth)
+        pooling = POOLINGS[self.pooling or "mean"](encoder.width)
+        max_tokens = auto_max_tokens(backbone, device, 0) if self.max_tokens == "auto" else self.max_tokens
+        plan = Plan(max_tokens=int(max_tokens), device=device, dtype=backbone.dtype)
+        return ProteinModel(encoder, pooling, nn.Identity()).eval(), backbone, plan
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_features_out_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.requires_fit = True
+        return tags
+
+
+def _depth(layer: int | None, backbone: Backbone) -> int:
+    """Layers to run for the hidden state that ``layer`` names."""
+    n_layers = backbone.n_layers
+    if layer is None:
+        return n_layers
+    if not -n_layers - 1 <= layer <= n_layers:
+        raise ValueError(
+            f"layer={layer}, but {backbone.name!r} has hidden states 0 (embeddings) to {n_layers}, "
+            f"or -{n_layers + 1} to -1."
+        )
+    return layer % (n_layers + 1)
