@@ -249,7 +249,6 @@ def test_history_has_one_plain_row_per_epoch(data, validation):
         "best",
         "lr",
         "seconds",
-        "residues_per_second",
     ]
     assert all(list(row) == [*names, "residues_per_second"] for row in history)
     assert all(type(value) in (int, float, bool) for row in history for value in row.values())
