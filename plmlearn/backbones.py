@@ -24,7 +24,8 @@ import numpy as np
 import torch
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 
@@ -190,7 +191,7 @@ class Backbone:
         n_prefix, n_suffix = len(self.family.prefix), len(self.family.suffix)
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
-        text = prefix + (suffix + prefix).join(sequences) + suffix
+        text = "".join([prefix + sequence + suffix for sequence in sequences])
         ids = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return ids, lengths + n_prefix + n_suffix
@@ -255,6 +256,16 @@ def load_backbone(
         if key not in _loaded:
             _loaded[key] = _load(name, place, revision, torch.device(device), precision, init)
         return _loaded[key]
+
+
+def check_fingerprint(backbone: Backbone, expected: str) -> None:
+    """Raise where a backbone is not the one that an estimator was fitted on."""
+    if backbone.fingerprint != expected:
+        raise BackboneWeightsError(
+            f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but the weights "
+            f"found under that name here have {backbone.fingerprint}. Predictions would be wrong; provide "
+            "the original weights."
+        )
 
 
 def unload_backbones() -> None:
@@ -344,17 +355,22 @@ def _load(
     folder = _find_files(name, place, revision)
     config = _read_config(name, folder)
     family = FAMILIES[config.model_type]
+    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     with _quiet_transformers():
-        vocabulary = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+        vocabulary = _read_vocabulary(name, folder)
         if init == "random":
-            model = _draw_weights(family, config, DTYPES[precision])
+            model = _draw_weights(family, config, dtype)
         else:
-            model = _read_weights(name, folder, family, DTYPES[precision])
+            model = _read_weights(name, folder, family, dtype)
+    backbone = Backbone(name, revision, model, family, vocabulary, precision)
+    if precision == "fp16":
+        _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
+        model.half()
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.float()
-    model = model.to(device).eval().requires_grad_(False)
-    return Backbone(name, revision, model, family, vocabulary, precision)
+    model.to(device).eval().requires_grad_(False)
+    return backbone
 
 
 def _find_files(name: str, place: str, revision: str | None) -> Path:
@@ -364,13 +380,13 @@ def _find_files(name: str, place: str, revision: str | None) -> Path:
     options = {"repo_id": place, "revision": revision, "allow_patterns": list(_HUB_FILES)}
     try:
         folder = Path(snapshot_download(**options, local_files_only=True))
-        if any(folder.glob("*.safetensors")):
+        if _has_all_weights(folder):
             return folder
-    except (HfHubHTTPError, LocalEntryNotFoundError):
+    except (HFValidationError, OSError):
         pass
     try:
         folder = Path(snapshot_download(**options))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HFValidationError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise BackboneNotFoundError(
             f"Backbone {name!r}: looked for {place!r}{at} in the local Hugging Face cache and on the hub, "
@@ -379,6 +395,14 @@ def _find_files(name: str, place: str, revision: str | None) -> Path:
         ) from error
     _verify_download(folder)
     return folder
+
+
+def _has_all_weights(folder: Path) -> bool:
+    """Whether no file of weights is missing, as after a download that was cut short."""
+    needed = set(folder.glob("*.safetensors"))
+    for index in folder.glob("*.safetensors.index.json"):
+        needed |= {folder / shard for shard in json.loads(index.read_text())["weight_map"].values()}
+    return bool(needed) and all(file.exists() for file in needed)
 
 
 def _verify_download(folder: Path) -> None:
@@ -412,6 +436,15 @@ def _read_config(name: str, folder: Path):
     return transformers.AutoConfig.from_pretrained(folder)
 
 
+def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+    except (OSError, TypeError, ValueError) as error:
+        raise BackboneNotFoundError(
+            f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); save it there too."
+        ) from error
+
+
 def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -> nn.Module:
     if not any(folder.glob("*.safetensors")):
         raise BackboneNotFoundError(
@@ -419,9 +452,13 @@ def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -
             "read, because reading them can run code; convert them with save_pretrained."
         )
     model_class = getattr(transformers, family.model_class)
-    model, report = model_class.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **family.load_options
-    )
+    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        model, report = model_class.from_pretrained(folder, dtype=dtype, **options, **family.load_options)
+    except (OSError, SafetensorError) as error:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: the weights in {folder} cannot be read ({error}). Get the checkpoint again."
+        ) from error
     missing = [k for k in report["missing_keys"] if not k.startswith(family.optional_weights)]
     wrong = sorted([*missing, *(str(key) for key in report["mismatched_keys"])])
     if wrong:
