@@ -148,7 +148,10 @@ def _halves(x: Tensor) -> Tensor:
 
 
 def rotary_table(n_positions: int, head_width: int, base: float, device: torch.device) -> Tensor:
-    """Cosines and sines of rotary position embeddings, shape (2, n_positions, K / 2), float32.
+    """Factors of rotary position embeddings, shape (2, n_positions, K), float32.
+
+    The first half of a head's features pairs with its second half; row 0 is the cosine of each
+    feature's angle, row 1 the sine with the sign of its partner's share.
 
     References
     ----------
@@ -156,11 +159,16 @@ def rotary_table(n_positions: int, head_width: int, base: float, device: torch.d
     """
     frequency = base ** -(torch.arange(0, head_width, 2, device=device).float() / head_width)
     angle = torch.arange(n_positions, device=device).float()[:, None] * frequency
-    return torch.stack([angle.cos(), angle.sin()])
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each head of (T, H, K) by its token's angles; cos and sin have shape (T, 1, K / 2)."""
+    """Turn each head of (T, H, K) by its token's angles.
+
+    ``cos`` and ``sin`` are rows of :func:`rotary_table` by token, (T, 1, K), or the same repeated for
+    every head, (T, H, K): on a CPU that is ten times as fast.
+    """
     return _Rotation.apply(x, cos, sin)
 
 
@@ -169,18 +177,13 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, cos, sin):
         ctx.save_for_backward(cos, sin)
-        return _turn(x, cos, sin)
+        return (x * cos).addcmul_(_partners(x), sin)
 
     @staticmethod
     def backward(ctx, grad):
         cos, sin = ctx.saved_tensors
-        return _turn(grad, cos, -sin), None, None
+        return (grad * cos).addcmul_(_partners(grad), sin, value=-1), None, None
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    left, right = x.chunk(2, dim=-1)
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    out_left, out_right = out.chunk(2, dim=-1)
-    torch.mul(left, cos, out=out_left).addcmul_(right, sin, value=-1)
-    torch.mul(right, cos, out=out_right).addcmul_(left, sin)
-    return out
+def _partners(x: Tensor) -> Tensor:
+    return x.roll(x.shape[-1] // 2, dims=-1)

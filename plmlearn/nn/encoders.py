@@ -44,7 +44,7 @@ class PackedEncoder(nn.Module, ABC):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Any,
         *,
         compute_dtype: torch.dtype = torch.float32,
         trunk_depth: int = 0,
@@ -52,7 +52,7 @@ class PackedEncoder(nn.Module, ABC):
         checkpointing: bool = False,
     ):
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.compute_dtype = compute_dtype
         self.trunk_depth = trunk_depth
         self.depth = self.n_layers if depth is None else depth
@@ -154,13 +154,16 @@ class PackedEsm(PackedEncoder):
         return (hidden * factor[:, None]).masked_fill(masked[:, None], 0.0)
 
     def shared(self, tokens: PackedTokens) -> Tensor | None:
-        """Cosines and sines of rotary positions, (2, T, 1, K / 2)."""
+        """Factors of rotary positions, (2, T, H, K)."""
         if self.config.position_embedding_type != "rotary":
             return None
-        head_width = self.width // self.config.num_attention_heads
+        n_heads = self.config.num_attention_heads
         base = getattr(self.config, "rope_theta", 10000.0)
-        table = rotary_table(max(tokens.lengths), head_width, base, tokens.device)
-        return table[:, tokens.positions, None].to(self.compute_dtype)
+        table = rotary_table(max(tokens.lengths), self.width // n_heads, base, tokens.device)
+        by_token = table.to(self.compute_dtype)[:, tokens.positions, None]
+        if tokens.device.type == "cpu":
+            return by_token.repeat(1, 1, n_heads, 1)
+        return by_token
 
     def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
         block = self.backbone.encoder.layer[index]
@@ -168,7 +171,7 @@ class PackedEsm(PackedEncoder):
         normed = _layer_norm(block.LayerNorm, hidden).to(self.compute_dtype)
         return hidden + block.output.dense(F.gelu(block.intermediate.dense(normed)))
 
-    def _attend(self, attention: nn.Module, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
+    def _attend(self, attention: Any, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
         normed = _layer_norm(attention.LayerNorm, hidden).to(self.compute_dtype)
         project = attention.self
         query, key, value = (
@@ -192,6 +195,6 @@ def _layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
 ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm}
 
 
-def make_encoder(backbone: nn.Module, **options) -> PackedEncoder:
+def make_encoder(backbone: Any, **options) -> PackedEncoder:
     """The packed encoder for a transformers model, chosen by its ``config.model_type``."""
     return ENCODERS[backbone.config.model_type](backbone, **options)
