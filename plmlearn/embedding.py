@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from .backbones import Backbone, load_backbone
+from .backbones import Backbone, check_fingerprint, load_backbone
 from .nn.encoders import make_encoder
 from .nn.models import ProteinModel
 from .nn.pooling import POOLINGS
@@ -138,6 +138,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         sequences = check_sequences(X, invalid=self.invalid)
         sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
         model, backbone, plan = self._load()
+        check_fingerprint(backbone, self.backbone_fingerprint_)
         inputs = TokenizedSequences(backbone, sequences)
         if self.pooling is None:
             residues = residue_embeddings(model.encoder, inputs, backbone, plan)

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .embedding import PLMEmbedder
@@ -86,6 +87,7 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
     """
     if type(estimator) is not _CLASSES.get(type(estimator).__name__):
         raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
+    check_is_fitted(estimator)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
@@ -95,7 +97,7 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
         "versions": {package: version(package) for package in _PACKAGES},
         "estimator": state,
     }
-    if isinstance(estimator, protein.BasePLMEstimator) and hasattr(estimator, "_trained"):
+    if isinstance(estimator, protein.BasePLMEstimator):
         _save_adapter(estimator, folder, arrays)
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "arrays.safetensors")
     (folder / "estimator.json").write_text(json.dumps(document, indent=1))
@@ -216,11 +218,12 @@ _OURS, _PEFTS = "encoder.backbone.", "base_model.model."
 
 def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """Move adapter tensors from the arrays to the files that peft reads."""
-    adapter = estimator._make_adapter()
+    fitted = estimator._as_fitted()
+    adapter = fitted._make_adapter()
     tensors = safetensors.torch.load(estimator._trained)
     if hasattr(adapter, "peft_config"):
         config = adapter.peft_config(estimator._restored().backbone)
-        config.base_model_name_or_path = estimator.backbone
+        config.base_model_name_or_path = fitted.backbone
         config.inference_mode = True
         config.save_pretrained(folder)
         names = {name: _peft_name(name) for name in tensors if name.startswith(_OURS)}

@@ -7,25 +7,23 @@ those tensors; the model is rebuilt when it is first needed.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import safetensors.torch
 import torch
-from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter
-from ..backbones import Backbone, BackboneWeightsError, load_backbone
+from ..backbones import Backbone, check_fingerprint, load_backbone
 from ..nn.encoders import make_encoder
 from ..nn.heads import HEADS, make_head
 from ..nn.models import ProteinModel, learned_tensors, load_learned
@@ -37,20 +35,9 @@ from ..training.engine import SCHEDULES, Plan, TrainingData, infer, outputs_of, 
 from ..training.memory import auto_max_tokens
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
-from .targets import Target
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """Clean sequences with their targets and weights."""
-
-    sequences: np.ndarray
-    y: np.ndarray
-    weights: np.ndarray
-    n_truncated: int
-
-    def take(self, rows: np.ndarray) -> _Labelled:
-        return replace(self, sequences=self.sequences[rows], y=self.y[rows], weights=self.weights[rows])
+from .labelled import Labelled
+from .scoring import make_score
+from .targets import Target, check_length, check_weights
 
 
 @dataclass
@@ -225,6 +212,16 @@ class BasePLMEstimator(BaseEstimator, ABC):
             for name, text in shared.items():
                 cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
 
+    # What the trained tensors fit into; all else may change between fit and predict.
+    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (
+        "backbone",
+        "revision",
+        "backbone_init",
+        "pooling",
+        "head",
+        "head_hidden",
+    )
+
     # -- what a task decides ------------------------------------------------------------------
 
     @abstractmethod
@@ -278,17 +275,17 @@ class BasePLMEstimator(BaseEstimator, ABC):
         self
         """
         self._validate_params()
-        labelled = self._check_labelled(X, y, sample_weight)
-        self.n_truncated_ = labelled.n_truncated
-        training, validation = self._split(labelled, groups)
-        if X_val is not None:
-            validation = self._check_labelled(X_val, y_val, sample_weight_val)
+        labelled = self._check_labelled(X, y, sample_weight, groups)
+        validation = self._check_validation(X_val, y_val, sample_weight_val)
+        training = labelled
+        if self.early_stopping and validation is None:
+            training, validation = labelled.hold_out(self.validation_fraction, self._seed())
         target = self._target if self._continues() else self._learn_target(labelled.y)
         live = self._build(target, self._trained if self._continues() else None)
         data = self._encode(live, target, training)
         if self.standardize and not self._continues():
             self._learn_scale(live, data.inputs)
-        self.history_ = train(
+        history = train(
             live.model,
             target.loss,
             data,
@@ -297,36 +294,28 @@ class BasePLMEstimator(BaseEstimator, ABC):
             scorer=self._scorer(target, validation),
             callbacks=[*self._progress(), *(self.callbacks or [])],
         )
-        self._keep(live, target)
+        self.n_truncated_ = labelled.n_truncated
+        self._keep(live, target, history)
         return self
 
-    def _check_labelled(self, X: Any, y: Any, sample_weight: Any) -> _Labelled:
+    def _check_labelled(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Labelled:
         sequences, n_truncated = self._prepare(X)
         y = self._check_y(y, len(sequences))
-        weights = np.ones(len(sequences))
-        if sample_weight is not None:
-            weights = _check_sample_weight(
-                sample_weight, np.zeros((len(sequences), 1)), dtype=np.float64, ensure_non_negative=True
-            )
-            if not weights.any():
-                raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
-        return _Labelled(sequences, y, weights, n_truncated).take(np.flatnonzero(weights))
-
-    def _split(self, labelled: _Labelled, groups: Any) -> tuple[_Labelled, _Labelled | None]:
-        """Rows to train on, and rows to choose the best epoch on where early stopping wants them."""
-        if not self.early_stopping:
-            return labelled, None
-        options = {"n_splits": 1, "test_size": self.validation_fraction}
-        options["random_state"] = check_random_state(self.random_state).randint(2**31 - 1)
-        splitter: Any = ShuffleSplit(**options)
+        weights = check_weights(sample_weight, len(sequences))
         if groups is not None:
-            splitter = GroupShuffleSplit(**options)
-        elif _can_stratify(labelled.y, self.validation_fraction):
-            splitter = StratifiedShuffleSplit(**options)
-        training, validation = next(splitter.split(labelled.sequences, labelled.y, groups))
-        return labelled.take(training), labelled.take(validation)
+            groups = check_length(groups, len(sequences), "groups")
+        return Labelled(sequences, y, weights, groups, n_truncated).take(np.flatnonzero(weights))
 
-    def _encode(self, live: _Live, target: Target, labelled: _Labelled) -> TrainingData:
+    def _check_validation(self, X_val: Any, y_val: Any, sample_weight_val: Any) -> Labelled | None:
+        given = [part is not None for part in (X_val, y_val, sample_weight_val)]
+        if not any(given):
+            return None
+        if not all(given[:2]):
+            missing = ("X_val", "y_val")[given.index(False)]
+            raise ValueError(f"{missing} is None; a validation set is X_val and y_val together. Pass both.")
+        return self._check_labelled(X_val, y_val, sample_weight_val)
+
+    def _encode(self, live: _Live, target: Target, labelled: Labelled) -> TrainingData:
         weights = labelled.weights * self._balance(labelled.y)
         return TrainingData(
             self._inputs(live, labelled.sequences),
@@ -364,17 +353,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
     def _progress(self) -> list:
         return [ProgressBar(self.epochs)] if self.verbose else []
 
-    def _scorer(self, target: Target, validation: _Labelled | None):
+    def _scorer(self, target: Target, validation: Labelled | None):
         if self.scoring is None or validation is None:
             return None
-        probe = Probe(self, target)
-        scorer = check_scoring(probe, scoring=self.scoring)
-
-        def score(outputs: np.ndarray) -> float:
-            probe.outputs = outputs
-            return float(scorer(probe, validation.sequences, validation.y))
-
-        return score
+        return make_score(self, target, validation, self.scoring)
 
     # -- the model ----------------------------------------------------------------------------
 
@@ -431,13 +413,15 @@ class BasePLMEstimator(BaseEstimator, ABC):
             seed=self._seed(),
         )
 
-    def _keep(self, live: _Live, target: Target) -> None:
+    def _keep(self, live: _Live, target: Target, history: list[dict]) -> None:
         """What a fitted estimator consists of."""
         learned = learned_tensors(live.model)
         tensors = {name: t.detach().cpu().contiguous() for name, t in learned.items()}
         self._trained = safetensors.torch.save(tensors)
         self._target = target
         self._live = live
+        self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
+        self.history_ = history
         self.n_parameters_ = sum(p.numel() for p in live.model.parameters())
         self.n_trainable_parameters_ = sum(p.numel() for p in live.model.parameters() if p.requires_grad)
         self.backbone_fingerprint_ = live.backbone.fingerprint
@@ -450,15 +434,16 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """The fitted model, rebuilt if this process has not built it yet."""
         check_is_fitted(self)
         if self._live is None:
-            live = self._build(self._target, self._trained)
-            if live.backbone.fingerprint != self.backbone_fingerprint_:
-                raise BackboneWeightsError(
-                    f"This estimator was fitted on {self.backbone!r} with fingerprint "
-                    f"{self.backbone_fingerprint_}, but the weights found under that name here have "
-                    f"{live.backbone.fingerprint}. Predictions would be wrong; provide the original weights."
-                )
+            live = self._as_fitted()._build(self._target, self._trained)
+            check_fingerprint(live.backbone, self.backbone_fingerprint_)
             self._live = live
         return self._live
+
+    def _as_fitted(self):
+        """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
+        fitted = copy.copy(self)
+        vars(fitted).update(self._architecture)
+        return fitted
 
     def _fitted_target(self) -> Target:
         check_is_fitted(self)
@@ -507,41 +492,3 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """Clean sequences of at most ``max_length`` residues, and how many were cut."""
         sequences = check_sequences(X, invalid=self.invalid)
         return truncate(sequences, self.max_length, self.long_sequences)
-
-
-class Probe(BaseEstimator):
-    """Looks to a scorer like a fitted estimator whose outputs are known already.
-
-    Parameters
-    ----------
-    owner : BasePLMEstimator
-        Whose kind (classifier, regressor) it shows.
-    target : Target
-        Decodes the outputs.
-    """
-
-    def __init__(self, owner: BasePLMEstimator, target: Target):
-        self.owner = owner
-        self.target = target
-
-    def predict(self, X: Any) -> np.ndarray:
-        return self.target.decode(self.outputs)
-
-    @available_if(lambda probe: hasattr(probe.target, "probabilities"))
-    def predict_proba(self, X: Any) -> np.ndarray:
-        return self.target.probabilities(self.outputs)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        return self.target.classes
-
-    def __sklearn_tags__(self):
-        return self.owner.__sklearn_tags__()
-
-
-def _can_stratify(y: np.ndarray, fraction: float) -> bool:
-    if y.ndim > 1 or y.dtype.kind == "f":
-        return False
-    counts = np.unique(y, return_counts=True)[1]
-    n_validation = int(np.ceil(fraction * len(y)))
-    return counts.min() >= 2 and min(n_validation, len(y) - n_validation) >= len(counts)

@@ -3,6 +3,7 @@ tuning has to beat."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,20 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..embedding import PLMEmbedder
 from ..sequences import check_sequences
-from .targets import check_class_y, check_value_y
+from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
-_EMBEDDER = (
-    "backbone",
-    "revision",
-    "pooling",
-    "layer",
-    "max_tokens",
-    "precision",
-    "max_length",
-    "long_sequences",
-    "invalid",
-    "device",
-)
+_EMBEDDING = ("backbone", "revision", "pooling", "layer")
+_AT_RUN_TIME = ("max_tokens", "precision", "max_length", "long_sequences", "invalid", "device")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -68,9 +59,6 @@ class _FrozenMLP(BaseEstimator):
 
     _mlp_class: ClassVar[type]
 
-    def _embedder(self) -> PLMEmbedder:
-        return PLMEmbedder(**{name: getattr(self, name) for name in _EMBEDDER})
-
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
         raise NotImplementedError
 
@@ -82,32 +70,40 @@ class _FrozenMLP(BaseEstimator):
         X : list, array or Series of str, shape (n_proteins,)
         y : array-like of shape (n_proteins,) or (n_proteins, n_targets)
         sample_weight : array-like of shape (n_proteins,), optional
+            Weight of each protein; proteins of weight 0 are left out.
 
         Returns
         -------
         self
         """
         sequences = check_sequences(X, invalid=self.invalid)
-        y = self._check_y(y, len(sequences))
-        embedder = self._embedder().fit(sequences)
-        features = embedder.transform(sequences)
-        self.scaler_ = StandardScaler().fit(features)
-        if not (self.warm_start and hasattr(self, "mlp_")):
-            own = self._mlp_class().get_params()
-            self.mlp_ = self._mlp_class(**{name: getattr(self, name) for name in own if hasattr(self, name)})
-        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.mlp_.fit(self.scaler_.transform(features), y, **weighted)
+        weights = check_weights(sample_weight, len(sequences))
+        rows = np.flatnonzero(weights)
+        y = self._check_y(check_length(y, len(sequences))[rows], len(rows))
+        embedder = PLMEmbedder(**{name: getattr(self, name) for name in (*_EMBEDDING, *_AT_RUN_TIME)})
+        features = embedder.fit_transform(sequences[rows])
+        scaler = StandardScaler().fit(features, sample_weight=weights[rows])
+        mlp = self.mlp_ if self.warm_start and hasattr(self, "mlp_") else self._make_mlp()
+        weighted = {} if sample_weight is None else {"sample_weight": weights[rows]}
+        mlp.fit(scaler.transform(features), y, **weighted)
+        self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
         return self
 
+    def _make_mlp(self) -> BaseEstimator:
+        own = self._mlp_class().get_params()
+        return self._mlp_class(**{name: getattr(self, name) for name in own if hasattr(self, name)})
+
     def transform(self, X: Any) -> np.ndarray:
         """Pooled embeddings, (n_proteins, D) float32."""
-        return self._embedder().fit(X).transform(X)
+        check_is_fitted(self, "mlp_")
+        now = {name: getattr(self, name) for name in _AT_RUN_TIME}
+        return copy.copy(self.embedder_).set_params(**now).transform(X)
 
     def _features(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "mlp_")
-        return self.scaler_.transform(self.transform(X))
+        embeddings = self.transform(X)
+        return self.scaler_.transform(embeddings)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions in the form of ``y``.
@@ -156,6 +152,7 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
     ----------
     classes_ : ndarray of shape (n_classes,)
     mlp_ : MLPClassifier
+    embedder_ : PLMEmbedder
     scaler_ : StandardScaler
     n_samples_fit_ : int
         Proteins that the perceptron saw.
@@ -178,7 +175,10 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
     _mlp_class: ClassVar[type] = MLPClassifier
 
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        return check_class_y(y, n_rows)
+        y = check_class_y(y, n_rows)
+        if y.ndim == 1:
+            ClassTarget.learn(y)  # refuses a single class
+        return y
 
     @property
     def classes_(self) -> np.ndarray:
@@ -223,6 +223,7 @@ class PLMFrozenMLPRegressor(RegressorMixin, _FrozenMLP):
     Attributes
     ----------
     mlp_ : MLPRegressor
+    embedder_ : PLMEmbedder
     scaler_ : StandardScaler
     n_samples_fit_ : int
     backbone_fingerprint_ : str

@@ -24,6 +24,7 @@ from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_c
 class _AnyAdapter(BasePLMEstimator):
     adapter: Adapter | None = None
 
+    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, "adapter")
     _parameter_constraints: ClassVar[dict] = {
         **BasePLMEstimator._parameter_constraints,
         "adapter": [Adapter, None],
@@ -41,12 +42,11 @@ class _FlatLoRA(BasePLMEstimator):
     target_modules: Sequence[str] | str = ("key", "value")
     last_n_layers: int | None = None
 
+    _LORA: ClassVar[tuple[str, ...]] = ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
+    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, *_LORA)
     _parameter_constraints: ClassVar[dict] = {
         **BasePLMEstimator._parameter_constraints,
-        # LoRA itself checks these, against the backbone.
-        **dict.fromkeys(
-            ["rank", "alpha", "lora_dropout", "target_modules", "last_n_layers"], "no_validation"
-        ),
+        **dict.fromkeys(_LORA, "no_validation"),  # LoRA itself checks them, against the backbone
     }
 
     def _make_adapter(self) -> Adapter:

@@ -15,7 +15,7 @@ import numpy as np
 import torch.nn.functional as F
 from scipy.special import expit, softmax
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
 
@@ -50,8 +50,8 @@ class ClassTarget(Target):
         classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
-                f"y holds one class only, {classes[0]!r}, in {len(labels)} rows; a classifier needs at least "
-                "2 classes."
+                f"y holds one class only, {classes.tolist()[0]!r}, in {len(labels)} rows; "
+                "a classifier needs at least 2 classes."
             )
         return cls(classes)
 
@@ -191,8 +191,8 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
     return values
 
 
-def check_length(y: Any, n_rows: int) -> np.ndarray:
-    """``y`` as an array with one row per protein."""
+def check_length(y: Any, n_rows: int, name: str = "y") -> np.ndarray:
+    """``y`` (or what ``name`` says) as an array with one row per protein."""
     if y is None:
         raise ValueError(
             "y is None; expected one target per protein. This estimator requires y to be passed."
@@ -203,10 +203,21 @@ def check_length(y: Any, n_rows: int) -> np.ndarray:
     if y.ndim == 0 or len(y) != n_rows:
         found = "a single value" if y.ndim == 0 else f"{len(y)} rows"
         raise ValueError(
-            f"X has {n_rows} proteins and y has {found}: inconsistent numbers of samples. "
-            "Pass one target per protein."
+            f"X has {n_rows} proteins and {name} has {found}: inconsistent numbers of samples. "
+            "Pass one entry per protein."
         )
     return y
+
+
+def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Weights of the proteins as float64 (n_rows,), all 1 where none are given; or an error."""
+    if sample_weight is None:
+        return np.ones(n_rows)
+    rows = np.zeros((n_rows, 1))
+    weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
+    return weights
 
 
 def _refuse_missing(y: np.ndarray) -> None:

@@ -1,0 +1,61 @@
+"""Proteins with their targets, weights and groups, and a part of them held out for validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Clean sequences with what is known of each.
+
+    Parameters
+    ----------
+    sequences : ndarray of str, shape (n_proteins,)
+    y : ndarray of shape (n_proteins,) or (n_proteins, n_targets)
+    weights : ndarray of shape (n_proteins,)
+    groups : ndarray of shape (n_proteins,) or None
+    n_truncated : int
+        How many were cut.
+    """
+
+    sequences: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    groups: np.ndarray | None
+    n_truncated: int
+
+    def take(self, rows: np.ndarray) -> Labelled:
+        """Some rows, in the order asked for."""
+        return replace(
+            self,
+            sequences=self.sequences[rows],
+            y=self.y[rows],
+            weights=self.weights[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def hold_out(self, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+        """Rows to train on and rows to validate on: no group in both, else equal shares of classes."""
+        splitter = self._splitter(n_splits=1, test_size=fraction, random_state=seed)
+        training, validation = next(splitter.split(self.sequences, self.y, self.groups))
+        return self.take(training), self.take(validation)
+
+    def _splitter(self, **options: Any) -> Any:
+        if self.groups is not None:
+            return GroupShuffleSplit(**options)
+        if _can_stratify(self.y, options["test_size"]):
+            return StratifiedShuffleSplit(**options)
+        return ShuffleSplit(**options)
+
+
+def _can_stratify(y: np.ndarray, fraction: float) -> bool:
+    if y.ndim > 1 or y.dtype.kind == "f":
+        return False
+    counts = np.unique(y, return_counts=True)[1]
+    n_validation = int(np.ceil(fraction * len(y)))
+    return counts.min() >= 2 and min(n_validation, len(y) - n_validation) >= len(counts)
