@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -92,3 +93,16 @@ def write_esm(folder: Path, *, seed: int = 0, **changes) -> Path:
 def make_esm():
     """:func:`write_esm`, for tests that need another seed or another architecture."""
     return write_esm
+
+
+@pytest.fixture(scope="session")
+def draw_proteins():
+    """A function from a number of rows and a seed to that many random, distinct short proteins."""
+
+    def draw(n_rows: int, seed: int = 0, *, shortest: int = 8, longest: int = 40) -> list[str]:
+        rng = np.random.default_rng(seed)
+        letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+        lengths = rng.integers(shortest, longest + 1, n_rows)
+        return ["".join(rng.choice(letters, length)) for length in lengths]
+
+    return draw
