@@ -16,6 +16,7 @@ The folder is ``$PLMLEARN_CACHE``, else ``plmlearn`` in the user's cache folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -35,6 +36,7 @@ from torch import Tensor
 
 GIB = 1 << 30
 KEY_BYTES = 16
+SHARD_PREFIX = "activations-"  # what bears another name is not ours, and is left alone
 
 Compute = Callable[[list[int]], Iterator[tuple[int, Tensor]]]
 """Given positions of missing entries, yields (position, tensor) for each, in any order."""
@@ -123,8 +125,9 @@ class Cache:
         return found
 
     def _remember(self, namespace: str, key: bytes, tensor: Tensor) -> None:
+        known = self._memory.pop((namespace, key), None)
+        self._memory_bytes += tensor.nbytes - (0 if known is None else known.nbytes)
         self._memory[namespace, key] = tensor
-        self._memory_bytes += tensor.nbytes
         while self._memory_bytes > self.memory_limit:
             _, oldest = self._memory.popitem(last=False)
             self._memory_bytes -= oldest.nbytes
@@ -132,8 +135,10 @@ class Cache:
     # -- disk ---------------------------------------------------------------------------------
 
     def _shard_paths(self, namespace: str | None = None) -> list[Path]:
-        pattern = f"{namespace or '*'}/*.safetensors"
-        return sorted(self.folder.glob(pattern)) if self.disk_limit else []
+        return self._files(namespace or "*", ".safetensors") if self.disk_limit else []
+
+    def _files(self, namespace: str, ending: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{namespace}/{SHARD_PREFIX}*{ending}"))
 
     def _open(self, path: Path) -> dict[bytes, Tensor]:
         """Entries of a shard as memory-mapped views; none if the file cannot be believed."""
@@ -142,12 +147,15 @@ class Cache:
                 self._shards[path] = _read_shard(path)
                 with contextlib.suppress(OSError):
                     os.utime(path)  # last used: the oldest go first
-            except (OSError, SafetensorError, ValueError, KeyError) as error:
+            except OSError as error:
+                self._shards[path] = {}
+                if not isinstance(error, FileNotFoundError):
+                    _warn(f"cannot read from {path.parent} ({error}); what it holds is computed again.")
+            except (SafetensorError, ValueError, KeyError) as error:
                 self._shards[path] = {}
                 with contextlib.suppress(OSError):
                     path.unlink()
-                if not isinstance(error, FileNotFoundError):
-                    _warn(f"{path.name} is damaged ({error}); it was dropped and is computed again.")
+                _warn(f"{path.name} is damaged ({error}); it was dropped and is computed again.")
         return self._shards[path]
 
     def make_room(self, n_bytes: int) -> None:
@@ -178,12 +186,12 @@ class Cache:
 
     def info(self) -> dict:
         """Bytes used and allowed, and where."""
-        files = [path.stat().st_size for path in self.folder.glob("*/*.safetensors")]
+        sizes = [path.stat().st_size for path in self._files("*", ".safetensors")]
         return {
             "folder": str(self.folder),
             "memory_bytes": self._memory_bytes,
             "memory_limit": self.memory_limit,
-            "disk_bytes": sum(files),
+            "disk_bytes": sum(sizes),
             "disk_limit": self.disk_limit,
         }
 
@@ -194,7 +202,7 @@ class Cache:
                 self._memory.clear()
                 self._memory_bytes = 0
             if disk:
-                for path in [*self.folder.glob("*/*.safetensors"), *self.folder.glob("*/*.tmp")]:
+                for path in [*self._files("*", ".safetensors"), *self._files("*", ".tmp")]:
                     path.unlink(missing_ok=True)
                 self._shards.clear()
 
@@ -224,12 +232,9 @@ class _ShardWriter:
         """Write what is queued; a failure is said once and costs nothing but the reuse."""
         if not self.pending:
             return
-        temporary = self.folder / f"{uuid.uuid4().hex}.tmp"
+        temporary = self.folder / f"{SHARD_PREFIX}{uuid.uuid4().hex}.tmp"
         try:
-            self.cache.make_room(self.n_bytes)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_shard(temporary, self.pending)
-            temporary.replace(temporary.with_suffix(".safetensors"))
+            self._write(temporary)
         except (OSError, SafetensorError) as error:
             self.usable = False
             with contextlib.suppress(OSError):
@@ -238,6 +243,15 @@ class _ShardWriter:
             for key, tensor in self.pending:
                 self.cache._remember(self.folder.name, key, tensor)
         self.pending, self.n_bytes = [], 0
+
+    def _write(self, temporary: Path) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write_shard(temporary, self.pending)
+        n_bytes = temporary.stat().st_size
+        if n_bytes > self.cache.disk_limit:
+            raise OSError(errno.EFBIG, f"{n_bytes} bytes are beyond the limit of {self.cache.disk_limit}")
+        self.cache.make_room(n_bytes)
+        temporary.replace(temporary.with_suffix(".safetensors"))
 
 
 def _write_shard(path: Path, entries: list[tuple[bytes, Tensor]]) -> None:
@@ -337,8 +351,9 @@ def disabled() -> Iterator[None]:
     limits = _cache.memory_limit, _cache.disk_limit
     _cache.memory_limit = _cache.disk_limit = 0
     kept, _cache._memory = _cache._memory, OrderedDict()
+    n_bytes, _cache._memory_bytes = _cache._memory_bytes, 0
     try:
         yield
     finally:
         _cache.memory_limit, _cache.disk_limit = limits
-        _cache._memory = kept
+        _cache._memory, _cache._memory_bytes = kept, n_bytes
