@@ -15,7 +15,10 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 def resolve_device(device: str) -> torch.device:
     """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …"""
     if device != "auto":
-        chosen = torch.device(device)
+        try:
+            chosen = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device is 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps', got {device!r}") from None
         if chosen.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(
                 f"device={device!r}, but torch sees no CUDA device; pass device='auto' or 'cpu'."
@@ -69,7 +72,7 @@ def total_memory(device: torch.device) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's memory is exhausted."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

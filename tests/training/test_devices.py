@@ -1,0 +1,114 @@
+"""Where and in which precision a run happens, and which errors mean that memory is exhausted."""
+
+import psutil
+import pytest
+import torch
+
+from plmlearn.training import devices
+from plmlearn.training.devices import (
+    autocast,
+    is_out_of_memory,
+    resolve_device,
+    resolve_precision,
+    total_memory,
+)
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """Pretends that torch sees a CUDA device, or none."""
+
+    def pretend(available: bool, bf16: bool = True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
+
+    return pretend
+
+
+def test_auto_takes_cuda_where_there_is_one(cuda):
+    cuda(True)
+    assert resolve_device("auto") == CUDA
+    cuda(False)
+    assert resolve_device("auto") == CPU
+
+
+def test_a_device_that_is_not_there_is_refused(cuda):
+    cuda(False)
+    with pytest.raises(ValueError, match=r"device='cuda:1'.*no CUDA device.*'auto' or 'cpu'"):
+        resolve_device("cuda:1")
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu9", ""])
+def test_a_name_that_is_no_device_is_refused(name):
+    with pytest.raises(ValueError, match=r"device is 'auto', 'cpu', 'cuda'"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_precisions_asked_for_are_taken(precision):
+    assert resolve_precision(precision, CPU) == precision
+    assert resolve_precision(precision, CUDA) == precision
+
+
+def test_float16_is_for_gpus():
+    assert resolve_precision("fp16", CUDA) == "fp16"
+    with pytest.warns(UserWarning, match="fp16.*running in fp32"):
+        assert resolve_precision("fp16", CPU) == "fp32"
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(ValueError, match=r"auto, fp32, bf16, fp16, got 'float32'"):
+        resolve_precision("float32", CPU)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_auto_precision_takes_bfloat16_where_it_is_faster(monkeypatch, cuda, fast):
+    monkeypatch.setattr(devices, "_cpu_prefers_bf16", lambda: fast)
+    cuda(True, bf16=fast)
+    expected = "bf16" if fast else "fp32"
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", CUDA) == expected
+    assert resolve_precision("auto", torch.device("mps")) == "fp32"
+
+
+def test_the_choice_for_this_processor_is_made_once():
+    first = devices._cpu_prefers_bf16()
+    assert isinstance(first, bool)
+    assert devices._cpu_prefers_bf16.cache_info().misses == 1
+    assert devices._cpu_prefers_bf16() is first
+    assert devices._cpu_prefers_bf16.cache_info().misses == 1
+
+
+@pytest.mark.parametrize(
+    "error, expected",
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 bytes"), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("memory"), False),
+    ],
+)
+def test_errors_of_memory(error, expected):
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_allocators_own_error_is_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+def test_total_memory_of_a_cpu_is_that_of_the_machine():
+    assert total_memory(CPU) == psutil.virtual_memory().total
+
+
+def test_autocast_brings_adapters_to_the_precision_of_the_frozen_weights():
+    linear, x = torch.nn.Linear(4, 4), torch.randn(2, 4)
+    with autocast(CPU, torch.bfloat16):
+        assert linear(x).dtype == torch.bfloat16
+    with autocast(CPU, torch.float32):
+        assert linear(x).dtype == torch.float32
