@@ -47,6 +47,7 @@ class _Live:
     model: ProteinModel
     backbone: Backbone
     plan: Plan
+    where: tuple  # device, precision and max_tokens asked for
 
 
 _SHARED_PARAMETERS = """
@@ -387,7 +388,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             model = ProteinModel(encoder, pooling, head).to(device)
         if tensors is not None:
             load_learned(model, safetensors.torch.load(tensors))
-        return _Live(model, backbone, plan)
+        return _Live(model, backbone, plan, self._where())
 
     def _make_plan(self, backbone: Backbone, adapter: Adapter, device: torch.device) -> Plan:
         lr = adapter.default_lr if self.lr is None else self.lr
@@ -431,13 +432,16 @@ class BasePLMEstimator(BaseEstimator, ABC):
         self.best_score_ = best.get("valid_score")
 
     def _restored(self) -> _Live:
-        """The fitted model, rebuilt if this process has not built it yet."""
+        """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
-        if self._live is None:
+        if self._live is None or self._live.where != self._where():
             live = self._as_fitted()._build(self._target, self._trained)
             check_fingerprint(live.backbone, self.backbone_fingerprint_)
             self._live = live
         return self._live
+
+    def _where(self) -> tuple:
+        return self.device, self.precision, self.max_tokens
 
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""

@@ -72,7 +72,9 @@ class _Classifies(ClassifierMixin, BasePLMEstimator):
         return MultilabelTarget.learn(y) if y.ndim == 2 else ClassTarget.learn(y)
 
     def _balance(self, y: np.ndarray) -> np.ndarray:
-        if self.class_weight is not None and y.ndim == 2:
+        if self.class_weight is None:
+            return np.ones(len(y))
+        if y.ndim == 2:
             raise ValueError("class_weight is for one label per protein; with several labels pass None.")
         return compute_sample_weight(self.class_weight, y)
 
