@@ -78,6 +78,10 @@ class TokenizedSequences:
             return self.lengths
         return np.ones_like(self.lengths)
 
+    def n_tokens(self, rows: np.ndarray) -> int:
+        """What the distinct sequences of these rows take of the token budget together."""
+        return int(self.costs[np.unique(self.of_row[rows])].sum())
+
     def keys(self) -> list[bytes]:
         """Digest of the tokens of each distinct sequence."""
         return [

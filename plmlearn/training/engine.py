@@ -99,11 +99,15 @@ class Budget:
     max_tokens: int
     smallest: int = 64
 
-    def halve(self, error: BaseException) -> None:
-        """Halve, and say so; give up where there is nothing left to halve."""
-        if not is_out_of_memory(error) or self.max_tokens <= self.smallest:
+    def halve(self, error: BaseException, n_tokens: int) -> None:
+        """Halve what was tried, and say so; give up where there is nothing left to halve.
+
+        ``n_tokens`` is what there was to run: a budget beyond it would fail on the same batch again.
+        """
+        tried = min(self.max_tokens, n_tokens)
+        if not is_out_of_memory(error) or tried <= self.smallest:
             raise error
-        self.max_tokens //= 2
+        self.max_tokens = tried // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         warnings.warn(
@@ -188,7 +192,7 @@ def infer(
                 outputs[batch.rows] = result
                 waiting[batch.rows] = False
         except (RuntimeError, MemoryError) as error:
-            budget.halve(error)
+            budget.halve(error, inputs.n_tokens(waiting))
     assert outputs is not None
     return outputs if rows is None else outputs[rows]
 
@@ -277,7 +281,7 @@ class TuningNet(skorch.NeuralNet):
                 loss = sum(self._accumulate(micro, batch) for micro in self._micro_batches(batch))
                 break
             except (RuntimeError, MemoryError) as error:
-                self.budget_.halve(error)
+                self.budget_.halve(error, batch.data.inputs.n_tokens(batch.rows))
         self._check_finite(loss, "loss", batch)
         self.scaler_.unscale_(self.optimizer_)
         trained = [p for p in self.module_.parameters() if p.requires_grad]

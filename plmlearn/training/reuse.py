@@ -122,7 +122,7 @@ def run_frozen(
             with torch.no_grad(), autocast(plan.device, plan.dtype):
                 result = make(tokens).cpu()
         except (RuntimeError, MemoryError) as error:
-            budget.halve(error)
+            budget.halve(error, int(inputs.lengths[remaining].sum()))
             continue
         yield from zip(chunk.tolist(), result.split(n_rows[chunk].tolist()), strict=True)
         remaining = remaining[len(chunk) :]

@@ -64,6 +64,14 @@ def test_tokenized_sequences_count_tokens_and_residues(backbone):
     assert len(data) == 3
 
 
+def test_tokens_of_rows_count_each_sequence_once(backbone):
+    data = TokenizedSequences(backbone, ["MKV", "A", "MKV", "GGGG"])
+    assert data.n_tokens(np.array([0, 1, 2])) == 5 + 3
+    assert data.n_tokens(np.array([False, False, False, True])) == 6
+    data.know("pooled", [torch.zeros(1, 2)] * 3)
+    assert data.n_tokens(np.arange(4)) == 3
+
+
 def test_keys_tell_sequences_apart_and_do_not_depend_on_neighbours(backbone):
     keys = dict(zip(["MKV", "MVK", "MK"], TokenizedSequences(backbone, ["MKV", "MVK", "MK"]).keys()))
     assert len(set(keys.values())) == 3

@@ -461,6 +461,17 @@ def test_running_out_of_memory_changes_nothing_but_the_budget(data):
         torch.testing.assert_close(cramped.get_parameter(name), tensor, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("run", [train, outputs_of])
+def test_a_generous_budget_is_halved_from_what_was_tried(data, run):
+    """A budget of many times the step would fail again and again on the same batch."""
+    plan = replace(PLAIN, batch_size=11, max_tokens=100_000)
+    n_tokens = int(data.inputs.lengths.sum())
+    cramped = Cramped()
+    with pytest.warns(UserWarning, match=f"max_tokens={n_tokens // 2}") as warned:
+        train(cramped, squared_error, data, plan) if run is train else outputs_of(cramped, data.inputs, plan)
+    assert len(warned) == cramped.failures == 1
+
+
 class FailsLate(Bag):
     """Runs out of memory once, at the second micro-batch of the first step."""
 
