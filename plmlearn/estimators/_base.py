@@ -208,6 +208,8 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
+        cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
         if cls.__doc__:
             shared = {"shared": _SHARED_PARAMETERS.strip(), "learned": _SHARED_ATTRIBUTES.strip()}
             for name, text in shared.items():

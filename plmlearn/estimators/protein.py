@@ -25,10 +25,7 @@ class _AnyAdapter(BasePLMEstimator):
     adapter: Adapter | None = None
 
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, "adapter")
-    _parameter_constraints: ClassVar[dict] = {
-        **BasePLMEstimator._parameter_constraints,
-        "adapter": [Adapter, None],
-    }
+    _parameter_constraints: ClassVar[dict] = {"adapter": [Adapter, None]}
 
     def _make_adapter(self) -> Adapter:
         return LoRA() if self.adapter is None else self.adapter
@@ -44,10 +41,8 @@ class _FlatLoRA(BasePLMEstimator):
 
     _LORA: ClassVar[tuple[str, ...]] = ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, *_LORA)
-    _parameter_constraints: ClassVar[dict] = {
-        **BasePLMEstimator._parameter_constraints,
-        **dict.fromkeys(_LORA, "no_validation"),  # LoRA itself checks them, against the backbone
-    }
+    # LoRA itself checks them, against the backbone.
+    _parameter_constraints: ClassVar[dict] = dict.fromkeys(_LORA, "no_validation")
 
     def _make_adapter(self) -> Adapter:
         return LoRA(

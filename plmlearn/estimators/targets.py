@@ -161,8 +161,8 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
     y = check_length(y, n_rows)
     _refuse_missing(y)
     kind = type_of_target(y, input_name="y")
-    if kind == "multilabel-indicator":
-        return y if isinstance(y, np.ndarray) else y.toarray()
+    if kind == "multilabel-indicator" and np.isin(y, (0, 1)).all():
+        return y
     if kind in ("binary", "multiclass"):
         return column_or_1d(y, warn=True)
     raise ValueError(
