@@ -178,6 +178,13 @@ def test_importing_the_package_imports_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if "Frozen" not in name])
+def test_every_parameter_is_checked(name):
+    """Each has a declared range; perceptrons leave theirs to the embedder and to scikit-learn."""
+    estimator = ESTIMATORS[name]
+    assert estimator._parameter_constraints.keys() == estimator.get_params(deep=False).keys()
+
+
 @pytest.mark.parametrize("name", ["PLMClassifier", "PLMRegressor"])
 def test_parameters_of_the_adapter_are_parameters_of_the_estimator(name):
     estimator = clone(ESTIMATORS[name])
