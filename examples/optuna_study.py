@@ -1,0 +1,39 @@
+"""Search parameters with Optuna: a study that maximises a cross-validated score."""
+
+import numpy as np
+import optuna
+from sklearn.model_selection import cross_val_score
+
+from plmlearn import PLMLoRAClassifier
+from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
+
+# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+try:
+    proteins = fetch_signal_peptides(task="type", download_if_missing=False)
+    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]
+    X, y = proteins.data[bacterial], proteins.target[bacterial] != "NO_SP"
+except FileNotFoundError:
+    source = "generated"
+    X, y = make_protein_classification(100, median_length=50, max_length=70, random_state=0)
+print(f"{len(X)} {source} proteins")
+
+
+def objective(trial: optuna.Trial) -> float:
+    clf = PLMLoRAClassifier(
+        "mini",
+        rank=trial.suggest_categorical("rank", [2, 4, 8]),
+        lr=trial.suggest_float("lr", 3e-4, 1e-2, log=True),
+        last_n_layers=1,
+        epochs=3,
+        random_state=0,
+        verbose=0,
+    )
+    return cross_val_score(clf, X, y, cv=3, scoring="matthews_corrcoef").mean()
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+study.optimize(objective, n_trials=5)
+for trial in study.trials:
+    print(f"trial {trial.number}: MCC {trial.value:5.2f}  {trial.params}")
+print("best:", study.best_params)

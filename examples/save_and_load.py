@@ -1,0 +1,48 @@
+"""Keep a fitted estimator: pickle, joblib, a folder of safetensors, and its adapter in plain peft."""
+
+import pickle
+import tempfile
+from pathlib import Path
+
+import joblib
+import numpy as np
+import peft
+import transformers
+
+from plmlearn import PLMLoRAClassifier, download_backbone, load, save
+from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
+
+# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+try:
+    proteins = fetch_signal_peptides(task="type", download_if_missing=False)
+    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]
+    X, y = proteins.data[bacterial], proteins.target[bacterial] != "NO_SP"
+except FileNotFoundError:
+    source = "generated"
+    X, y = make_protein_classification(100, median_length=50, max_length=70, random_state=0)
+
+clf = PLMLoRAClassifier("mini", epochs=2, random_state=0, verbose=0).fit(X, y)
+expected = clf.predict_proba(X[:5])
+print(f"fitted on {len(X)} {source} proteins; {clf.n_parameters_:,} parameters with the backbone")
+
+# A fitted estimator holds what was trained, not the backbone: that is found again by its name.
+pickled = pickle.dumps(clf)
+print(f"pickle: {len(pickled) / 1e6:.1f} MB")
+assert np.array_equal(pickle.loads(pickled).predict_proba(X[:5]), expected)
+
+with tempfile.TemporaryDirectory() as folder:
+    home = Path(folder)
+    joblib.dump(clf, home / "clf.joblib")
+    assert np.array_equal(joblib.load(home / "clf.joblib").predict_proba(X[:5]), expected)
+
+    save(clf, home / "clf")  # JSON and safetensors: nothing in it is ever executed, so it is safe to share
+    assert np.array_equal(load(home / "clf").predict_proba(X[:5]), expected)
+    print("save:", ", ".join(sorted(path.name for path in (home / "clf").iterdir())))
+
+    transformers.utils.logging.disable_progress_bar()
+    encoder = transformers.EsmModel.from_pretrained(
+        download_backbone("mini", home / "mini"), add_pooling_layer=False
+    )
+    adapted = peft.PeftModel.from_pretrained(encoder, home / "clf")
+    n_adapter = sum(p.numel() for name, p in adapted.named_parameters() if ".lora_" in name)
+    print(f"plain peft reads the adapter: {n_adapter:,} numbers")

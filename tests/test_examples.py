@@ -1,0 +1,39 @@
+"""Every example runs as a user would run it: in a process of its own, offline, with an empty cache."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted(Path(__file__).parent.parent.joinpath("examples").glob("*.py"))
+
+
+def run(script: Path, home: Path, **variables: str) -> str:
+    """Output of a script whose warnings are errors, with data, cache and downloads under ``home``."""
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PLMLEARN_CACHE": str(home / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        **variables,
+    }
+    command = [sys.executable, "-W", "error::UserWarning:plmlearn", str(script)]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "script", [path for path in EXAMPLES if path.name != "demo.py"], ids=lambda path: path.stem
+)
+def test_example_runs(script, tmp_path):
+    home = os.environ.get("PLMLEARN_DATA")
+    printed = run(script, tmp_path, PLMLEARN_DATA=home or str(tmp_path / "no_data"))
+    assert ("SignalP 6" if home else "generated") in printed
+
+
+def test_examples_are_short():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLES}
+    assert {name for name, length in lengths.items() if length > 60} <= {"demo.py"}
