@@ -1,0 +1,114 @@
+"""What newcomers read: links resolve, code runs, the API page is current and complete."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import plmlearn
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGES.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "plmlearn" / "assets" / "mini" / "README.md",
+]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "speed")]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def load_build_api():
+    spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings}
+
+
+def scripts_of(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_api_page_is_current():
+    build_api = load_build_api()
+    assert build_api.PAGE.read_text() == build_api.render(), "run `make docs`"
+
+
+def test_every_public_name_is_on_the_api_page():
+    build_api = load_build_api()
+    headings = re.findall(r"^### (.+)$", build_api.PAGE.read_text(), flags=re.MULTILINE)
+    named = {name for name in plmlearn.__all__ if not hasattr(getattr(plmlearn, name), "__path__")}
+    modules = {name for name in plmlearn.__all__ if f"plmlearn.{name}" in build_api.public_modules()}
+    assert named - modules <= set(headings)
+    for module in build_api.public_modules().values():
+        assert set(build_api.public_names(module)) <= set(headings)
+
+
+def test_every_entry_of_the_api_page_says_something():
+    entries = re.split(r"^### ", load_build_api().PAGE.read_text(), flags=re.MULTILINE)[1:]
+    prose = {entry.split("\n")[0]: re.sub(r"```.*?```", "", entry, flags=re.DOTALL) for entry in entries}
+    assert [name for name, text in prose.items() if len(text.split()) < 4] == []
+
+
+def test_first_script_of_the_readme_runs(capsys):
+    exec(compile(scripts_of(ROOT / "README.md")[0], "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_in_pages_compiles(page):
+    if page.name != "api.md":
+        for script in scripts_of(page):
+            compile(script, name_of(page), "exec")
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=name_of)
+def test_guides_run(page, tmp_path, empty_cache):
+    limits = empty_cache.info()
+    try:
+        exec(compile("\n".join(scripts_of(page)), name_of(page), "exec"), {})
+    finally:
+        gib = 2**30
+        empty_cache.limit(memory=limits["memory_limit"] / gib, disk=limits["disk_limit"] / gib)
+
+
+def test_citation_file_names_the_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == plmlearn.__version__
+    readme = (ROOT / "README.md").read_text()
+    assert all(work["doi"] in readme for work in citation["references"])
+
+
+def test_decisions_are_all_listed_in_the_guide():
+    records = {path.name for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    listed = re.findall(r"\]\(decisions/([^)]+)\)", (ROOT / "docs" / "index.md").read_text())
+    assert set(listed) == records
+
+
+def test_examples_of_the_guide_exist():
+    mentioned = {name for page in PAGES for name in re.findall(r"examples/(\w+\.py)", page.read_text())}
+    assert mentioned
+    assert all((ROOT / "examples" / name).exists() for name in mentioned)
