@@ -42,7 +42,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         How residues become one vector; None returns one (L, D) array per protein.
     layer : int, optional
         Hidden state to take: 0 is the token embeddings, n the output of the n-th layer, negative
-        counts from the last. None takes the last one after its final norm.
+        counts from the last. The last one, also for None, has passed the final norm.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the encoder at once; memory grows with it, results do not change.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"

@@ -97,6 +97,8 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
         "versions": {package: version(package) for package in _PACKAGES},
         "estimator": state,
     }
+    for name in (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS):  # of an earlier save
+        (folder / name).unlink(missing_ok=True)
     if isinstance(estimator, protein.BasePLMEstimator):
         _save_adapter(estimator, folder, arrays)
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "arrays.safetensors")
@@ -212,6 +214,7 @@ def _decode_object(value: dict, arrays: dict[str, np.ndarray]) -> Any:
 # -- the adapter in peft's own form -----------------------------------------------------------
 
 _TRAINED = "estimator._trained"
+_ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _OURS, _PEFTS = "encoder.backbone.", "base_model.model."
 
@@ -229,9 +232,6 @@ def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -
         names = {name: _peft_name(name) for name in tensors if name.startswith(_OURS)}
         moved = {names[name]: tensors.pop(name) for name in names}
         safetensors.torch.save_file(moved, folder / _ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    else:
-        for name in ("adapter_config.json", _ADAPTER_WEIGHTS):
-            (folder / name).unlink(missing_ok=True)
     arrays[_TRAINED] = np.frombuffer(safetensors.torch.save(tensors), dtype=np.uint8)
 
 

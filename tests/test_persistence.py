@@ -1,0 +1,317 @@
+"""Fitted estimators as pickles and as folders: small, complete, readable by others, never executed."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import peft
+import pytest
+import safetensors.torch
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from transformers import AutoTokenizer, EsmModel
+
+import plmlearn
+from plmlearn import (
+    PLMClassifier,
+    PLMEmbedder,
+    PLMFrozenMLP,
+    PLMFrozenMLPRegressor,
+    PLMLoRAClassifier,
+    PLMLoRARegressor,
+    PLMRegressor,
+)
+from plmlearn.adapters import Frozen, FullFineTuning, LoRA
+from plmlearn.nn.packing import Encoded
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
+SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5, "random_state": 0}
+N = 16
+
+
+def text(n):
+    return np.array(["no", "yes"])[np.arange(n) % 2]
+
+
+def three(n):
+    return np.array([10, 20, 30])[np.arange(n) % 3]
+
+
+def several(n):
+    return np.random.default_rng(0).integers(0, 2, (n, 3))
+
+
+def numbers(n):
+    return np.random.default_rng(0).normal(7, 2, n)
+
+
+def table(n):
+    return np.random.default_rng(0).normal(7, 2, (n, 3))
+
+
+KINDS = {
+    "LoRA": (PLMLoRAClassifier, {"rank": 2, "class_weight": {"no": 1.0, "yes": 2.0}, **FAST}, text),
+    "LoRA of the last layer": (PLMLoRAClassifier, {"last_n_layers": 1, "head": "mlp", **FAST}, three),
+    "LoRA everywhere": (PLMLoRARegressor, {"target_modules": "all", "pooling": "attention", **FAST}, table),
+    "adapter=LoRA": (PLMClassifier, {"adapter": LoRA(rank=2, target_modules=["query"]), **FAST}, several),
+    "full": (PLMClassifier, {"adapter": FullFineTuning(last_n_layers=1), **FAST}, text),
+    "frozen": (PLMRegressor, {"adapter": Frozen(), "head": "linear", **FAST}, numbers),
+    "booleans": (PLMClassifier, {"adapter": Frozen(), **FAST}, lambda n: np.arange(n) % 2 == 0),
+    "objects": (PLMClassifier, {"adapter": Frozen(), **FAST}, lambda n: text(n).astype(object)),
+    "MLP": (PLMFrozenMLP, SMALL, text),
+    "MLP, several labels": (PLMFrozenMLP, SMALL, several),
+    "MLP, early stopping": (PLMFrozenMLP, {**SMALL, "early_stopping": True}, three),
+    "MLP regressor": (PLMFrozenMLPRegressor, {**SMALL, "solver": "lbfgs"}, table),
+    "embedder": (PLMEmbedder, {"pooling": "max", "layer": 1}, lambda n: None),
+}
+
+
+@pytest.fixture(scope="module")
+def X(draw_proteins):
+    return draw_proteins(N, seed=6)
+
+
+@pytest.fixture(scope="module")
+def fitted(esm_folder, X):
+    """One fitted estimator of every kind."""
+    return {
+        name: cls(str(esm_folder), **parameters).fit(X, make_y(N))
+        for name, (cls, parameters, make_y) in KINDS.items()
+    }
+
+
+def results(estimator, X) -> dict[str, np.ndarray]:
+    methods = ("predict", "predict_proba", "transform")
+    return {method: getattr(estimator, method)(X) for method in methods if hasattr(estimator, method)}
+
+
+def assert_same(one, other, X) -> None:
+    """Equal parameters, predictions and learned attributes."""
+    assert type(one) is type(other)
+    assert repr(one) == repr(other)
+    expected = results(one, X)
+    for method, value in results(other, X).items():
+        np.testing.assert_array_equal(value, expected[method])
+        assert value.dtype == expected[method].dtype
+    for name in (
+        "history_",
+        "best_epoch_",
+        "best_score_",
+        "n_trainable_parameters_",
+        "backbone_fingerprint_",
+    ):
+        assert getattr(one, name, None) == getattr(other, name, None)
+    if hasattr(one, "classes_"):
+        np.testing.assert_array_equal(one.classes_, other.classes_)
+        assert one.classes_.dtype == other.classes_.dtype
+
+
+# -- round trips --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pickle_joblib_and_folder_predict_the_same(name, fitted, X, tmp_path):
+    """Saving keeps configuration, labels, best weights and head, not the adapter alone."""
+    estimator = fitted[name]
+    assert_same(estimator, pickle.loads(pickle.dumps(estimator)), X)
+    joblib.dump(estimator, tmp_path / "file.joblib")
+    assert_same(estimator, joblib.load(tmp_path / "file.joblib"), X)
+    plmlearn.save(estimator, tmp_path / "folder")
+    assert_same(estimator, plmlearn.load(tmp_path / "folder"), X)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_folder_holds_no_pickle(name, fitted, tmp_path):
+    """JSON and safetensors only: reading a folder cannot run code."""
+    folder = plmlearn.save(fitted[name], tmp_path / "made" / "here")
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    for path in files:
+        content = (folder / path).read_bytes()
+        if path.suffix == ".safetensors":
+            safetensors.torch.load(content)
+        elif path.suffix == ".json":
+            json.loads(content)
+
+
+@pytest.mark.parametrize("name", ["LoRA", "full", "frozen", "MLP"])
+def test_a_loaded_estimator_can_be_saved_and_fitted_again(name, fitted, X, tmp_path):
+    loaded = plmlearn.load(plmlearn.save(fitted[name], tmp_path / "one"))
+    again = plmlearn.load(plmlearn.save(loaded, tmp_path / "two"))
+    assert_same(fitted[name], again, X)
+    refitted, expected = results(again.fit(X, KINDS[name][2](N)), X), results(fitted[name], X)
+    for method in expected:
+        np.testing.assert_array_equal(refitted[method], expected[method])
+
+
+def test_saving_over_an_earlier_save_leaves_nothing_of_it(fitted, X, tmp_path):
+    plmlearn.save(fitted["LoRA"], tmp_path)
+    assert (tmp_path / "adapter_config.json").exists()
+    plmlearn.save(fitted["full"], tmp_path)
+    assert not list(tmp_path.glob("adapter*"))
+    assert_same(fitted["full"], plmlearn.load(tmp_path), X)
+    plmlearn.save(fitted["LoRA"], tmp_path)
+    plmlearn.save(fitted["MLP"], tmp_path)
+    assert not list(tmp_path.glob("adapter*"))
+    assert_same(fitted["MLP"], plmlearn.load(tmp_path), X)
+
+
+def test_what_set_params_changed_after_fit_is_not_saved_into_the_model(esm_folder, X, tmp_path):
+    classifier = PLMLoRAClassifier(str(esm_folder), rank=2, **FAST).fit(X, text(N))
+    expected = classifier.predict_proba(X)
+    plmlearn.save(classifier.set_params(rank=5, alpha=1, target_modules="all"), tmp_path)
+    loaded = plmlearn.load(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+    assert loaded.rank == 5
+
+
+def test_warm_start_goes_on_after_loading(esm_folder, X, tmp_path):
+    settings = FAST | {"weight_decay": 0.0, "warm_start": True}
+    classifier = PLMLoRAClassifier(str(esm_folder), **settings).fit(X, text(N))
+    loaded = plmlearn.load(plmlearn.save(classifier, tmp_path)).set_params(lr=1e-12, head_lr=1e-12)
+    expected = classifier.predict_proba(X)
+    np.testing.assert_allclose(loaded.fit(X, text(N)).predict_proba(X), expected, atol=1e-6)
+
+
+# -- size ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def eight_million(make_esm, tmp_path_factory) -> str:
+    """A folder with the architecture of ESM2-8M and random weights."""
+    architecture = {
+        "hidden_size": 320,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 20,
+        "intermediate_size": 1280,
+        "max_position_embeddings": 1026,
+    }
+    return str(make_esm(tmp_path_factory.mktemp("esm2-8m"), **architecture))
+
+
+def test_a_pickle_holds_what_was_trained_and_no_backbone(eight_million, X, tmp_path):
+    """A rank-8 LoRA on 8 million parameters is a few hundred kB, and predicts in a fresh process."""
+    classifier = PLMLoRAClassifier(eight_million, rank=8, **FAST).fit(X, text(N))
+    trained = 4 * classifier.n_trainable_parameters_
+    assert classifier.n_parameters_ > 7_000_000
+    file = tmp_path / "classifier.pickle"
+    file.write_bytes(pickle.dumps(classifier))
+    assert file.stat().st_size <= min(1_000_000, trained + 50_000)
+    with_joblib = io.BytesIO()
+    joblib.dump(classifier, with_joblib)
+    assert len(with_joblib.getvalue()) <= trained + 50_000
+    folder = plmlearn.save(classifier, tmp_path / "folder")
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= trained + 50_000
+    code = (
+        "import pickle, sys, numpy, plmlearn; out, file, folder, *X = sys.argv[1:];"
+        "estimators = pickle.load(open(file, 'rb')), plmlearn.load(folder);"
+        "numpy.save(out, [estimator.predict_proba(X) for estimator in estimators])"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "out.npy", file, folder, *X], check=True)
+    for found in np.load(tmp_path / "out.npy"):
+        np.testing.assert_allclose(found, classifier.predict_proba(X), atol=1e-5)
+
+
+# -- peft ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", ["LoRA", "LoRA of the last layer", "adapter=LoRA", "LoRA everywhere"])
+def test_plain_peft_reads_the_adapter(name, fitted, esm_folder, X, tmp_path):
+    """peft and transformers alone give the same embeddings of the tuned backbone."""
+    folder = plmlearn.save(fitted[name], tmp_path)
+    base = EsmModel.from_pretrained(esm_folder, add_pooling_layer=False)
+    model = peft.PeftModel.from_pretrained(base, folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(esm_folder)
+    pooling = fitted[name]._restored().model.pooling
+    for row, sequence in zip(fitted[name].transform(X), X, strict=True):
+        with torch.no_grad():
+            state = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state[0]
+            pooled = pooling(Encoded(state[1:-1], [len(sequence)], state[:1]))
+        np.testing.assert_allclose(pooled[0], row, atol=1e-4)
+
+
+def test_tensors_of_the_adapter_are_kept_once(fitted, tmp_path):
+    folder = plmlearn.save(fitted["LoRA"], tmp_path)
+    adapter = safetensors.torch.load_file(folder / "adapter_model.safetensors")
+    assert len(adapter) == 2 * 2 * 3
+    arrays = safetensors.torch.load_file(folder / "arrays.safetensors")
+    rest = safetensors.torch.load(arrays["estimator._trained"].numpy().tobytes())
+    assert not any("lora" in key for key in rest)
+
+
+# -- what cannot be saved or loaded -------------------------------------------------------------
+
+
+def test_unfitted_estimators_are_not_saved(tmp_path):
+    with pytest.raises(NotFittedError):
+        plmlearn.save(PLMLoRAClassifier("mini"), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_only_estimators_of_the_package_are_saved(tmp_path):
+    class Mine(PLMEmbedder):
+        pass
+
+    for other in (LogisticRegression(), Mine("mini").fit(["MKV"]), {"a": 1}):
+        with pytest.raises(TypeError, match="use pickle"):
+            plmlearn.save(other, tmp_path / "none")
+
+
+def test_parameters_that_a_folder_cannot_hold_are_named(esm_folder, X, tmp_path):
+    classifier = PLMClassifier(str(esm_folder), adapter=Frozen(), **FAST).fit(X, text(N))
+    classifier.set_params(scoring=print)
+    with pytest.raises(TypeError, match=r"estimator\.scoring is a builtin_function.*set_params"):
+        plmlearn.save(classifier, tmp_path / "none")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_folders_that_are_none_of_ours(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no estimator\.json"):
+        plmlearn.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no estimator\.json"):
+        plmlearn.load(tmp_path / "nowhere")
+
+
+def edited(folder: Path, change) -> Path:
+    document = json.loads((folder / "estimator.json").read_text())
+    change(document)
+    (folder / "estimator.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_a_newer_format_is_refused(fitted, tmp_path):
+    folder = edited(plmlearn.save(fitted["embedder"], tmp_path), lambda d: d.update(format=99))
+    with pytest.raises(ValueError, match=r"in format 99.*Update plmlearn"):
+        plmlearn.load(folder)
+
+
+@pytest.mark.parametrize("name", ["os.system", "Popen", "builtins.eval", "BaseEstimator"])
+def test_only_listed_classes_are_built(name, fitted, tmp_path):
+    folder = plmlearn.save(fitted["embedder"], tmp_path)
+    edited(folder, lambda document: document["estimator"].update(object=name))
+    with pytest.raises(ValueError, match="no class that plmlearn builds from files"):
+        plmlearn.load(folder)
+
+
+def test_versions_are_written_down(fitted, tmp_path):
+    document = json.loads((plmlearn.save(fitted["LoRA"], tmp_path) / "estimator.json").read_text())
+    assert torch.__version__.startswith(document["versions"]["torch"])
+    assert {"plmlearn", "torch", "transformers", "peft", "scikit-learn", "numpy"} <= set(document["versions"])
+
+
+def test_a_backbone_folder_that_is_gone_is_named(make_esm, tmp_path, X):
+    folder = make_esm(tmp_path / "backbone")
+    classifier = PLMLoRAClassifier(str(folder), rank=2, **FAST).fit(X, text(N))
+    pickled = pickle.dumps(classifier)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="backbone"):
+        pickle.loads(pickled).predict(X)
