@@ -20,6 +20,12 @@ SIGNAL_LABELS = "SLTP"
 def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
     """Last residue of the first signal peptide, counted from 1, and its label; (0, "") where there is none.
 
+    Parameters
+    ----------
+    labels : str or array, one label per residue
+    signal : str, default="SLTP"
+        Labels of signal peptides.
+
     Examples
     --------
     >>> from plmlearn.metrics import cleavage_site

@@ -115,7 +115,10 @@ def find_nearest(queries: Any, targets: Any, *, method: str = "auto") -> Hits:
 
 
 def are_variants(*lists: np.ndarray) -> bool:
-    """Whether all clean sequences look like variants of one protein: one length, most positions shared."""
+    """Whether the clean sequences of all ``lists`` look like variants of one protein.
+
+    They have one length and share most positions.
+    """
     sequences = np.concatenate(lists)
     if len({len(sequence) for sequence in sequences}) > 1:
         return False
