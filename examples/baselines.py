@@ -14,11 +14,11 @@ from plmlearn.model_selection import ClusterKFold, cluster_sequences
 # Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
-    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::14]
+    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::16]
     X, y = proteins.data[bacterial], proteins.target[bacterial] != "NO_SP"
 except FileNotFoundError:
     source = "generated"
-    X, y = make_protein_classification(200, median_length=50, max_length=70, random_state=0)
+    X, y = make_protein_classification(160, median_length=50, max_length=70, random_state=0)
 
 # Folds of whole clusters leave homology little to look up. That is the point of them: no need to warn.
 warnings.filterwarnings("ignore", ".*resemble no training sequence")
@@ -31,7 +31,7 @@ comparison = compare(
         "composition": make_pipeline(CompositionVectorizer(), LogisticRegression(C=100)),
         "homology": HomologyClassifier(method="exact"),
         "frozen MLP": PLMFrozenMLP("mini", max_iter=1000, random_state=0),
-        "LoRA": PLMLoRAClassifier("mini", target_modules="all", batch_size=8, epochs=5, verbose=0),
+        "LoRA": PLMLoRAClassifier("mini", target_modules="all", batch_size=8, epochs=4, verbose=0),
     },
     X,
     y,

@@ -40,6 +40,7 @@ with tempfile.TemporaryDirectory() as folder:
     print("save:", ", ".join(sorted(path.name for path in (home / "clf").iterdir())))
 
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     encoder = transformers.EsmModel.from_pretrained(
         download_backbone("mini", home / "mini"), add_pooling_layer=False
     )
