@@ -8,7 +8,7 @@ micro-batches where it exceeds the token budget.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +36,13 @@ class TokenizedSequences:
         Which distinct sequence each row has.
     """
 
-    def __init__(self, backbone: Backbone, sequences: Sequence[str]):
+    def __init__(self, backbone: Backbone, sequences: Iterable[str]):
         order: dict[str, int] = {}
         self.of_row = np.array([order.setdefault(s, len(order)) for s in sequences], dtype=np.int64)
         self.ids, self.lengths = backbone.tokenize(list(order))
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.n_prefix, self.n_suffix = len(backbone.family.prefix), len(backbone.family.suffix)
-        self._known: dict[str, list[Tensor | None]] = {}
+        self._known: dict[str, Sequence[Tensor | None]] = {}
 
     def __len__(self) -> int:
         return len(self.of_row)
@@ -56,7 +56,7 @@ class TokenizedSequences:
         """Residues of each row."""
         return self.lengths[self.of_row] - self.n_prefix - self.n_suffix
 
-    def know(self, kind: str, values: list[Tensor | None]) -> None:
+    def know(self, kind: str, values: Sequence[Tensor | None]) -> None:
         """Take in what has been computed of each distinct sequence.
 
         Parameters
