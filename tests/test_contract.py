@@ -8,11 +8,13 @@ import copy
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import joblib
 import numpy as np
 import optuna
 import pandas as pd
+import polars
 import pytest
 import sklearn
 from scipy.stats import randint
@@ -285,6 +287,14 @@ def test_weight_two_is_a_protein_given_twice(name, make, X):
     assert_equal(results(weighted, X), results(repeated, X), 1e-5)
 
 
+@dataclass
+class Record:
+    """A protein as a reader of FASTA files gives it."""
+
+    seq: str
+    id: str = "P69905"
+
+
 # -- predict ------------------------------------------------------------------------------------
 
 
@@ -312,7 +322,19 @@ def test_a_row_for_every_row(name, fitted, X):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize(
-    "container", [list, tuple, np.array, pd.Series, lambda X: np.array(X, dtype=object), pd.DataFrame]
+    "container",
+    [
+        list,
+        tuple,
+        np.array,
+        lambda X: np.array(X, dtype=object),
+        lambda X: np.array(X, dtype=np.dtypes.StringDType()),
+        pd.Series,
+        pd.DataFrame,
+        polars.Series,
+        lambda X: [Record(sequence) for sequence in X],
+    ],
+    ids=["list", "tuple", "str", "object", "StringDType", "Series", "DataFrame", "polars", "records"],
 )
 def test_containers_give_the_same(name, container, fitted, X):
     assert_equal(results(fitted[name], container(X)), results(fitted[name], X))

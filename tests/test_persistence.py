@@ -220,6 +220,16 @@ def test_a_pickle_holds_what_was_trained_and_no_backbone(eight_million, X, tmp_p
         np.testing.assert_allclose(found, classifier.predict_proba(X), atol=1e-5)
 
 
+@pytest.mark.data
+def test_that_is_the_architecture_of_the_real_one(eight_million, data_home):
+    folder = data_home / "esm2_8m_config"
+    if not folder.is_dir():
+        pytest.skip("no configuration of ESM2-8M in the data home")
+    real, own = (json.loads((Path(f) / "config.json").read_text()) for f in (folder, eight_million))
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+    assert [own[name] for name in sizes] == [real[name] for name in sizes]
+
+
 # -- peft ---------------------------------------------------------------------------------------
 
 

@@ -130,6 +130,16 @@ def test_examples_run(name):
     assert results.failed == 0
 
 
+def test_tests_that_the_readme_names_exist():
+    text = (ROOT / "tests" / "README.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    missing = [
+        f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()
+    ]
+    assert not missing
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "plmlearn").rglob("*.py")), ids=lambda path: path.stem)
 def test_the_project_names_no_machine(path):
     """No private paths and no device chosen for the user."""

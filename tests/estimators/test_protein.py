@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, log_loss, mean_squared_error
 from sklearn.utils.class_weight import compute_sample_weight
 
 import plmlearn.cache
+import plmlearn.estimators._base
 from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
@@ -51,10 +52,18 @@ def make(esm_folder):
     return make_one
 
 
-def starting_tensors(estimator) -> dict[str, torch.Tensor]:
-    """What was to be trained, as it was before training."""
-    model = clone(estimator)._build(estimator._target, None).model
-    return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+@pytest.fixture
+def before_training(monkeypatch) -> dict[str, torch.Tensor]:
+    """What is to be trained, as it is when training begins."""
+    tensors = {}
+    train = plmlearn.estimators._base.train
+
+    def listen(model, *args, **kwargs):
+        tensors.update((name, p.detach().clone()) for name, p in model.named_parameters() if p.requires_grad)
+        return train(model, *args, **kwargs)
+
+    monkeypatch.setattr(plmlearn.estimators._base, "train", listen)
+    return tensors
 
 
 def trained_tensors(estimator) -> dict[str, torch.Tensor]:
@@ -190,13 +199,13 @@ def test_pretrained_tensors_stay_as_they_are(adapter, make, esm_folder, X, y):
 @adapters
 @pytest.mark.parametrize("head", ["esm", "mlp", "linear"])
 @pytest.mark.parametrize("pooling", ["mean", "max", "cls", "attention"])
-def test_everything_new_is_trained(adapter, head, pooling, make, X, y):
+def test_everything_new_is_trained(adapter, head, pooling, make, before_training, X, y):
     """Head, pooling and adapter are never frozen by mistake: each of their tensors moves.
 
     The bias of attention pooling alone need not: adding a constant to all scores changes no weight.
     """
     classifier = make(adapter=adapter, head=head, pooling=pooling).fit(X, y)
-    before, after = starting_tensors(classifier), trained_tensors(classifier)
+    before, after = before_training, trained_tensors(classifier)
     assert any(name.startswith("head.") for name in before)
     assert any(name.startswith("encoder.") for name in before) == (not isinstance(adapter, Frozen))
     assert any(name.startswith("pooling.") for name in before) == (pooling == "attention")
@@ -290,6 +299,16 @@ def test_random_weights_are_the_control_experiment(make, X, y):
     assert random.backbone_fingerprint_ != make().fit(X, y).backbone_fingerprint_
     again = pickle.loads(pickle.dumps(random))
     np.testing.assert_array_equal(again.predict_proba(X), random.predict_proba(X))
+
+
+@pytest.mark.parametrize("dropout", ["lora_dropout", "head_dropout"])
+def test_dropout_acts_in_training_and_nowhere_else(dropout, make, X, y):
+    """LoRA's and the head's dropout change what is learned; predictions are the same every time."""
+    plain = make(PLMLoRAClassifier, **{dropout: 0.0}).fit(X, y)
+    dropped = make(PLMLoRAClassifier, **{dropout: 0.5}).fit(X, y)
+    expected = dropped.predict_proba(X)
+    np.testing.assert_array_equal(dropped.predict_proba(X), expected)
+    assert np.abs(plain.predict_proba(X) - expected).max() > 1e-4
 
 
 # -- reuse of frozen computation ----------------------------------------------------------------
