@@ -76,6 +76,11 @@ class _FrozenMLP(BaseEstimator):
         -------
         self
         """
+        if self.pooling is None:
+            raise ValueError(
+                "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
+                "'max' or 'cls'."
+            )
         sequences = check_sequences(X, invalid=self.invalid)
         weights = check_weights(sample_weight, len(sequences))
         rows = np.flatnonzero(weights)

@@ -41,6 +41,14 @@ class Labelled:
 
     def hold_out(self, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
         """Rows to train on and rows to validate on: no group in both, else equal shares of classes."""
+        n_parts, parts = len(self.y), "proteins"
+        if self.groups is not None:
+            n_parts, parts = len(np.unique(self.groups)), "groups"
+        if n_parts < 2:
+            raise ValueError(
+                f"early_stopping sets a part of the {parts} aside to validate on, and there is {n_parts} in "
+                "all; expected at least 2. Pass X_val and y_val, or early_stopping=False."
+            )
         splitter = self._splitter(n_splits=1, test_size=fraction, random_state=seed)
         training, validation = next(splitter.split(self.sequences, self.y, self.groups))
         return self.take(training), self.take(validation)

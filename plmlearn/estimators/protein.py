@@ -71,7 +71,13 @@ class _Classifies(ClassifierMixin, BasePLMEstimator):
             return np.ones(len(y))
         if y.ndim == 2:
             raise ValueError("class_weight is for one label per protein; with several labels pass None.")
-        return compute_sample_weight(self.class_weight, y)
+        weights = compute_sample_weight(self.class_weight, y)
+        if weights.min() < 0 or not weights.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r}; expected weights of 0 or more, one above 0 among the "
+                "classes of the training proteins, and of the validation proteins if there are any."
+            )
+        return weights
 
     @property
     def classes_(self) -> np.ndarray:

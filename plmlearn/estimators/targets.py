@@ -160,6 +160,8 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
     """``y`` of a classifier as an array of labels (n,) or an indicator (n, k), or an error."""
     y = check_length(y, n_rows)
     _refuse_missing(y)
+    if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
+        raise ValueError("y mixes text and other labels; expected labels of one type. Pass y.astype(str).")
     kind = type_of_target(y, input_name="y")
     if kind == "multilabel-indicator" and np.isin(y, (0, 1)).all():
         return y

@@ -176,6 +176,30 @@ def test_class_weights_are_for_one_label_per_protein(classifier, X):
     )
 
 
+@pytest.mark.parametrize("weights", [{"no": -1.0, "yes": 2.0}, {"no": 0.0, "yes": 0.0}])
+def test_class_weights_are_weights(weights, classifier, X):
+    bad = clone(classifier).set_params(class_weight=weights)
+    assert_refused(bad, ValueError, "class_weight=.* 0 or more", X, LABELS)
+
+
+def test_class_weights_name_every_class(classifier, X):
+    bad = clone(classifier).set_params(class_weight={"maybe": 2.0})
+    assert_refused(bad, ValueError, "not in class_weight", X, LABELS)
+
+
+def test_a_warm_start_keeps_its_classes(classifier, X):
+    fitted = clone(classifier).set_params(warm_start=True).fit(X, LABELS)
+    expected = fitted.predict_proba(X)
+    with pytest.raises(ValueError, match=r"not seen .*'maybe'"):
+        fitted.fit(X, np.where(LABELS == "no", "maybe", LABELS))
+    np.testing.assert_array_equal(fitted.predict_proba(X), expected)
+
+
+def test_perceptrons_take_one_vector_per_protein(esm_folder, X):
+    bad = PLMFrozenMLP(str(esm_folder), pooling=None)
+    assert_refused(bad, ValueError, "pooling=None gives one vector per residue.*'mean'", X, LABELS)
+
+
 # -- parameters ---------------------------------------------------------------------------------
 
 BAD_PARAMETERS = [

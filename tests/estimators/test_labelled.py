@@ -63,6 +63,13 @@ def test_no_group_is_on_both_sides(groups, seed):
     assert sorted(numbers(training) + numbers(validation)) == list(range(len(groups)))
 
 
+def test_there_must_be_two_parts():
+    with pytest.raises(ValueError, match=r"part of the groups aside .* 1 in all.*X_val"):
+        draw(9, np.zeros(9), np.full(9, "same")).hold_out(0.3, 0)
+    with pytest.raises(ValueError, match=r"part of the proteins aside .* 1 in all"):
+        draw(1, [1.0]).hold_out(0.3, 0)
+
+
 def test_the_seed_decides():
     labelled = draw(30, np.zeros((30, 2)))
     splits = [numbers(labelled.hold_out(0.3, seed)[1]) for seed in (0, 0, 1)]

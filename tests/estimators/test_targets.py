@@ -137,6 +137,7 @@ def test_indicators_of_every_kind():
         ([0.5, 1.5, 2.5], "For numbers use a regressor"),
         (np.ones((3, 2), dtype=int) * [1, 2], "indicator of 0 and 1"),
         (np.ones((3, 2), dtype=int) * [-1, 1], "indicator of 0 and 1"),
+        (np.array(["a", 1, "b"], dtype=object), "mixes text and other labels"),
         ([["a"], ["b"], ["a", "b"]], "inhomogeneous|one label per protein"),
     ],
 )
