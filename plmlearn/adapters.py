@@ -123,6 +123,14 @@ class FullFineTuning(Adapter):
     def first_trained_layer(self, n_layers: int) -> int:
         return 0 if self.last_n_layers is None else n_layers - int(self.last_n_layers)
 
+    def _check(self, backbone: Backbone) -> None:
+        super()._check(backbone)
+        if backbone.quantization is not None:
+            raise ValueError(
+                f"FullFineTuning trains the backbone's own weights, which quantization="
+                f"{backbone.quantization!r} has rounded; pass quantization=None, or adapt it by LoRA()."
+            )
+
     def _put_into(self, model: nn.Module, backbone: Backbone) -> None:
         for name in [name for name, _ in model.named_parameters() if self._trains(name, backbone)]:
             owner, _, leaf = name.rpartition(".")
@@ -213,7 +221,7 @@ class LoRA(Adapter):
 
 
 def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range) -> str:
-    """A regular expression that matches exactly the named matrices of the given layers."""
+    """A regular expression for exactly these ``names`` in these ``layers`` of a ``backbone``."""
     known = backbone.family.targets
     asked = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in asked if name not in known and name not in _TARGET_GROUPS]

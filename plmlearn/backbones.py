@@ -1,8 +1,8 @@
-"""Pretrained protein encoders: which there are, how each reads a sequence, and how one is loaded.
+"""Pretrained protein encoders: how each reads a sequence, and how one is loaded.
 
-A family is a row of :data:`FAMILIES`, chosen by ``config.model_type`` and never by a name; a short
-name is a row of :data:`ALIASES`. :func:`load_backbone` keeps each frozen backbone once per process,
-device and precision; its tensors are shared by every model built on it and never change.
+Which there are is told in :mod:`plmlearn.families`. :func:`load_backbone` keeps each frozen backbone
+once per process, device, precision and quantization; its tensors are shared by every model built on
+it and never change.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -28,70 +28,8 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Family:
-    """How one architecture is loaded, read and adapted.
-
-    Parameters
-    ----------
-    model_class : str
-        Class of transformers that holds the encoder.
-    load_options : dict
-        Further arguments of its ``from_pretrained``.
-    prefix, suffix : tuple of str
-        Special tokens before and behind the residues.
-    substitutes : dict of str to str
-        Residue letters that the vocabulary lacks, and what stands for them.
-    layers : str
-        Path of the list of layers inside the model.
-    targets : dict of str to str
-        plmlearn's names of the adaptable matrices, and their paths inside a layer.
-    optional_weights : tuple of str
-        Prefixes of tensors that the encoder does not use and a checkpoint may lack.
-    max_length : int
-        Residues of the longest sequence seen in pretraining.
-    """
-
-    model_class: str
-    prefix: tuple[str, ...]
-    suffix: tuple[str, ...]
-    layers: str
-    targets: dict[str, str]
-    max_length: int
-    load_options: dict = field(default_factory=dict)
-    substitutes: dict[str, str] = field(default_factory=dict)
-    optional_weights: tuple[str, ...] = ()
-
-
-FAMILIES = {
-    "esm": Family(
-        model_class="EsmModel",
-        load_options={"add_pooling_layer": False},
-        prefix=("<cls>",),
-        suffix=("<eos>",),
-        layers="encoder.layer",
-        targets={
-            "query": "attention.self.query",
-            "key": "attention.self.key",
-            "value": "attention.self.value",
-            "output": "attention.output.dense",
-            "ffn_in": "intermediate.dense",
-            "ffn_out": "output.dense",
-        },
-        optional_weights=("contact_head.",),
-        max_length=1022,
-    ),
-}
-
-ALIASES = {
-    "esm2-8m": "facebook/esm2_t6_8M_UR50D",
-    "esm2-35m": "facebook/esm2_t12_35M_UR50D",
-    "esm2-150m": "facebook/esm2_t30_150M_UR50D",
-    "esm2-650m": "facebook/esm2_t33_650M_UR50D",
-    "esm2-3b": "facebook/esm2_t36_3B_UR50D",
-    "esm2-15b": "facebook/esm2_t48_15B_UR50D",
-}
+from .families import ALIASES, FAMILIES, Family
+from .quantization import quantize
 
 BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
 
@@ -124,6 +62,8 @@ class Backbone:
     vocabulary : dict of str to int
     precision : {"fp32", "bf16", "fp16"}
         Of the matrices; norms are float32.
+    quantization : {"int8", "nf4"}, optional
+        How the layers' matrices are held; products are in ``precision``.
     """
 
     name: str
@@ -132,6 +72,7 @@ class Backbone:
     family: Family
     vocabulary: dict[str, int]
     precision: str
+    quantization: str | None = None
 
     @property
     def config(self):
@@ -145,9 +86,14 @@ class Backbone:
     def n_layers(self) -> int:
         return len(self.model.get_submodule(self.family.layers))
 
-    @property
+    @cached_property
     def n_parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def arithmetic(self) -> str:
+        """What beside the weights decides the last digits of a result: ``"bf16"``, ``"bf16-nf4"``."""
+        return f"{self.precision}-{self.quantization}" if self.quantization else self.precision
 
     @cached_property
     def fingerprint(self) -> str:
@@ -198,8 +144,11 @@ class Backbone:
 
     def share(self) -> nn.Module:
         """A model of its own modules over this backbone's tensors; copying takes milliseconds."""
-        tensors: list[Tensor] = [*self.model.parameters(), *self.model.buffers()]
-        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
+
+    def tensors(self) -> list[Tensor]:
+        """Everything that the weights are held in."""
+        return [*self.model.parameters(), *self.model.buffers()]
 
 
 _loaded: dict[tuple, Backbone] = {}
@@ -213,8 +162,9 @@ def load_backbone(
     device: str | torch.device = "cpu",
     precision: str = "fp32",
     init: str = "pretrained",
+    quantization: str | None = None,
 ) -> Backbone:
-    """A frozen pretrained encoder, loaded once per process, device and precision.
+    """A frozen pretrained encoder, loaded once per process, device, precision and quantization.
 
     Parameters
     ----------
@@ -228,6 +178,8 @@ def load_backbone(
         Of the frozen matrices.
     init : {"pretrained", "random"}, default="pretrained"
         ``"random"`` keeps the architecture and draws new weights (seed 0): the control experiment.
+    quantization : {"int8", "nf4"}, optional
+        Hold the layers' matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
 
     Returns
     -------
@@ -235,6 +187,8 @@ def load_backbone(
 
     Raises
     ------
+    ImportError
+        ``quantization="nf4"`` without bitsandbytes.
     BackboneNotFoundError
         Nothing under this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
@@ -251,15 +205,16 @@ def load_backbone(
     [0, 20, 15, 7, 2]
     """
     place = resolve_name(name)
-    key = (place, _stamp(place), revision, str(torch.device(device)), precision, init)
+    options = (revision, torch.device(device), precision, init, quantization)
+    key = (place, _stamp(place), *map(str, options))
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load(name, place, revision, torch.device(device), precision, init)
+            _loaded[key] = _load(name, place, *options)
         return _loaded[key]
 
 
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
-    """Raise where a backbone is not the one that an estimator was fitted on."""
+    """Raise where a ``backbone`` has not the ``expected`` fingerprint, that of a fit."""
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
             f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but the weights "
@@ -350,7 +305,13 @@ _HUB_FILES = (
 
 
 def _load(
-    name: str, place: str, revision: str | None, device: torch.device, precision: str, init: str
+    name: str,
+    place: str,
+    revision: str | None,
+    device: torch.device,
+    precision: str,
+    init: str,
+    quantization: str | None,
 ) -> Backbone:
     folder = _find_files(name, place, revision)
     config = _read_config(name, folder)
@@ -362,13 +323,16 @@ def _load(
             model = _draw_weights(family, config, dtype)
         else:
             model = _read_weights(name, folder, family, dtype)
-    backbone = Backbone(name, revision, model, family, vocabulary, precision)
+    backbone = Backbone(name, revision, model, family, vocabulary, precision, quantization)
     if precision == "fp16":
         _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
         model.half()
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.float()
+    if quantization is not None:
+        _ = backbone.fingerprint, backbone.n_parameters  # kept from here on, as before rounding
+        quantize(model.get_submodule(family.layers), quantization)
     model.to(device).eval().requires_grad_(False)
     return backbone
 

@@ -28,13 +28,15 @@ from ..nn.encoders import make_encoder
 from ..nn.heads import HEADS, make_head
 from ..nn.models import ProteinModel, learned_tensors, load_learned
 from ..nn.pooling import POOLINGS
+from ..quantization import QUANTIZATIONS
 from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
 from ..training.engine import SCHEDULES, Plan, TrainingData, infer, outputs_of, train
-from ..training.memory import auto_max_tokens
+from ..training.memory import MemoryEstimate, auto_max_tokens, estimate_memory
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
+from ._shared_docs import ATTRIBUTES, PARAMETERS
 from .labelled import Labelled
 from .scoring import make_score
 from .targets import Target, check_length, check_weights
@@ -49,91 +51,13 @@ class _Live:
     plan: Plan
     where: tuple  # device, precision and max_tokens asked for
 
-
-_SHARED_PARAMETERS = """
-    revision : str, optional
-        Branch, tag or commit of a Hugging Face repository.
-    backbone_init : {"pretrained", "random"}, default="pretrained"
-        "random" keeps the architecture and draws its weights anew: the control experiment.
-    pooling : {"mean", "max", "cls", "attention"}, default="mean"
-        How residues become one vector per protein.
-    head : {"esm", "mlp", "linear"}, default="esm"
-        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
-    head_hidden : int, optional
-        Width of the head's hidden layer; None takes the backbone's width.
-    head_dropout : float, default=0.1
-        In [0, 1).
-    standardize : bool, default=True
-        Scale what enters the head by its mean and deviation over (at most 2,048 of) the training
-        proteins, taken before training. Embeddings of related proteins differ by a hundredth of their
-        size, and a head learns from that only after scaling.
-    epochs : int, default=10
-        Passes over the training proteins.
-    lr : float, optional
-        Highest learning rate of the adapter; None takes what suits the method
-        (1e-3 LoRA, 1e-4 full fine-tuning).
-    head_lr : float, optional
-        The same for pooling and head; None takes the larger of ``lr`` and 1e-3.
-    weight_decay : float, default=0.01
-        AdamW's; norms and biases do not decay.
-    schedule : {"linear", "cosine", "constant"}, default="linear"
-        Course of the learning rate after the warm-up.
-    warmup : float, default=0.1
-        Share of all steps in which the rate rises from zero.
-    batch_size : int, default=16
-        Proteins of an optimiser step. Memory does not depend on it: see ``max_tokens``.
-    max_tokens : int or "auto", default="auto"
-        Tokens that go through the model at once; a step that has more is accumulated. Memory grows with
-        it, results do not change. Halved, with a warning, when memory runs out.
-    gradient_clip : float or None, default=1.0
-        Largest norm of all gradients together.
-    early_stopping : bool, default=False
-        Set ``validation_fraction`` of the proteins aside (by class, or by ``groups``), stop after
-        ``patience`` epochs without improvement and keep the best epoch.
-    validation_fraction : float, default=0.1
-        In (0, 1).
-    patience : int, default=5
-        Epochs.
-    scoring : str or callable, optional
-        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
-    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Of the frozen matrices and of all products; trained tensors are float32 always. "auto" takes bf16
-        where the device is faster in it.
-    gradient_checkpointing : bool, default=False
-        Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
-        fraction of the memory.
-    max_length : int, default=1022
-        Residues read of each protein, at most 10,000.
-    long_sequences : {"truncate", "raise"}, default="truncate"
-        What to do with longer ones; truncation warns with counts.
-    invalid : {"raise", "replace"}, default="raise"
-        What to do with characters that are no residue: refuse, or read as X.
-    device : str, default="auto"
-        "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ….
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, epochs and steps.
-    random_state : int, RandomState or None, default=None
-        Fixes head, adapters, dropout, order and splits: same seed, same CPU, same bits.
-    verbose : int, default=1
-        1 shows a progress bar where a person looks on, 0 never.
-    warm_start : bool, default=False
-        ``fit`` goes on from the tensors of the previous one.
-"""
-
-_SHARED_ATTRIBUTES = """
-    history_ : list of dict
-        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
-    best_epoch_ : int
-        Epoch whose tensors were kept (the last one without validation).
-    best_score_ : float or None
-        Its validation score.
-    n_trainable_parameters_, n_parameters_ : int
-        Trained numbers, and all.
-    n_truncated_ : int
-        Training proteins longer than ``max_length``.
-    backbone_fingerprint_ : str
-        Digest of the frozen weights; predictions refuse others.
-"""
+    @property
+    def n_parameters(self) -> int:
+        """All of the model's; a quantized backbone holds fewer, larger numbers than it stands for."""
+        held, of_backbone = (
+            sum(p.numel() for p in module.parameters()) for module in (self.model, self.backbone.model)
+        )
+        return held - of_backbone + self.backbone.n_parameters
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -162,6 +86,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     patience: int = 5
     scoring: Any = None
     precision: str = "auto"
+    quantization: str | None = None
     gradient_checkpointing: bool = False
     max_length: int = 1022
     long_sequences: str = "truncate"
@@ -195,6 +120,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "scoring": [str, callable, None],
         "precision": [StrOptions(set(PRECISIONS))],
+        "quantization": [StrOptions(set(QUANTIZATIONS)), None],
         "gradient_checkpointing": ["boolean"],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
         "long_sequences": [StrOptions({"truncate", "raise"})],
@@ -211,7 +137,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
         cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
         if cls.__doc__:
-            shared = {"shared": _SHARED_PARAMETERS.strip(), "learned": _SHARED_ATTRIBUTES.strip()}
+            shared = {"shared": PARAMETERS.strip(), "learned": ATTRIBUTES.strip()}
             for name, text in shared.items():
                 cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
 
@@ -220,6 +146,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "backbone",
         "revision",
         "backbone_init",
+        "quantization",
         "pooling",
         "head",
         "head_hidden",
@@ -284,7 +211,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         if self.early_stopping and validation is None:
             training, validation = labelled.hold_out(self.validation_fraction, self._seed())
         target = self._target if self._continues() else self._learn_target(labelled.y)
-        live = self._build(target, self._trained if self._continues() else None)
+        live = self._build(target.n_outputs, self._trained if self._continues() else None)
         data = self._encode(live, target, training)
         if self.standardize and not self._continues():
             self._learn_scale(live, data.inputs)
@@ -363,7 +290,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     # -- the model ----------------------------------------------------------------------------
 
-    def _build(self, target: Target, tensors: bytes | None) -> _Live:
+    def _build(self, n_outputs: int, tensors: bytes | None) -> _Live:
         """A model with fresh trained tensors, or with those given."""
         device = resolve_device(self.device)
         precision = resolve_precision(self.precision, device)
@@ -374,6 +301,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             device=device,
             precision=precision,
             init=self.backbone_init,
+            quantization=self.quantization,
         )
         plan = self._make_plan(backbone, adapter, device)
         cuda = [device] if device.type == "cuda" else []
@@ -386,7 +314,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
                 checkpointing=self.gradient_checkpointing,
             )
             pooling = POOLINGS[self.pooling](encoder.width)
-            head = make_head(self.head, encoder.width, target.n_outputs, self.head_hidden, self.head_dropout)
+            head = make_head(self.head, encoder.width, n_outputs, self.head_hidden, self.head_dropout)
             model = ProteinModel(encoder, pooling, head).to(device)
         if tensors is not None:
             load_learned(model, safetensors.torch.load(tensors))
@@ -425,7 +353,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         self._live = live
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
         self.history_ = history
-        self.n_parameters_ = sum(p.numel() for p in live.model.parameters())
+        self.n_parameters_ = live.n_parameters
         self.n_trainable_parameters_ = sum(p.numel() for p in live.model.parameters() if p.requires_grad)
         self.backbone_fingerprint_ = live.backbone.fingerprint
         kept = [row for row in self.history_ if row.get("best")]
@@ -437,7 +365,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
         if self._live is None or self._live.where != self._where():
-            live = self._as_fitted()._build(self._target, self._trained)
+            live = self._as_fitted()._build(self._target.n_outputs, self._trained)
             check_fingerprint(live.backbone, self.backbone_fingerprint_)
             self._live = live
         return self._live
@@ -484,6 +412,28 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """
         live = self._restored()
         return self._pooled(live, self._inputs(live, self._prepare(X)[0]))
+
+    def memory_estimate(self, X: Any) -> MemoryEstimate:
+        """Memory that ``fit`` would take on these proteins, by what it is for; nothing is trained.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        MemoryEstimate
+            ``total`` in bytes, ``longest_sequence(memory_bytes)``; ``print`` shows a table.
+
+        Notes
+        -----
+        Cost: the backbone is loaded, and kept for ``fit``.
+        """
+        self._validate_params()
+        sequences, _ = self._prepare(X)
+        live = self._build(1, None)
+        inputs = TokenizedSequences(live.backbone, sequences)
+        return estimate_memory(live.model, live.backbone, inputs, live.plan)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

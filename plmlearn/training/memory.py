@@ -1,41 +1,189 @@
 """How much memory a run takes, and how many tokens fit at once.
 
-The figures are counts of what the forward pass keeps; ``tests/training/test_memory.py`` and
-``benchmarks/memory.py`` hold them against measured peaks.
+The figures are counts of what the passes keep; ``tests/training/test_memory.py`` holds them against
+what autograd really keeps, ``benchmarks/memory.py`` against the peak of a process.
+
+Shapes: T tokens, D width of the encoder, L tokens of the longest sequence.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+
+import numpy as np
 import torch
+from torch import Tensor
 
 from ..backbones import Backbone
+from ..cache import default_cache
+from ..nn.encoders import PackedEncoder
+from ..nn.models import ProteinModel
+from .batching import TokenizedSequences
 from .devices import total_memory
+from .engine import Plan
+from .reuse import reusable
 
 # Tokens beyond which a batch no longer gets faster, measured on ESM2-8M and 35M shapes.
 _ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
 _SHARE_OF_MEMORY = 0.25
+_LONGEST = 10_000  # residues: the largest max_length
+_ALL_MATRICES = ("query", "key", "value", "output", "ffn_in", "ffn_out")
 
 
-def activation_bytes_per_token(backbone: Backbone, n_trained_layers: int, *, checkpointing: bool) -> int:
-    """Bytes that the backward pass keeps per token.
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that training takes at its peak, by what they are for; ``print`` shows a table.
+
+    What Python and torch take before anything is loaded (0.3-0.5 GiB on a CPU), and the copy of the
+    best epoch's tensors that a validation set asks for, come on top.
+
+    Parameters
+    ----------
+    frozen_weights : int
+        The pretrained backbone, shared by all estimators on it.
+    trained_tensors : int
+        Adapters, tuned weights and head in float32, with the copies in which products read them.
+    gradients, optimizer_state : int
+        One and two float32 numbers per trained one (AdamW).
+    activations : int
+        What the largest micro-batch under the token budget keeps for the backward pass, and
+        temporaries.
+    attention_workspace : int
+        Scores of the longest sequence that are held at once.
+    reused : int
+        Embeddings or activations of these sequences that are computed once and kept in memory.
+    bytes_per_token : int
+        Of the activations.
+    n_special : int
+        Special tokens of each sequence.
+    workspace_bytes : int
+        Of the attention workspace, per squared token.
+    """
+
+    frozen_weights: int
+    trained_tensors: int
+    gradients: int
+    optimizer_state: int
+    activations: int
+    attention_workspace: int
+    reused: int
+    bytes_per_token: int
+    n_special: int
+    workspace_bytes: int
+
+    @property
+    def total(self) -> int:
+        """All of it, in bytes."""
+        return sum(self._parts().values())
+
+    def longest_sequence(self, memory_bytes: float) -> int:
+        """Residues of the longest sequence that can be trained on within a given memory.
+
+        The sequence is alone in its micro-batch: pass a ``max_tokens`` no larger than it.
+
+        Parameters
+        ----------
+        memory_bytes : float
+            Bytes, without what Python and torch take themselves.
+
+        Returns
+        -------
+        int
+            At most 10,000, the largest ``max_length``; 0 where the weights alone do not fit.
+        """
+        left = memory_bytes - (self.total - self.activations - self.attention_workspace)
+
+        def needed(n_residues: int) -> int:
+            n_tokens = n_residues + self.n_special
+            return n_tokens * self.bytes_per_token + n_tokens**2 * self.workspace_bytes
+
+        return max(0, bisect_right(range(_LONGEST + 1), left, key=needed) - 1)
+
+    def _parts(self) -> dict[str, int]:
+        rates = ("bytes_per_token", "n_special", "workspace_bytes")
+        return {name: n_bytes for name, n_bytes in asdict(self).items() if name not in rates}
+
+    def __str__(self) -> str:
+        rows = [*self._parts().items(), ("total", self.total)]
+        return "\n".join(f"{name.replace('_', ' '):<20}{size / 2**20:>12,.1f} MiB" for name, size in rows)
+
+
+def estimate_memory(
+    model: ProteinModel, backbone: Backbone, inputs: TokenizedSequences, plan: Plan
+) -> MemoryEstimate:
+    """What training ``model`` on ``inputs`` takes; nothing is run.
+
+    Parameters
+    ----------
+    model : ProteinModel
+        Not yet trained, over the backbone's tensors.
+    backbone : Backbone
+    inputs : TokenizedSequences
+    plan : Plan
+    """
+    encoder, item = model.encoder, backbone.dtype.itemsize
+    n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    per_token = activation_bytes_per_token(
+        backbone,
+        _n_differentiated(model),
+        checkpointing=encoder.checkpointing,
+        trained=_trained_matrices(encoder, backbone),
+    )
+    forward = activation_bytes_per_token(backbone, 0, checkpointing=False)
+    step = _largest_batch(inputs.lengths[inputs.of_row], plan.max_tokens, plan.batch_size)
+    pass_without_gradients = _largest_batch(inputs.lengths, plan.max_tokens)
+    workspace = 2 * item if _n_differentiated(model) and plan.device.type == "cpu" else 0
+    return MemoryEstimate(
+        frozen_weights=_storage_bytes(backbone.tensors()),
+        trained_tensors=n_trained * (4 if item == 4 else 4 + item),
+        gradients=4 * n_trained,
+        optimizer_state=8 * n_trained,
+        activations=max(step * per_token, pass_without_gradients * forward),
+        attention_workspace=int(inputs.lengths.max(initial=0)) ** 2 * workspace,
+        reused=_reused_bytes(model, inputs),
+        bytes_per_token=per_token,
+        n_special=inputs.n_prefix + inputs.n_suffix,
+        workspace_bytes=workspace,
+    )
+
+
+def activation_bytes_per_token(
+    backbone: Backbone,
+    n_trained_layers: int,
+    *,
+    checkpointing: bool,
+    trained: Collection[str] = _ALL_MATRICES,
+) -> int:
+    """Bytes per token that the backward pass keeps, temporaries of the layer at work included.
 
     Parameters
     ----------
     backbone : Backbone
     n_trained_layers : int
-        Layers from the lowest trained one to the top.
+        Layers from the lowest trained one to the top; 0 gives those of a pass without gradients.
     checkpointing : bool
         Each layer keeps its input alone; one layer at a time is recomputed.
+    trained : collection of str, default=all
+        plmlearn's names of the matrices that are trained or carry an adapter: these keep their input.
     """
-    config, item = backbone.config, backbone.dtype.itemsize
-    width, inner = config.hidden_size, config.intermediate_size
-    # norms' inputs (2, float32), normed (2), query, key, value, context (4), before and after GELU (2)
-    layer = 8 * width + (6 * width + 2 * inner) * item
-    # the residual stream in and out, and temporaries of the layer at work
-    working = 16 * width + 2 * (4 * width + 2 * inner) * item
-    if checkpointing:
-        return 4 * width * n_trained_layers + layer + working
-    return layer * n_trained_layers + working
+    layer = next(backbone.model.get_submodule(backbone.family.layers).children())
+    matrix = {name: layer.get_submodule(path) for name, path in backbone.family.targets.items()}
+    width, inner = matrix["query"].in_features, matrix["ffn_in"].out_features
+    item = backbone.dtype.itemsize
+    # Query, key, value, what attention makes of them, and the feed-forward layer before its GELU.
+    kept = sum(matrix[name].out_features for name in ("query", "key", "value", "ffn_in"))
+    kept += matrix["output"].in_features
+    # Inputs of trained matrices: query, key and value share theirs; the output's is counted already.
+    kept += width * bool({"query", "key", "value"} & set(trained))
+    kept += sum(matrix[name].in_features for name in ("ffn_in", "ffn_out") if name in trained)
+    layer_bytes = kept * item + 2 * 4 * width  # both norms keep their float32 input
+    # Position tables, final norm and pooling; then the stream, a layer norm, GELU and its gradient.
+    working = 4 * 4 * width + 2 * (width + inner) * item
+    if checkpointing and n_trained_layers:
+        return 4 * width * n_trained_layers + layer_bytes + working
+    return layer_bytes * n_trained_layers + working
 
 
 def auto_max_tokens(
@@ -45,3 +193,41 @@ def auto_max_tokens(
     per_token = activation_bytes_per_token(backbone, n_trained_layers, checkpointing=checkpointing)
     fits = int(total_memory(device) * _SHARE_OF_MEMORY / per_token)
     return max(512, min(fits, _ENOUGH_TOKENS.get(device.type, 16384)))
+
+
+def _storage_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors, what two of them share counted once."""
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def _n_differentiated(model: ProteinModel) -> int:
+    """Layers that the backward pass goes through."""
+    return model.encoder.depth - model.encoder.trunk_depth
+
+
+def _trained_matrices(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
+    """plmlearn's names of the matrices of the top layer in which something is trained."""
+    *_, layer = encoder.backbone.get_submodule(backbone.family.layers).children()
+    return {
+        name
+        for name, path in backbone.family.targets.items()
+        if any(p.requires_grad for p in layer.get_submodule(path).parameters())
+    }
+
+
+def _largest_batch(lengths: np.ndarray, max_tokens: int, n_rows: int | None = None) -> int:
+    """Tokens of the largest batch that may come up: ``n_rows`` long sequences, or the budget."""
+    longest = int(lengths.max(initial=0))
+    return max(longest, min(max_tokens, int(np.sort(lengths)[::-1][:n_rows].sum())))
+
+
+def _reused_bytes(model: ProteinModel, inputs: TokenizedSequences) -> int:
+    """Bytes of what is computed once for these sequences; what outgrows memory goes to disk."""
+    encoder = model.encoder
+    vector_bytes = {
+        None: 0,
+        "pooled": inputs.n_distinct * 4,
+        "trunk": int(inputs.lengths.sum()) * encoder.compute_dtype.itemsize,
+    }
+    n_bytes = encoder.width * vector_bytes[reusable(model)]
+    return n_bytes if n_bytes <= default_cache().memory_limit else 0

@@ -37,17 +37,23 @@ def reuse_frozen(model: ProteinModel, inputs: TokenizedSequences, backbone: Back
     backbone : Backbone
     plan : Plan
     """
-    encoder = model.encoder
-    if encoder.trunk_depth == 0:
-        return
-    if encoder.trunk_depth == encoder.depth and not has_weights(model.pooling):
+    encoder, kind = model.encoder, reusable(model)
+    if kind == "pooled":
         inputs.know("pooled", pooled_embeddings(model, inputs, backbone, plan))
-    else:
+    elif kind == "trunk":
         key, size = f"trunk-{encoder.trunk_depth}", encoder.compute_dtype.itemsize
         trunk = _recall(key, encoder.trunk, inputs.lengths, size, inputs, backbone, plan)
         if any(value is None for value in trunk):
             default_cache().say_too_large(int(inputs.lengths.sum()) * encoder.width * size)
         inputs.know("trunk", trunk)
+
+
+def reusable(model: ProteinModel) -> str | None:
+    """What of the frozen part is worth keeping: "pooled" embeddings, "trunk" activations, or nothing."""
+    encoder = model.encoder
+    if encoder.trunk_depth == 0:
+        return None
+    return "pooled" if encoder.trunk_depth == encoder.depth and not has_weights(model.pooling) else "trunk"
 
 
 def pooled_embeddings(
@@ -90,7 +96,7 @@ def _recall(
         return run_frozen(make, n_rows, inputs, np.array(missing), plan)
 
     return default_cache().fetch(
-        f"{backbone.fingerprint}-{backbone.precision}-{key}",
+        f"{backbone.fingerprint}-{backbone.arithmetic}-{key}",
         inputs.keys(),
         compute,
         bytes_needed=int(n_rows.sum()) * backbone.config.hidden_size * item_bytes,

@@ -1,17 +1,21 @@
-"""The count of activation bytes against what autograd really keeps, and the token budget made of it."""
+"""The count of activation bytes against what autograd really keeps, and what is made of it."""
 
+import numpy as np
 import pytest
 import torch
 
-from plmlearn.adapters import FullFineTuning, LoRA
+from plmlearn import PLMClassifier, PLMLoRAClassifier
+from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 from plmlearn.training import memory
+from plmlearn.training.batching import TokenizedSequences
 from plmlearn.training.devices import autocast
 from plmlearn.training.memory import activation_bytes_per_token, auto_max_tokens
 
 CPU = torch.device("cpu")
+MATRICES = ("query", "key", "value", "output", "ffn_in", "ffn_out")
 ADAPTERS = [
     LoRA(),
     LoRA(target_modules="all", last_n_layers=2),
@@ -19,29 +23,45 @@ ADAPTERS = [
     FullFineTuning(last_n_layers=1),
 ]
 
+TRAINED = {
+    LoRA: lambda lora: MATRICES if lora.target_modules == "all" else lora.target_modules,
+    FullFineTuning: lambda full: MATRICES,
+}
+
+
+def kept_bytes(run, weights) -> int:
+    """Bytes of all storages that the backward pass of ``run`` keeps, the weights aside."""
+    own = {p.untyped_storage().data_ptr() for p in weights}
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        outputs = run()
+    assert outputs.requires_grad
+    return sum(kept.values())
+
 
 def kept_bytes_per_token(backbone, adapter, *, checkpointing: bool) -> float:
-    """Bytes of all storages that the backward pass keeps, the weights aside."""
+    """What one more token adds; copies of weights in bfloat16 do not grow with the tokens."""
     encoder = make_encoder(
         adapter.install(backbone),
         compute_dtype=backbone.dtype,
         trunk_depth=adapter.first_trained_layer(backbone.n_layers),
         checkpointing=checkpointing,
     )
-    weights = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
-    kept: dict[int, int] = {}
 
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def kept(n_sequences: int) -> int:
+        lengths = [150] * n_sequences
+        tokens = PackedTokens(torch.randint(4, 24, (sum(lengths),)), lengths, 1, 1)
+        with autocast(CPU, backbone.dtype):
+            return kept_bytes(lambda: encoder(tokens), encoder.parameters())
 
-    lengths = [150] * 6
-    tokens = PackedTokens(torch.randint(4, 24, (sum(lengths),)), lengths, 1, 1)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), autocast(CPU, backbone.dtype):
-        hidden = encoder(tokens)
-    return sum(kept.values()) / len(hidden)
+    return (kept(4) - kept(2)) / 300
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -53,6 +73,13 @@ def test_the_count_covers_what_is_kept(adapter, precision, checkpointing):
     count = activation_bytes_per_token(backbone, n_trained, checkpointing=checkpointing)
     kept = kept_bytes_per_token(backbone, adapter, checkpointing=checkpointing)
     assert kept < count
+    trained = activation_bytes_per_token(
+        backbone, n_trained, checkpointing=checkpointing, trained=TRAINED[type(adapter)](adapter)
+    )
+    assert kept < trained <= count
+    if not checkpointing:
+        working = activation_bytes_per_token(backbone, 0, checkpointing=False)
+        assert trained - working == pytest.approx(kept, rel=0.1, abs=working)
     if n_trained > 2 and not checkpointing:
         assert count < 2 * kept  # not wasteful either
 
@@ -86,3 +113,113 @@ def test_checkpointing_and_fewer_trained_layers_leave_room_for_more_tokens(monke
     all_layers = auto_max_tokens(backbone, CPU, 6)
     assert 512 < all_layers < auto_max_tokens(backbone, CPU, 2) < 4096
     assert all_layers < auto_max_tokens(backbone, CPU, 6, checkpointing=True)
+
+
+# -- whole estimates ------------------------------------------------------------------------------
+
+
+def proteins(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in lengths]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("adapter", [LoRA(), LoRA(last_n_layers=1), FullFineTuning()], ids=str)
+def test_the_estimate_against_what_a_step_keeps(adapter, precision):
+    X = proteins([200] * 4)
+    classifier = PLMClassifier("mini", adapter=adapter, precision=precision, device="cpu")
+    estimate = classifier.memory_estimate(X)
+    live = classifier._build(1, None)
+    tokens = TokenizedSequences(live.backbone, X).pack(range(4), CPU)
+    trained = [p for p in live.model.parameters() if p.requires_grad]
+
+    def step():
+        with autocast(CPU, live.plan.dtype):
+            return live.model(tokens, torch.arange(4)).sum()
+
+    kept = kept_bytes(step, [*live.model.parameters(), *live.model.buffers()])
+    step().backward()
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    state = [t for of_one in optimizer.state.values() for t in of_one.values() if t.ndim]
+    assert estimate.gradients == sum(p.grad.nbytes for p in trained)
+    assert estimate.optimizer_state == sum(t.nbytes for t in state)
+    assert estimate.frozen_weights == sum(t.nbytes for t in live.backbone.tensors())
+    copies = estimate.trained_tensors - sum(p.nbytes for p in trained)
+    assert 0.6 < (estimate.activations + copies) / kept < (3 if adapter.last_n_layers else 1.7)
+
+
+def test_the_parts_add_up_and_are_printed():
+    estimate = PLMLoRAClassifier("mini", last_n_layers=1).memory_estimate(["MKV", "MKVA"])
+    parts = [line.rsplit(maxsplit=2) for line in str(estimate).splitlines()]
+    assert [name.strip() for name, _, _ in parts] == [
+        "frozen weights",
+        "trained tensors",
+        "gradients",
+        "optimizer state",
+        "activations",
+        "attention workspace",
+        "reused",
+        "total",
+    ]
+    assert estimate.total == pytest.approx(
+        estimate.frozen_weights
+        + estimate.trained_tensors
+        + estimate.gradients
+        + estimate.optimizer_state
+        + estimate.activations
+        + estimate.attention_workspace
+        + estimate.reused
+    )
+    assert float(parts[-1][1].replace(",", "")) == pytest.approx(estimate.total / 2**20, abs=0.05)
+
+
+def test_the_longest_sequence_is_the_longest_that_fits():
+    classifier = PLMLoRAClassifier("mini", precision="bf16", device="cpu", max_tokens=1)
+    estimate = classifier.memory_estimate(["MKV"])
+    for memory_bytes in (30e6, 100e6, 400e6):
+        longest = estimate.longest_sequence(memory_bytes)
+        totals = [
+            PLMLoRAClassifier("mini", precision="bf16", device="cpu", max_tokens=1, max_length=10_000)
+            .memory_estimate(["A" * n])
+            .total
+            for n in (longest, longest + 1)
+        ]
+        assert totals[0] <= memory_bytes < totals[1]
+    assert estimate.longest_sequence(0) == estimate.longest_sequence(estimate.frozen_weights) == 0
+    assert estimate.longest_sequence(1e15) == 10_000
+
+
+def test_the_largest_batch_is_counted():
+    def activations(X, **parameters):
+        return PLMLoRAClassifier("mini", device="cpu", **parameters).memory_estimate(X).activations
+
+    X = proteins([98] * 20)
+    one = activations(X[:1], max_tokens=100)
+    assert activations(X, max_tokens=100) == one
+    assert activations(X, max_tokens=300) == 3 * one
+    assert activations(X, max_tokens=10_000, batch_size=5) == 5 * one
+    with pytest.warns(UserWarning, match="cut to their first 98 residues"):
+        assert activations(["A" * 500], max_length=98) == one
+    assert activations(X[:1], gradient_checkpointing=True, max_tokens=100) < one
+
+
+def test_what_is_reused_is_counted_unless_it_goes_to_disk(empty_cache, monkeypatch):
+    X = [*proteins([50, 60]), *proteins([50])]  # the last repeats the first
+    trunk, pooled, nothing = (
+        PLMClassifier("mini", adapter=adapter, precision="bf16", device="cpu").memory_estimate(X).reused
+        for adapter in (LoRA(last_n_layers=1), Frozen(), LoRA())
+    )
+    assert trunk == (52 + 62) * 192 * 2
+    assert pooled == 2 * 192 * 4
+    assert nothing == 0
+    monkeypatch.setattr(memory.default_cache(), "memory_limit", 1000)
+    assert PLMLoRAClassifier("mini", last_n_layers=1).memory_estimate(X).reused == 0
+
+
+def test_an_estimate_trains_nothing():
+    classifier = PLMLoRAClassifier("mini")
+    classifier.memory_estimate(["MKV"])
+    assert not hasattr(classifier, "history_")
+    with pytest.raises(ValueError, match="epochs"):
+        PLMLoRAClassifier("mini", epochs=0).memory_estimate(["MKV"])

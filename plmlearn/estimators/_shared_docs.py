@@ -1,0 +1,92 @@
+"""What the parameters and attributes common to all tuned estimators mean.
+
+The text stands in each estimator's docstring where that has ``{shared}`` and ``{learned}``.
+"""
+
+PARAMETERS = """
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws its weights anew: the control experiment.
+    pooling : {"mean", "max", "cls", "attention"}, default="mean"
+        How residues become one vector per protein.
+    head : {"esm", "mlp", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale what enters the head by its mean and deviation over (at most 2,048 of) the training
+        proteins, taken before training. Embeddings of related proteins differ by a hundredth of their
+        size, and a head learns from that only after scaling.
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter; None takes what suits the method
+        (1e-3 LoRA, 1e-4 full fine-tuning).
+    head_lr : float, optional
+        The same for pooling and head; None takes the larger of ``lr`` and 1e-3.
+    weight_decay : float, default=0.01
+        AdamW's; norms and biases do not decay.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the rate rises from zero.
+    batch_size : int, default=16
+        Proteins of an optimiser step. Memory does not depend on it: see ``max_tokens``.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a step that has more is accumulated. Memory grows with
+        it, results do not change. Halved, with a warning, when memory runs out.
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together.
+    early_stopping : bool, default=False
+        Set ``validation_fraction`` of the proteins aside (by class, or by ``groups``), stop after
+        ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        In (0, 1).
+    patience : int, default=5
+        Epochs.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Of the frozen matrices and of all products; trained tensors are float32 always. "auto" takes bf16
+        where the device is faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of bfloat16's memory, for slower
+        steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    gradient_checkpointing : bool, default=False
+        Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
+        fraction of the memory.
+    max_length : int, default=1022
+        Residues read of each protein, at most 10,000.
+    long_sequences : {"truncate", "raise"}, default="truncate"
+        What to do with longer ones; truncation warns with counts.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that are no residue: refuse, or read as X.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; else "cpu", "cuda", "cuda:1", ….
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, epochs and steps.
+    random_state : int, RandomState or None, default=None
+        Fixes head, adapters, dropout, order and splits: same seed, same CPU, same bits.
+    verbose : int, default=1
+        1 shows a progress bar where a person looks on, 0 never.
+    warm_start : bool, default=False
+        ``fit`` goes on from the tensors of the previous one.
+"""
+
+ATTRIBUTES = """
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained numbers, and all.
+    n_truncated_ : int
+        Training proteins longer than ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+"""

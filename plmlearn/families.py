@@ -1,0 +1,74 @@
+"""The table of pretrained architectures, and the short names of published weights.
+
+A family is a row of :data:`FAMILIES`, chosen by ``config.model_type`` and never by a name; a short
+name is a row of :data:`ALIASES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one architecture is loaded, read and adapted.
+
+    Parameters
+    ----------
+    model_class : str
+        Class of transformers that holds the encoder.
+    load_options : dict
+        Further arguments of its ``from_pretrained``.
+    prefix, suffix : tuple of str
+        Special tokens before and behind the residues.
+    substitutes : dict of str to str
+        Residue letters that the vocabulary lacks, and what stands for them.
+    layers : str
+        Path of the list of layers inside the model.
+    targets : dict of str to str
+        plmlearn's names of the adaptable matrices, and their paths inside a layer.
+    optional_weights : tuple of str
+        Prefixes of tensors that the encoder does not use and a checkpoint may lack.
+    max_length : int
+        Residues of the longest sequence seen in pretraining.
+    """
+
+    model_class: str
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+    layers: str
+    targets: dict[str, str]
+    max_length: int
+    load_options: dict = field(default_factory=dict)
+    substitutes: dict[str, str] = field(default_factory=dict)
+    optional_weights: tuple[str, ...] = ()
+
+
+FAMILIES = {
+    "esm": Family(
+        model_class="EsmModel",
+        load_options={"add_pooling_layer": False},
+        prefix=("<cls>",),
+        suffix=("<eos>",),
+        layers="encoder.layer",
+        targets={
+            "query": "attention.self.query",
+            "key": "attention.self.key",
+            "value": "attention.self.value",
+            "output": "attention.output.dense",
+            "ffn_in": "intermediate.dense",
+            "ffn_out": "output.dense",
+        },
+        optional_weights=("contact_head.",),
+        max_length=1022,
+    ),
+}
+
+ALIASES = {
+    "esm2-8m": "facebook/esm2_t6_8M_UR50D",
+    "esm2-35m": "facebook/esm2_t12_35M_UR50D",
+    "esm2-150m": "facebook/esm2_t30_150M_UR50D",
+    "esm2-650m": "facebook/esm2_t33_650M_UR50D",
+    "esm2-3b": "facebook/esm2_t36_3B_UR50D",
+    "esm2-15b": "facebook/esm2_t48_15B_UR50D",
+}

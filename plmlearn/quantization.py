@@ -1,0 +1,125 @@
+"""Frozen matrices in 8 or 4 bits.
+
+Matrices are rounded once, when the backbone is loaded, and unpacked for each product, forward and
+backward, so that a prediction sees the very numbers that training saw. Nothing else is rounded:
+products, norms and trained tensors are what they are without quantization.
+
+``int8`` needs torch alone, one scale per row; ``nf4`` is QLoRA's 4-bit number with one scale per 64
+weights, packed by bitsandbytes.
+
+References
+----------
+Dettmers et al., QLoRA, 2023, doi:10.48550/arXiv.2305.14314
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_BLOCK = 64  # weights per scale of nf4
+
+
+class QuantizedLinear(nn.Linear):
+    """A frozen linear map whose weights are held packed.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+        The map to round; its bias is kept as it is.
+    """
+
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__(linear.in_features, linear.out_features, device="meta")
+        packed, scale = self.pack(linear.weight.detach().float())
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.scale = nn.Buffer(scale)
+        self.bias = linear.bias
+
+    @abstractmethod
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Integers and scales of a float32 matrix."""
+
+    @abstractmethod
+    def unpack(self, dtype: torch.dtype) -> Tensor:
+        """The matrix that the integers and scales stand for, (out, in)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Product.apply(x, self)
+
+
+class Int8Linear(QuantizedLinear):
+    """Integers of -127 to 127 and one scale per row."""
+
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny) / 127
+        return (weight / scale).round().to(torch.int8), scale
+
+    def unpack(self, dtype: torch.dtype) -> Tensor:
+        return (self.weight * self.scale).to(dtype)
+
+
+class Nf4Linear(QuantizedLinear):
+    """One of 16 quantiles of the normal distribution per weight, two in a byte."""
+
+    # As rows of one block each: bitsandbytes' CPU kernel misreads rows that end within a block.
+    def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        blocks = F.pad(weight.flatten(), (0, -weight.numel() % _BLOCK)).view(-1, _BLOCK)
+        packed, state = _bitsandbytes().quantize_4bit(blocks, blocksize=_BLOCK, quant_type="nf4")
+        return packed, state.absmax
+
+    def unpack(self, dtype: torch.dtype) -> Tensor:
+        library, shape = _bitsandbytes(), torch.Size((len(self.scale), _BLOCK))
+        state = library.QuantState(self.scale, shape=shape, blocksize=_BLOCK, quant_type="nf4", dtype=dtype)
+        flat = library.dequantize_4bit(self.weight, state).flatten()
+        return flat[: self.in_features * self.out_features].view(self.out_features, self.in_features)
+
+
+QUANTIZATIONS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "nf4": Nf4Linear}
+
+
+def quantize(layers: nn.Module, quantization: str) -> None:
+    """Round every linear map inside ``layers``, in place.
+
+    Parameters
+    ----------
+    layers : nn.Module
+    quantization : {"int8", "nf4"}
+
+    Raises
+    ------
+    ImportError
+        "nf4" without bitsandbytes.
+    """
+    linears = [(name, module) for name, module in layers.named_modules() if type(module) is nn.Linear]
+    for name, linear in linears:
+        owner, _, leaf = name.rpartition(".")
+        setattr(layers.get_submodule(owner), leaf, QUANTIZATIONS[quantization](linear))
+
+
+class _Product(torch.autograd.Function):
+    # Unpacks again in the backward pass rather than keep the matrix.
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.layer = layer
+        return F.linear(x, layer.unpack(x.dtype), layer.bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad @ ctx.layer.unpack(grad.dtype), None
+
+
+def _bitsandbytes():
+    try:
+        import bitsandbytes.functional
+    except ImportError as error:
+        raise ImportError(
+            "quantization='nf4' needs bitsandbytes, which is not installed here; "
+            'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
+        ) from error
+    return bitsandbytes.functional
