@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import peft
 from sklearn.base import BaseEstimator
@@ -59,12 +59,12 @@ class Adapter(BaseEstimator, ABC):
 
     def _check(self, backbone: Backbone) -> None:
         """Raise where the settings do not fit the backbone."""
-        last = getattr(self, "last_n_layers", None)
+        last: Any = getattr(self, "last_n_layers", None)
         if last is None:
             return
-        if not isinstance(last, Integral) or last < 1:
+        if not isinstance(last, Integral) or int(last) < 1:
             raise ValueError(f"last_n_layers is None (all layers) or an int >= 1, got {last!r}")
-        if last > backbone.n_layers:
+        if int(last) > backbone.n_layers:
             raise ValueError(
                 f"last_n_layers={last}, but {backbone.name!r} has {backbone.n_layers} layers; "
                 f"pass at most {backbone.n_layers}, or None for all."
@@ -189,7 +189,7 @@ class LoRA(Adapter):
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        if not isinstance(self.rank, Integral) or self.rank < 1:
+        if not isinstance(self.rank, Integral) or int(self.rank) < 1:
             raise ValueError(f"LoRA rank is an int >= 1, got {self.rank!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRA dropout lies in [0, 1), got {self.dropout!r}")
@@ -214,7 +214,7 @@ class LoRA(Adapter):
         first = self.first_trained_layer(backbone.n_layers)
         return peft.LoraConfig(
             r=int(self.rank),
-            lora_alpha=self.alpha,
+            lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft scales by any number
             lora_dropout=self.dropout,
             target_modules=target_pattern(backbone, self.target_modules, range(first, backbone.n_layers)),
         )

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ class Backbone:
 
     @property
     def n_layers(self) -> int:
-        return len(self.model.get_submodule(self.family.layers))
+        return sum(1 for _ in self.model.get_submodule(self.family.layers).children())
 
     @cached_property
     def n_parameters(self) -> int:
@@ -104,7 +105,7 @@ class Backbone:
             if name.startswith(self.family.optional_weights):
                 continue
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy())
+            digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().data)
         return digest.hexdigest()
 
     @cached_property
@@ -341,7 +342,7 @@ def _find_files(name: str, place: str, revision: str | None) -> Path:
     """The local folder of a backbone, downloaded and verified first where need be."""
     if Path(place).is_dir():
         return Path(place)
-    options = {"repo_id": place, "revision": revision, "allow_patterns": list(_HUB_FILES)}
+    options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(_HUB_FILES)}
     try:
         folder = Path(snapshot_download(**options, local_files_only=True))
         if _has_all_weights(folder):

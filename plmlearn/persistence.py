@@ -200,7 +200,7 @@ def _decode_object(value: dict, arrays: dict[str, np.ndarray]) -> Any:
     cls = _CLASSES.get(value["object"])
     if cls is None:
         raise ValueError(f"{value['object']!r} is no class that plmlearn builds from files.")
-    made = cls.__new__(cls)
+    made: Any = object.__new__(cls)
     state = {name: _decode(item, arrays) for name, item in value["state"].items()}
     if hasattr(made, "__setstate__"):
         made.__setstate__(state)

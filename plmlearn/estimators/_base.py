@@ -349,7 +349,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         learned = learned_tensors(live.model)
         tensors = {name: t.detach().cpu().contiguous() for name, t in learned.items()}
         self._trained = safetensors.torch.save(tensors)
-        self._target = target
+        self._target: Any = target
         self._live = live
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
         self.history_ = history
@@ -376,10 +376,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
         fitted = copy.copy(self)
-        vars(fitted).update(self._architecture)
+        fitted.__dict__.update(self._architecture)
         return fitted
 
-    def _fitted_target(self) -> Target:
+    def _fitted_target(self) -> Any:
         check_is_fitted(self)
         return self._target
 

@@ -58,6 +58,7 @@ class _FrozenMLP(BaseEstimator):
     max_fun: int = 15000
 
     _mlp_class: ClassVar[type]
+    mlp_: Any = field(init=False)
 
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
         raise NotImplementedError

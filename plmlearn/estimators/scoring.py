@@ -11,11 +11,10 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
 from .labelled import Labelled
-from .targets import Target
 
 
 def make_score(
-    owner: BaseEstimator, target: Target, validation: Labelled, scoring: str | Callable
+    owner: BaseEstimator, target: Any, validation: Labelled, scoring: str | Callable
 ) -> Callable[[np.ndarray], float]:
     """A function from outputs for the validation proteins, (n_proteins, C), to their score.
 
@@ -41,7 +40,7 @@ def make_score(
 class _Known(BaseEstimator):
     """Looks to a scorer like a fitted estimator, and answers with outputs known already."""
 
-    def __init__(self, owner: BaseEstimator, target: Target):
+    def __init__(self, owner: BaseEstimator, target: Any):
         self.owner = owner
         self.target = target
 

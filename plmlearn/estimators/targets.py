@@ -226,7 +226,7 @@ def _refuse_missing(y: np.ndarray) -> None:
     if y.dtype.kind in "biuU":
         return
     missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
-    rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else []
+    rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
     if len(rows):
         raise ValueError(
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "

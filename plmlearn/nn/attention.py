@@ -95,9 +95,9 @@ class _CpuPackedAttention(torch.autograd.Function):
             if grad.dtype == torch.bfloat16:
                 # Below the lowest adapted layer nothing is trained, so its query wants no gradient.
                 wants_query = ctx.needs_input_grad[0]
-                parts = _blocked_backward(*heads, log_sum, ctx.scale, wants_query=wants_query)
+                parts = _blocked_backward(heads, log_sum, ctx.scale, wants_query=wants_query)
             else:
-                parts = _library_backward(*heads, log_sum, ctx.scale)
+                parts = _library_backward(heads, log_sum, ctx.scale)
             for whole, part in zip(grads, parts, strict=True):
                 whole[block] = _as_rows(part)
         return *grads, None, None
@@ -113,17 +113,18 @@ def _as_rows(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def _library_backward(grad, query, key, value, out, log_sum, scale):
-    return _flash_cpu_backward(grad, query, key, value, out, log_sum, 0.0, False, attn_mask=None, scale=scale)
+def _library_backward(heads, log_sum, scale):
+    return _flash_cpu_backward(*heads, log_sum, 0.0, False, attn_mask=None, scale=scale)
 
 
-def _blocked_backward(grad, query, key, value, out, log_sum, scale, *, wants_query):
+def _blocked_backward(heads, log_sum, scale, *, wants_query):
     """Gradients of (n, H, L, K) inputs, recomputing the probabilities in blocks of heads.
 
     ``exp(scale * q.k - log_sum)`` and ``g.v - g.out`` each come from one matrix product, because
     the subtracted terms ride along as two extra columns (a high and a low half, so that bfloat16
     loses nothing of them). The products are thus rounded near zero, where the probabilities are large.
     """
+    grad, query, key, value, out = heads
     n, n_heads, length, _ = query.shape
     query = query * scale
     row_sum = (grad.float() * out.float()).sum(-1)
@@ -136,13 +137,13 @@ def _blocked_backward(grad, query, key, value, out, log_sum, scale, *, wants_que
     d_query, d_key, d_value = (torch.empty(query.shape, dtype=query.dtype) for _ in range(3))
     step = max(1, _BLOCK_BYTES // (length * length * query.element_size()))
     for start in range(0, len(query), step):
-        heads = slice(start, start + step)
-        probability = torch.bmm(query_less[heads], key_more[heads]).exp_()
-        d_score = torch.bmm(grad_less[heads], value_more[heads]).mul_(probability)
-        torch.bmm(probability.transpose(1, 2), grad[heads], out=d_value[heads])
+        block = slice(start, start + step)
+        probability = torch.bmm(query_less[block], key_more[block]).exp_()
+        d_score = torch.bmm(grad_less[block], value_more[block]).mul_(probability)
+        torch.bmm(probability.transpose(1, 2), grad[block], out=d_value[block])
         if wants_query:
-            torch.bmm(d_score, key[heads], out=d_query[heads])
-        torch.bmm(d_score.transpose(1, 2), query[heads], out=d_key[heads])
+            torch.bmm(d_score, key[block], out=d_query[block])
+        torch.bmm(d_score.transpose(1, 2), query[block], out=d_key[block])
     shape = (n, n_heads, length, -1)
     return d_query.mul_(scale).view(shape), d_key.view(shape), d_value.view(shape)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class TokenizedSequences:
         self.ids, self.lengths = backbone.tokenize(list(order))
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.n_prefix, self.n_suffix = len(backbone.family.prefix), len(backbone.family.suffix)
-        self._known: dict[str, Sequence[Tensor | None]] = {}
+        self._known: dict[str, Sequence[Any]] = {}
 
     def __len__(self) -> int:
         return len(self.of_row)
@@ -56,7 +57,7 @@ class TokenizedSequences:
         """Residues of each row."""
         return self.lengths[self.of_row] - self.n_prefix - self.n_suffix
 
-    def know(self, kind: str, values: Sequence[Tensor | None]) -> None:
+    def know(self, kind: str, values: Sequence[Any]) -> None:
         """Take in what has been computed of each distinct sequence.
 
         Parameters
@@ -85,7 +86,7 @@ class TokenizedSequences:
     def keys(self) -> list[bytes]:
         """Digest of the tokens of each distinct sequence."""
         return [
-            hashlib.blake2b(self.ids[start : start + length], digest_size=16).digest()
+            hashlib.blake2b(self.ids[start : start + length].data, digest_size=16).digest()
             for start, length in zip(self.starts, self.lengths)
         ]
 

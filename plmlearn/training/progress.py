@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from skorch.callbacks import Callback
 from tqdm.auto import tqdm
@@ -22,7 +23,7 @@ class ProgressBar(Callback):
         self.epochs = epochs
 
     def on_train_begin(self, net, **kwargs):
-        self.bar_ = None
+        self.bar_: Any = None
         self.shown_: dict[str, str] = {}
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
