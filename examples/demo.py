@@ -2,8 +2,9 @@
 
     python examples/demo.py
 
-The task: does a protein begin with a signal peptide, the tag that sends it out of the cell? Train and test
-proteins share no homologues. Without the real data (see the end of the output) generated proteins stand in.
+The task: is a protein sent out of the cell, or does it stay in cytoplasm or nucleus? What decides is mostly
+its first 70 residues. Train and test proteins share no homologues. Without the real data (see the end of the
+output) generated proteins stand in.
 """
 
 import time
@@ -16,25 +17,30 @@ from sklearn.preprocessing import StandardScaler
 
 from plmlearn import PLMFrozenMLP, PLMLoRAClassifier
 from plmlearn.baselines import CompositionVectorizer
-from plmlearn.datasets import fetch_signal_peptides, get_data_home, make_protein_classification
+from plmlearn.datasets import fetch_deeploc2, get_data_home, make_protein_classification
 
 N_TRAIN, N_TEST = 600, 400
+INSIDE = {"Cytoplasm", "Nucleus"}
 
 
-def real_proteins(partition: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """n proteins of a homology partition, drawn at random, half of them with a signal peptide."""
-    proteins = fetch_signal_peptides(task="type", partitions=[partition], download_if_missing=False)
-    has_signal = proteins.target != "NO_SP"
+def real_proteins(partitions: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts of n proteins of some homology partitions, drawn at random, half of them secreted."""
+    proteins = fetch_deeploc2(partitions=partitions, download_if_missing=False)
+    names = np.array(proteins.target_names)
+    places = [set(names[row == 1]) for row in proteins.target]
+    secreted = np.flatnonzero([place == {"Extracellular"} for place in places])
+    inside = np.flatnonzero([bool(place) and place <= INSIDE for place in places])
     rng = np.random.default_rng(0)
-    rows = [rng.choice(np.flatnonzero(kind), n // 2, replace=False) for kind in (has_signal, ~has_signal)]
-    return proteins.data[np.concatenate(rows)], has_signal[np.concatenate(rows)]
+    rows = np.concatenate([rng.choice(kind, n // 2, replace=False) for kind in (secreted, inside)])
+    starts = np.array([sequence[:70] for sequence in proteins.data[rows]], dtype=object)
+    return starts, np.repeat(["secreted", "inside"], n // 2)
 
 
 def load_proteins() -> tuple[str, tuple, tuple]:
     try:
-        train, test = real_proteins(0, N_TRAIN), real_proteins(2, N_TEST)
+        train, test = real_proteins([0, 1, 2, 3], N_TRAIN), real_proteins([4], N_TEST)
         return (
-            "real proteins with and without signal peptide (SignalP 6.0), no homologues shared",
+            "real proteins, secreted or inside the cell (DeepLoc 2.0), no homologues shared",
             train,
             test,
         )
@@ -71,7 +77,7 @@ print(f"\nLoRA trained {lora.n_trainable_parameters_:,} of {lora.n_parameters_:,
 print("MCC: 1 is perfect, 0 is chance. Seconds: fit and predict together.")
 if source.startswith("generated"):
     print(f"\nReal proteins were not found in {get_data_home()}. To fetch them once (needs network):")
-    print("    .venv/bin/python -c 'import plmlearn; plmlearn.datasets.fetch_signal_peptides()'")
+    print("    .venv/bin/python -c 'import plmlearn; plmlearn.datasets.fetch_deeploc2()'")
 print("\nTo try next")
 print("  - a properly pretrained backbone (needs network once): PLMLoRAClassifier('esm2-8m', ...)")
 print("  - the other scripts in examples/, beginning with quickstart.py")
