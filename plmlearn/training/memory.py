@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,8 +37,10 @@ _ALL_MATRICES = ("query", "key", "value", "output", "ffn_in", "ffn_out")
 class MemoryEstimate:
     """Bytes that training takes at its peak, by what they are for; ``print`` shows a table.
 
-    What Python and torch take before anything is loaded (0.3-0.5 GiB on a CPU), and the copy of the
-    best epoch's tensors that a validation set asks for, come on top.
+    Three things come on top: what Python and torch take before anything is loaded (0.3-0.5 GiB on a
+    CPU), the kernels that a CPU's library makes for bfloat16 (0.1 GiB and more), and the copy of the
+    best epoch's tensors that a validation set asks for. An allocator that gives nothing back holds up
+    to half as much again.
 
     Parameters
     ----------
@@ -169,7 +172,9 @@ def activation_bytes_per_token(
         plmlearn's names of the matrices that are trained or carry an adapter: these keep their input.
     """
     layer = next(backbone.model.get_submodule(backbone.family.layers).children())
-    matrix = {name: layer.get_submodule(path) for name, path in backbone.family.targets.items()}
+    matrix: dict[str, Any] = {
+        name: layer.get_submodule(path) for name, path in backbone.family.targets.items()
+    }
     width, inner = matrix["query"].in_features, matrix["ffn_in"].out_features
     item = backbone.dtype.itemsize
     # Query, key, value, what attention makes of them, and the feed-forward layer before its GELU.
@@ -216,9 +221,17 @@ def _trained_matrices(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
 
 
 def _largest_batch(lengths: np.ndarray, max_tokens: int, n_rows: int | None = None) -> int:
-    """Tokens of the largest batch that may come up: ``n_rows`` long sequences, or the budget."""
-    longest = int(lengths.max(initial=0))
-    return max(longest, min(max_tokens, int(np.sort(lengths)[::-1][:n_rows].sum())))
+    """Tokens of the largest batch that may come up when steps of ``n_rows`` are cut by the budget.
+
+    A step is cut into batches of like size, so none is full unless a step may just fill it.
+    """
+    ascending = np.sort(lengths)
+    longest = int(ascending[-1])
+    fewest, most = int(ascending[:n_rows].sum()), int(ascending[::-1][:n_rows].sum())
+    n_batches = -(-most // max_tokens)
+    is_always_cut = -(-fewest // max_tokens) == n_batches > 1
+    fullest = -(-most // n_batches) + longest // 2 if is_always_cut else most
+    return max(longest, min(max_tokens, fullest))
 
 
 def _reused_bytes(model: ProteinModel, inputs: TokenizedSequences) -> int:

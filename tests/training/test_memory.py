@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plmlearn import PLMClassifier, PLMLoRAClassifier
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
@@ -10,7 +12,7 @@ from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 from plmlearn.training import memory
-from plmlearn.training.batching import TokenizedSequences
+from plmlearn.training.batching import TokenizedSequences, draw_steps, split_by_budget
 from plmlearn.training.devices import autocast
 from plmlearn.training.memory import activation_bytes_per_token, auto_max_tokens
 
@@ -202,6 +204,30 @@ def test_the_largest_batch_is_counted():
     with pytest.warns(UserWarning, match="cut to their first 98 residues"):
         assert activations(["A" * 500], max_length=98) == one
     assert activations(X[:1], gradient_checkpointing=True, max_tokens=100) < one
+
+
+@given(
+    lengths=st.lists(st.integers(3, 300), min_size=1, max_size=40),
+    max_tokens=st.integers(1, 2000),
+    batch_size=st.integers(1, 12),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=200, deadline=None)
+def test_no_batch_of_an_epoch_is_larger_than_foreseen(lengths, max_tokens, batch_size, seed):
+    lengths = np.array(lengths)
+    foreseen = memory._largest_batch(lengths, max_tokens, batch_size)
+    sizes = []
+    for rows in draw_steps(len(lengths), batch_size, np.random.default_rng(seed)):
+        in_step = np.sort(lengths[rows])
+        cuts = split_by_budget(in_step, max_tokens)
+        sizes += [part.sum() for part in np.split(in_step, cuts[1:])]
+    assert max(sizes) <= foreseen <= max(max_tokens, lengths.max())
+
+
+def test_steps_that_are_always_cut_fill_no_batch():
+    assert memory._largest_batch(np.full(40, 300), 4096, 16) == 2400 + 150
+    assert memory._largest_batch(np.full(40, 300), 4096, 13) == 3900
+    assert memory._largest_batch(np.array([100] * 20 + [300] * 20), 4096, 16) == 4096
 
 
 def test_what_is_reused_is_counted_unless_it_goes_to_disk(empty_cache, monkeypatch):
