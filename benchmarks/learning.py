@@ -22,6 +22,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import matthews_corrcoef
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -60,7 +61,12 @@ def membrane(seeds: range) -> None:
         "composition + logistic regression": make_pipeline(
             CompositionVectorizer(kind="composition"), StandardScaler(), LogisticRegression(max_iter=1000)
         ),
-        "frozen MLP": PLMFrozenMLP("mini", early_stopping=True, random_state=0),
+        "frozen MLP, alpha by cross-validation": GridSearchCV(
+            PLMFrozenMLP("mini", early_stopping=True, random_state=0),
+            {"alpha": [1e-3, 1.0, 10.0]},
+            cv=GroupKFold(4),
+            scoring="matthews_corrcoef",
+        ),
     }
     for seed in seeds:
         models[f"LoRA, seed {seed}"] = PLMLoRAClassifier(
@@ -68,9 +74,11 @@ def membrane(seeds: range) -> None:
         )
 
     def fit(model):
-        rows = np.arange(len(X_train))
-        if isinstance(model, PLMLoRAClassifier):
-            rows = np.random.default_rng(0).choice(len(X_train), DEEPLOC_LORA_PROTEINS, replace=False)
+        if isinstance(model, GridSearchCV):
+            return model.fit(X_train, train.target, groups=train.partition)
+        if not isinstance(model, PLMLoRAClassifier):
+            return model.fit(X_train, train.target)
+        rows = np.random.default_rng(0).choice(len(X_train), DEEPLOC_LORA_PROTEINS, replace=False)
         return model.fit([X_train[i] for i in rows], train.target[rows])
 
     report(models, fit, lambda model: matthews_corrcoef(test.target, model.predict(X_test)), "MCC")
