@@ -53,8 +53,8 @@ PARAMETERS = """
         Of the frozen matrices and of all products; trained tensors are float32 always. "auto" takes bf16
         where the device is faster in it.
     quantization : {"int8", "nf4"}, optional
-        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of bfloat16's memory, for slower
-        steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of bfloat16's memory, for steps up to
+        a tenth slower. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
     gradient_checkpointing : bool, default=False
         Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
         fraction of the memory.

@@ -39,8 +39,8 @@ class MemoryEstimate:
 
     Three things come on top: what Python and torch take before anything is loaded (0.3-0.5 GiB on a
     CPU), the kernels that a CPU's library makes for bfloat16 (0.1 GiB and more), and the copy of the
-    best epoch's tensors that a validation set asks for. An allocator that gives nothing back holds up
-    to half as much again.
+    best epoch's tensors that a validation set asks for. glibc's allocator gives little back and may
+    hold nearly twice of what it was asked for.
 
     Parameters
     ----------
