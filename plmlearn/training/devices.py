@@ -47,8 +47,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def _cpu_prefers_bf16() -> bool:
     """Whether this processor multiplies bfloat16 matrices clearly faster than float32; 20 ms, once.
 
-    Processors without such instructions are 2-20 times slower in bfloat16, those with them 2-8 times
-    faster, so the answer does not depend on what else the machine is doing.
+    The two differ by a large factor one way or the other, so the best of five tries decides the same
+    whatever else the machine is doing.
     """
 
     def seconds(dtype: torch.dtype) -> float:
