@@ -36,9 +36,10 @@ class PairKFold(BaseCrossValidator):
 
     For C2 and C3 proteins are dealt into folds; the proteins of one fold are held out at a time, training
     pairs are those without a held-out protein, test pairs those with one (C2) or two (C3). Pairs that are
-    neither are left out of that fold, and a warning says how many. Connected components small enough for a
-    fold stay whole, so that few pairs are lost; the proteins of larger ones are dealt by degree, each to the
-    fold with the fewest test pairs so far. With ``clusters`` all of this holds for clusters of proteins.
+    neither are left out of that fold, and a warning says how many. Proteins are dealt by degree, each to the
+    fold with the fewest test pairs so far, and moved where that evens the folds out; at C3 connected
+    components small enough for a fold stay whole, so that few pairs are lost. With ``clusters`` all of this
+    holds for clusters of proteins.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def _known_proteins(graph: PairGraph, labels: np.ndarray, n_splits: int, random:
 
 def _held_out_proteins(graph: PairGraph, level: str, n_splits: int, random: Any) -> list:
     """C2 and C3: nodes dealt into folds, held out one fold at a time."""
-    home = _deal(graph, n_splits, random)
+    home = _deal(graph, level, n_splits, random)
     masks = []
     for k in range(n_splits):
         held_out = (home[graph.edges] == k).sum(axis=1)
@@ -151,25 +152,77 @@ def _held_out_proteins(graph: PairGraph, level: str, n_splits: int, random: Any)
     return masks
 
 
-def _deal(graph: PairGraph, n_splits: int, random: Any) -> np.ndarray:
-    """Fold of every node: by falling degree, each where test pairs are fewest; small components as one."""
-    unit = _units(graph, n_splits)
+def _deal(graph: PairGraph, level: str, n_splits: int, random: Any) -> np.ndarray:
+    """Fold of every node: by falling degree, each where test pairs are fewest, then evened out.
+
+    At C3 small components are dealt as one, for what they hold is tested; at C2 what a fold cuts is.
+    """
+    unit = _units(graph, n_splits) if level == "C3" else np.arange(graph.n_nodes)
     first, second = unit[graph.edges].T
     n_units = int(unit.max()) + 1
     inside = np.bincount(first[first == second], minlength=n_units)
-    between = coo_array((np.ones(len(first)), (first, second)), shape=(n_units, n_units)).tocsr()
-    between = (between + between.T).tocsr()
-    degree = np.bincount(np.r_[first, second], minlength=n_units)
-    home = np.full(n_units, -1)
-    tested, touched = np.zeros(n_splits), np.zeros(n_splits)
-    for u in np.lexsort((random.random(n_units), -degree)):
-        k = np.lexsort((touched, tested))[0]
-        row = slice(between.indptr[u], between.indptr[u + 1])
-        neighbours, weights = between.indices[row], between.data[row]
-        tested[k] += inside[u] + weights[(home[neighbours] == k) & (neighbours != u)].sum()
-        touched[k] += degree[u]
-        home[u] = k
-    return home[unit]
+    apart = first != second
+    links = coo_array((np.ones(apart.sum()), (first[apart], second[apart])), shape=(n_units, n_units)).tocsr()
+    folds = _Folds(level, (links + links.T).tocsr(), inside, n_splits)
+    for u in np.lexsort((random.random(n_units), -folds.degree)):
+        folds.add(u, np.lexsort((folds.touched, folds.tested))[0])
+    folds.even_out(random)
+    return folds.home[unit]
+
+
+class _Folds:
+    """Nodes dealt into folds, and how many pairs each fold would test.
+
+    Parameters
+    ----------
+    level : {"C2", "C3"}
+        What is tested: pairs between a fold and the others, or inside it.
+    links : sparse array of shape (n_nodes, n_nodes)
+        Pairs between two nodes, none from a node to itself.
+    inside : ndarray of shape (n_nodes,)
+        Pairs inside a node.
+    n_splits : int
+    """
+
+    _PASSES, _TOLERANCE = 5, 0.05
+
+    def __init__(self, level: str, links: Any, inside: np.ndarray, n_splits: int):
+        self.level, self.links, self.inside, self.n_splits = level, links, inside, n_splits
+        self.between = np.asarray(links.sum(axis=1)).ravel()
+        self.degree = self.between + 2 * inside
+        self.home = np.full(len(inside), -1)
+        self.tested, self.touched = np.zeros(n_splits), np.zeros(n_splits)
+
+    def gain(self, u: int) -> np.ndarray:
+        """Test pairs that each fold gains with a node; it loses as many without it, (n_splits,)."""
+        row = slice(self.links.indptr[u], self.links.indptr[u + 1])
+        home = self.home[self.links.indices[row]]
+        dealt = home >= 0
+        linked = np.bincount(home[dealt], weights=self.links.data[row][dealt], minlength=self.n_splits)
+        return self.inside[u] + linked if self.level == "C3" else self.between[u] - 2 * linked
+
+    def add(self, u: int, fold: int) -> None:
+        self.tested[fold] += self.gain(u)[fold]
+        self.touched[fold] += self.degree[u]
+        self.home[u] = fold
+
+    def even_out(self, random: Any) -> None:
+        """Move nodes, those with few pairs first, as long as folds differ and a move brings them closer."""
+        order = np.lexsort((random.random(len(self.home)), self.degree))
+        for _ in range(self._PASSES):
+            for u in order:
+                if np.ptp(self.tested) <= self._TOLERANCE * self.tested.mean():
+                    return
+                self._move_if_better(u)
+
+    def _move_if_better(self, u: int) -> None:
+        here, gain = self.home[u], self.gain(u)
+        after = np.tile(self.tested, (self.n_splits, 1))  # row k: tested pairs with the node in fold k
+        after[:, here] -= gain[here]
+        np.einsum("kk->k", after)[:] += gain
+        best = after.var(axis=1).argmin()
+        if best != here and after[best].var() < self.tested.var():
+            self.tested, self.home[u] = after[best].copy(), best
 
 
 def _units(graph: PairGraph, n_splits: int) -> np.ndarray:

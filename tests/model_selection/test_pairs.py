@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -74,6 +74,7 @@ def test_c3_shares_no_cluster(seed):
 @pytest.mark.parametrize("level", ["C1", "C2", "C3"])
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds)
+@example(seed=9321)  # once 66 to 93 pairs at C2
 def test_folds_are_balanced(level, seed):
     X, _ = random_graph(seed, n_proteins=60, n_pairs=1500)
     sizes = [len(test) for _, test in folds(PairKFold(level, 4, random_state=0), X)]
