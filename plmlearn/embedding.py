@@ -20,8 +20,8 @@ from .nn.pooling import POOLINGS
 from .sequences import check_sequences, truncate
 from .training.batching import TokenizedSequences
 from .training.devices import PRECISIONS, resolve_device, resolve_precision
-from .training.engine import Plan
 from .training.memory import auto_max_tokens
+from .training.plan import Plan
 from .training.reuse import pooled_embeddings, residue_embeddings
 
 

@@ -21,19 +21,21 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from ..adapters import Adapter
 from ..backbones import Backbone, check_fingerprint, load_backbone
-from ..nn.encoders import make_encoder
-from ..nn.heads import HEADS, make_head
-from ..nn.models import ProteinModel, learned_tensors, load_learned
-from ..nn.pooling import POOLINGS
+from ..nn.encoders import PackedEncoder, make_encoder
+from ..nn.heads import HEADS
+from ..nn.models import learned_tensors, load_learned
 from ..quantization import QUANTIZATIONS
 from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.engine import SCHEDULES, Plan, TrainingData, infer, outputs_of, train
+from ..training.engine import SCHEDULES, Loss, TrainingData, train
+from ..training.inference import outputs_of
 from ..training.memory import MemoryEstimate, auto_max_tokens, estimate_memory
+from ..training.plan import Plan
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
 from ._shared_docs import ATTRIBUTES, PARAMETERS
@@ -46,7 +48,7 @@ from .targets import Target, check_length, check_weights
 class _Live:
     """A model ready to run: rebuilt from the trained tensors, never pickled."""
 
-    model: ProteinModel
+    model: Any  # one of plmlearn.nn.models
     backbone: Backbone
     plan: Plan
     where: tuple  # device, precision and max_tokens asked for
@@ -67,7 +69,6 @@ class BasePLMEstimator(BaseEstimator, ABC):
     backbone: str = field(default="esm2-8m", kw_only=False)
     revision: str | None = None
     backbone_init: str = "pretrained"
-    pooling: str = "mean"
     head: str = "esm"
     head_hidden: int | None = None
     head_dropout: float = 0.1
@@ -101,7 +102,6 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "backbone": [str],
         "revision": [str, None],
         "backbone_init": [StrOptions({"pretrained", "random"})],
-        "pooling": [StrOptions(set(POOLINGS))],
         "head": [StrOptions(set(HEADS))],
         "head_hidden": [Interval(Integral, 1, None, closed="left"), None],
         "head_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -147,7 +147,6 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "revision",
         "backbone_init",
         "quantization",
-        "pooling",
         "head",
         "head_hidden",
     )
@@ -165,6 +164,18 @@ class BasePLMEstimator(BaseEstimator, ABC):
     @abstractmethod
     def _learn_target(self, y: np.ndarray) -> Target:
         """How this ``y`` is encoded and decoded."""
+
+    @abstractmethod
+    def _make_model(self, encoder: PackedEncoder, n_outputs: int) -> nn.Module:
+        """Encoder and head in one of :mod:`plmlearn.nn.models`, with fresh weights."""
+
+    @abstractmethod
+    def _learn_scale(self, live: _Live, inputs: TokenizedSequences) -> None:
+        """Let the head's scaler see the embeddings of (a random draw of) the training proteins."""
+
+    def _make_loss(self, live: _Live, target: Target) -> Loss:
+        """What is made small."""
+        return target.loss
 
     def _balance(self, y: np.ndarray) -> np.ndarray:
         """Weight of each row for its class."""
@@ -217,11 +228,11 @@ class BasePLMEstimator(BaseEstimator, ABC):
             self._learn_scale(live, data.inputs)
         history = train(
             live.model,
-            target.loss,
+            self._make_loss(live, target),
             data,
             live.plan,
             validation=None if validation is None else self._encode(live, target, validation),
-            scorer=self._scorer(target, validation),
+            scorer=self._scorer(live, target, validation),
             callbacks=[*self._progress(), *(self.callbacks or [])],
         )
         self.n_truncated_ = labelled.n_truncated
@@ -259,21 +270,6 @@ class BasePLMEstimator(BaseEstimator, ABC):
         reuse_frozen(live.model, inputs, live.backbone, live.plan)
         return inputs
 
-    _SCALE_SAMPLE: ClassVar[int] = 2048
-
-    def _learn_scale(self, live: _Live, inputs: TokenizedSequences) -> None:
-        """Let the head's scaler see the embeddings of (a random draw of) the training proteins."""
-        rows = np.random.default_rng(live.plan.seed).permutation(len(inputs))[: self._SCALE_SAMPLE]
-        live.model.scaler.learn(torch.from_numpy(self._pooled(live, inputs, np.sort(rows))))
-
-    def _pooled(self, live: _Live, inputs: TokenizedSequences, rows: np.ndarray | None = None) -> np.ndarray:
-        live.model.eval()
-
-        def pool(batch):
-            return live.model.pool(batch.tokens)[batch.sequence_of_row]
-
-        return infer(pool, inputs, live.plan, rows=rows)
-
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "_trained")
 
@@ -283,7 +279,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     def _progress(self) -> list:
         return [ProgressBar(self.epochs)] if self.verbose else []
 
-    def _scorer(self, target: Target, validation: Labelled | None):
+    def _scorer(self, live: _Live, target: Target, validation: Labelled | None):
         if self.scoring is None or validation is None:
             return None
         return make_score(self, target, validation, self.scoring)
@@ -313,9 +309,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
                 trunk_depth=adapter.first_trained_layer(backbone.n_layers),
                 checkpointing=self.gradient_checkpointing,
             )
-            pooling = POOLINGS[self.pooling](encoder.width)
-            head = make_head(self.head, encoder.width, n_outputs, self.head_hidden, self.head_dropout)
-            model = ProteinModel(encoder, pooling, head).to(device)
+            model = self._make_model(encoder, n_outputs).to(device)
         if tensors is not None:
             load_learned(model, safetensors.torch.load(tensors))
         return _Live(model, backbone, plan, self._where())
@@ -394,24 +388,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     # -- predict ------------------------------------------------------------------------------
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """Raw outputs of the model, (n_proteins, n_outputs)."""
+    def _outputs(self, X: Any) -> Any:
+        """Raw outputs of the model, (n_proteins, n_outputs) or Ragged."""
         live = self._restored()
         return outputs_of(live.model, self._inputs(live, self._prepare(X)[0]), live.plan)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Pooled embeddings of the tuned backbone.
-
-        Parameters
-        ----------
-        X : list, array or Series of str, shape (n_proteins,)
-
-        Returns
-        -------
-        ndarray of shape (n_proteins, width), float32
-        """
-        live = self._restored()
-        return self._pooled(live, self._inputs(live, self._prepare(X)[0]))
 
     def memory_estimate(self, X: Any) -> MemoryEstimate:
         """Memory that ``fit`` would take on these proteins, by what it is for; nothing is trained.

@@ -17,14 +17,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ..adapters import Adapter, LoRA
 from ._base import BasePLMEstimator
+from ._pooled import PooledEstimator
 from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _AnyAdapter(BasePLMEstimator):
+class _AnyAdapter(PooledEstimator):
     adapter: Adapter | None = None
 
-    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, "adapter")
+    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*PooledEstimator._ARCHITECTURE, "adapter")
     _parameter_constraints: ClassVar[dict] = {"adapter": [Adapter, None]}
 
     def _make_adapter(self) -> Adapter:
@@ -32,7 +33,7 @@ class _AnyAdapter(BasePLMEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _FlatLoRA(BasePLMEstimator):
+class _FlatLoRA(PooledEstimator):
     rank: int = 8
     alpha: float = 16
     lora_dropout: float = 0.0
@@ -40,7 +41,7 @@ class _FlatLoRA(BasePLMEstimator):
     last_n_layers: int | None = None
 
     _LORA: ClassVar[tuple[str, ...]] = ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
-    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, *_LORA)
+    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*PooledEstimator._ARCHITECTURE, *_LORA)
     # LoRA itself checks them, against the backbone.
     _parameter_constraints: ClassVar[dict] = dict.fromkeys(_LORA, "no_validation")
 

@@ -1,4 +1,8 @@
-"""Encoder, pooling and head in one module."""
+"""Encoder and head in one module: one vector of outputs per protein, or one per residue.
+
+A model has an ``encoder``, a ``scaler`` and a ``head``, says what it makes of a batch without the head
+(``features``), and what of that is worth keeping where the encoder is frozen (``keeps``).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from .encoders import PackedEncoder
+from .heads import has_weights
 from .packing import PackedTokens, unpack
+from .ragged import Ragged
 
 
 class FeatureScaler(nn.Module):
@@ -57,6 +63,11 @@ class ProteinModel(nn.Module):
         self.scaler = FeatureScaler(encoder.width)
         self.head = head
 
+    @property
+    def keeps(self) -> str:
+        """What to keep of a frozen encoder: "pooled" embeddings, or the "trunk" below a trained pooling."""
+        return "trunk" if has_weights(self.pooling) else "pooled"
+
     def pool(self, tokens: PackedTokens) -> Tensor:
         """Pooled embeddings of a batch, (B, D) in float32."""
         if tokens.pooled is not None:
@@ -66,6 +77,43 @@ class ProteinModel(nn.Module):
     def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Tensor:
         """Outputs of N rows over B distinct sequences, (N, C) in float32."""
         return self.head(self.scaler(self.pool(tokens))[sequence_of_row]).float()
+
+
+class ResidueModel(nn.Module):
+    """One vector of outputs per residue.
+
+    Parameters
+    ----------
+    encoder : PackedEncoder
+        Backbone with its adapter.
+    head : nn.Module
+        One of :data:`plmlearn.nn.residue_heads.RESIDUE_HEADS`.
+    crf : nn.Module, optional
+        A :class:`plmlearn.nn.crf.LinearChainCRF` that scores paths through the outputs; it is trained with
+        the rest, and asked by whoever computes the loss or decodes.
+    """
+
+    keeps = "residues"
+
+    def __init__(self, encoder: PackedEncoder, head: nn.Module, crf: nn.Module | None = None):
+        super().__init__()
+        self.encoder = encoder
+        self.scaler = FeatureScaler(encoder.width)
+        self.head = head
+        self.crf = crf
+
+    def embed(self, tokens: PackedTokens) -> Ragged:
+        """Residue embeddings of a batch, (R, D) in float32."""
+        if tokens.residues is not None:
+            return Ragged(tokens.residues, tokens.residue_lengths)
+        encoded = unpack(self.encoder(tokens), tokens)
+        return Ragged(encoded.residues.float(), encoded.lengths)
+
+    def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Ragged:
+        """Outputs of the residues of N rows over B distinct sequences, (R, C) in float32."""
+        embedded = self.embed(tokens)
+        outputs = self.head(embedded.with_values(self.scaler(embedded.values)))
+        return embedded.with_values(outputs.float()).take(sequence_of_row.tolist())
 
 
 def learned_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -34,6 +34,8 @@ class PackedTokens:
         Activations that enter the first trained layer, where they are known already.
     pooled : Tensor of shape (B, D), optional
         Pooled embeddings, where nothing below the head is trained and they are known already.
+    residues : Tensor of shape (R, D), optional
+        The same for residue embeddings.
     """
 
     ids: Tensor
@@ -42,6 +44,7 @@ class PackedTokens:
     n_suffix: int
     trunk: Tensor | None = None
     pooled: Tensor | None = None
+    residues: Tensor | None = None
 
     @property
     def device(self) -> torch.device:

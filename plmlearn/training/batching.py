@@ -62,9 +62,10 @@ class TokenizedSequences:
 
         Parameters
         ----------
-        kind : {"trunk", "pooled"}
+        kind : {"trunk", "pooled", "residues"}
         values : list of Tensor or None
-            (L, D) activations that enter the first trained layer, or (1, D) embeddings.
+            (L, D) activations that enter the first trained layer, (1, D) pooled embeddings, or one
+            embedding per residue.
         """
         self._known[kind] = values
 

@@ -3,7 +3,7 @@
 :class:`TuningNet` is a private skorch net. From skorch come the fit loop, the history and the
 callbacks; ours are the steps: an optimiser step is a random draw of rows, cut into micro-batches
 by a token budget, and its loss is normalised over the whole step, so that no result depends on how
-it was cut. :func:`infer` is the same road without gradients.
+it was cut. :mod:`.inference` is the same road without gradients.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import skorch
@@ -22,54 +22,18 @@ from skorch.callbacks import EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
 from ..nn.models import learned_tensors, load_learned
+from ..nn.ragged import Ragged
 from .batching import Batch, TokenizedSequences, draw_steps, make_batches
-from .devices import autocast, is_out_of_memory
+from .devices import autocast
+from .inference import Budget, Outputs, outputs_of
+from .plan import Plan
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs (N, C) and targets of N rows to one loss per row, (N,)."""
+Loss = Callable[[Any, Any], Tensor]
+"""Outputs and targets of N rows to one loss per row, (N,)."""
 
 
 class TrainingDivergedError(FloatingPointError):
     """The loss or a gradient became infinite or not a number."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to train: what a run needs to know beside model and data.
-
-    Parameters
-    ----------
-    max_tokens : int
-        Token budget of a micro-batch.
-    device : torch.device
-    dtype : torch.dtype
-        Compute precision.
-    epochs, batch_size : int
-        ``batch_size`` counts the rows of an optimiser step.
-    lr, head_lr, weight_decay : float
-    schedule : {"linear", "cosine", "constant"}
-    warmup : float
-        Share of all steps in which the rate rises from zero.
-    gradient_clip : float or None
-        Largest norm of all gradients together.
-    patience : int or None
-        Epochs without improvement after which to stop; None never stops early.
-    seed : int
-    """
-
-    max_tokens: int
-    device: torch.device
-    dtype: torch.dtype
-    epochs: int = 1
-    batch_size: int = 1
-    lr: float = 1e-3
-    head_lr: float = 1e-3
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    warmup: float = 0.0
-    gradient_clip: float | None = None
-    patience: int | None = None
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,43 +43,31 @@ class TrainingData:
     Parameters
     ----------
     inputs : TokenizedSequences
-    targets : ndarray of shape (n_rows, ...)
+    targets : ndarray of shape (n_rows, ...) or Ragged
+        One target per row, or one per residue of each row.
     weights : ndarray of shape (n_rows,)
         Weight of each row; their mean is 1.
+    sizes : ndarray of shape (n_rows,), optional
+        Losses that each row's loss adds up: its measured residues. None where a row has one.
     """
 
     inputs: TokenizedSequences
-    targets: np.ndarray
+    targets: np.ndarray | Ragged
     weights: np.ndarray
+    sizes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
 
+    def targets_of(self, rows: np.ndarray, device: torch.device) -> Outputs:
+        """Targets of some rows on a device."""
+        if isinstance(self.targets, Ragged):
+            return self.targets.take(rows).to(device)
+        return torch.from_numpy(self.targets[rows]).to(device)
 
-@dataclass
-class Budget:
-    """The token budget; halved when a device runs out of memory."""
-
-    max_tokens: int
-    smallest: int = 64
-
-    def halve(self, error: BaseException, n_tokens: int) -> None:
-        """Halve what was tried, and say so; give up where there is nothing left to halve.
-
-        ``n_tokens`` is what there was to run: a budget beyond it would fail on the same batch again.
-        """
-        tried = min(self.max_tokens, n_tokens)
-        if not is_out_of_memory(error) or tried <= self.smallest:
-            raise error
-        self.max_tokens = tried // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        warnings.warn(
-            f"Out of memory: continuing with max_tokens={self.max_tokens}. Results do not change; pass "
-            "max_tokens, or gradient_checkpointing=True, to avoid the retry.",
-            UserWarning,
-            stacklevel=3,
-        )
+    def size(self, rows: np.ndarray) -> float:
+        """By what the summed loss of these rows is divided, however they are cut into micro-batches."""
+        return len(rows) if self.sizes is None else float(self.sizes[rows].sum())
 
 
 def train(
@@ -125,7 +77,7 @@ def train(
     plan: Plan,
     *,
     validation: TrainingData | None = None,
-    scorer: Callable[[np.ndarray], float] | None = None,
+    scorer: Callable[[Any], float] | None = None,
     callbacks: list | None = None,
 ) -> list[dict]:
     """Train every tensor of ``model`` that requires gradients; the best epoch's values stay in it.
@@ -139,7 +91,8 @@ def train(
     validation : TrainingData, optional
         Without it the last epoch's values stay.
     scorer : callable, optional
-        Validation outputs (n_rows, C) to a score, higher is better; None takes the validation loss.
+        Validation outputs (an array (n_rows, C), or Ragged) to a score, higher is better; None takes
+        the validation loss.
     callbacks : list of skorch callbacks, optional
 
     Returns
@@ -158,49 +111,6 @@ def train(
         net.notify("on_train_end", X=data, y=validation)
         keeper.restore(net)
     return [_tidy(row) for row in net.history if "seconds" in row]
-
-
-def infer(
-    forward: Callable[[Batch], Tensor],
-    inputs: TokenizedSequences,
-    plan: Plan,
-    *,
-    rows: np.ndarray | None = None,
-) -> np.ndarray:
-    """Outputs of all rows, or of those asked for, in their order: (n_rows, C) float32.
-
-    Parameters
-    ----------
-    forward : callable
-        A batch of N rows to (N, C).
-    inputs : TokenizedSequences
-    plan : Plan
-    rows : ndarray of int, optional
-        Ascending; None means all.
-    """
-    outputs: np.ndarray | None = None
-    budget = Budget(plan.max_tokens)
-    waiting = np.zeros(len(inputs), dtype=bool)
-    waiting[slice(None) if rows is None else rows] = True
-    while waiting.any():
-        try:
-            for batch in make_batches(inputs, np.flatnonzero(waiting), budget.max_tokens, plan.device):
-                with torch.inference_mode(), autocast(plan.device, plan.dtype):
-                    result = forward(batch).float().cpu().numpy()
-                if outputs is None:
-                    outputs = np.empty((len(inputs), *result.shape[1:]), dtype=np.float32)
-                outputs[batch.rows] = result
-                waiting[batch.rows] = False
-        except (RuntimeError, MemoryError) as error:
-            budget.halve(error, inputs.n_tokens(waiting))
-    assert outputs is not None
-    return outputs if rows is None else outputs[rows]
-
-
-def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
-    """What ``model`` says of every row, in evaluation mode, (n_rows, C)."""
-    model.eval()
-    return infer(lambda batch: model(batch.tokens, batch.sequence_of_row), inputs, plan)
 
 
 class TuningNet(skorch.NeuralNet):
@@ -299,29 +209,28 @@ class TuningNet(skorch.NeuralNet):
 
     def _accumulate(self, micro: Batch, step: _Step) -> float:
         """Add a micro-batch's share to the gradients; returns its share of the step's loss."""
-        share = self._weighted_loss(self._forward(micro), micro.rows, step.data) / len(step.rows)
+        share = self._weighted_loss(self._forward(micro), micro.rows, step.data) / step.data.size(step.rows)
         self.scaler_.scale(share).backward()
         return float(share.detach())
 
-    def _forward(self, micro: Batch) -> Tensor:
+    def _forward(self, micro: Batch) -> Outputs:
         with autocast(self.plan.device, self.plan.dtype):
             return self.module_(micro.tokens, micro.sequence_of_row).float()
 
-    def _weighted_loss(self, outputs: Tensor, rows: np.ndarray, data: TrainingData) -> Tensor:
-        targets = torch.from_numpy(data.targets[rows]).to(self.plan.device)
+    def _weighted_loss(self, outputs: Outputs, rows: np.ndarray, data: TrainingData) -> Tensor:
+        targets = data.targets_of(rows, self.plan.device)
         weights = torch.from_numpy(data.weights[rows]).to(self.plan.device)
         return (self.loss(outputs, targets) * weights).sum()
 
     def validation_step(self, batch, **fit_params):
-        """The whole validation set: one mean loss over its rows, one score."""
+        """The whole validation set: one mean loss over its rows or residues, one score."""
         self._set_training(False)
         plan = replace(self.plan, max_tokens=self.budget_.max_tokens)
         outputs = outputs_of(self.module_, batch.data.inputs, plan)
         with torch.no_grad():
-            total = self._weighted_loss(
-                torch.from_numpy(outputs).to(self.plan.device), batch.rows, batch.data
-            )
-        loss = float(total) / len(batch.rows)
+            known = outputs if isinstance(outputs, Ragged) else torch.from_numpy(outputs)
+            total = self._weighted_loss(known.to(self.plan.device), batch.rows, batch.data)
+        loss = float(total) / batch.data.size(batch.rows)
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
         return {"loss": loss}
 

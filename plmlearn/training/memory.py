@@ -20,11 +20,10 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
-from ..nn.models import ProteinModel
 from .batching import TokenizedSequences
 from .devices import total_memory
-from .engine import Plan
-from .reuse import reusable
+from .plan import Plan
+from .reuse import Model, reusable
 
 # Tokens taken to be enough for full speed: chosen, not yet measured.
 _ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
@@ -114,13 +113,13 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    model: ProteinModel, backbone: Backbone, inputs: TokenizedSequences, plan: Plan
+    model: Model, backbone: Backbone, inputs: TokenizedSequences, plan: Plan
 ) -> MemoryEstimate:
     """What training ``model`` on ``inputs`` takes; nothing is run.
 
     Parameters
     ----------
-    model : ProteinModel
+    model : ProteinModel or ResidueModel
         Not yet trained, over the backbone's tensors.
     backbone : Backbone
     inputs : TokenizedSequences
@@ -205,7 +204,7 @@ def _storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def _n_differentiated(model: ProteinModel) -> int:
+def _n_differentiated(model: Model) -> int:
     """Layers that the backward pass goes through."""
     return model.encoder.depth - model.encoder.trunk_depth
 
@@ -234,12 +233,13 @@ def _largest_batch(lengths: np.ndarray, max_tokens: int, n_rows: int | None = No
     return max(longest, min(max_tokens, fullest))
 
 
-def _reused_bytes(model: ProteinModel, inputs: TokenizedSequences) -> int:
+def _reused_bytes(model: Model, inputs: TokenizedSequences) -> int:
     """Bytes of what is computed once for these sequences; what outgrows memory goes to disk."""
     encoder = model.encoder
     vector_bytes = {
         None: 0,
         "pooled": inputs.n_distinct * 4,
+        "residues": int(inputs.lengths.sum()) * 4,
         "trunk": int(inputs.lengths.sum()) * encoder.compute_dtype.itemsize,
     }
     n_bytes = encoder.width * vector_bytes[reusable(model)]

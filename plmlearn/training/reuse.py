@@ -1,8 +1,9 @@
 """Nothing frozen is computed twice: find out what is frozen, and keep it.
 
-Where nothing below the head is trained, each distinct sequence's pooled embedding is kept; where
-only the last layers are trained, the activations that enter them. Same weights, same sequence, same
-depth and precision: same numbers, whoever asks.
+Where nothing below the head is trained, each distinct sequence's pooled embedding is kept, or those of
+its residues; where only the last layers are trained, the activations that enter them. The cache bounds
+what one entry per residue may take. Same weights, same sequence, same depth and precision: same numbers,
+whoever asks.
 """
 
 from __future__ import annotations
@@ -16,44 +17,50 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
-from ..nn.heads import has_weights
-from ..nn.models import ProteinModel
+from ..nn.models import ProteinModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
 from .batching import TokenizedSequences
 from .devices import autocast
-from .engine import Budget, Plan
+from .inference import Budget
+from .plan import Plan
 
 Make = Callable[[PackedTokens], Tensor]
+Model = ProteinModel | ResidueModel
 
 
-def reuse_frozen(model: ProteinModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan) -> None:
+def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, plan: Plan) -> None:
     """Give ``inputs`` what the frozen part of ``model`` makes of them, computed or found.
 
     Parameters
     ----------
-    model : ProteinModel
+    model : ProteinModel or ResidueModel
     inputs : TokenizedSequences
-        Gains "pooled" or "trunk" values; unchanged where all layers are trained.
+        Gains "pooled", "residues" or "trunk" values; unchanged where all layers are trained.
     backbone : Backbone
     plan : Plan
     """
     encoder, kind = model.encoder, reusable(model)
     if kind == "pooled":
         inputs.know("pooled", pooled_embeddings(model, inputs, backbone, plan))
+        return
+    if kind == "residues":
+        size, values = 4, _kept_residues(encoder, inputs, backbone, plan)
     elif kind == "trunk":
         key, size = f"trunk-{encoder.trunk_depth}", encoder.compute_dtype.itemsize
-        trunk = _recall(key, encoder.trunk, inputs.lengths, size, inputs, backbone, plan)
-        if any(value is None for value in trunk):
-            default_cache().say_too_large(int(inputs.lengths.sum()) * encoder.width * size)
-        inputs.know("trunk", trunk)
+        values = _recall(key, encoder.trunk, inputs.lengths, size, inputs, backbone, plan)
+    else:
+        return
+    if any(value is None for value in values):
+        default_cache().say_too_large(int(inputs.lengths.sum()) * encoder.width * size)
+    inputs.know(kind, values)
 
 
-def reusable(model: ProteinModel) -> str | None:
-    """What of the frozen part is worth keeping: "pooled" embeddings, "trunk" activations, or nothing."""
+def reusable(model: Model) -> str | None:
+    """What of the frozen part to keep: "pooled" or "residues" embeddings, "trunk" activations, or nothing."""
     encoder = model.encoder
     if encoder.trunk_depth == 0:
         return None
-    return "pooled" if encoder.trunk_depth == encoder.depth and not has_weights(model.pooling) else "trunk"
+    return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
 
 
 def pooled_embeddings(
@@ -70,13 +77,24 @@ def residue_embeddings(
     encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
 ) -> list[Tensor]:
     """The (L, D) residue embeddings of each distinct sequence by a frozen encoder."""
+    values = _kept_residues(encoder, inputs, backbone, plan)
+    return _complete(values, _residue_maker(encoder), _n_residues(inputs), inputs, plan)
 
-    def make(tokens: PackedTokens) -> Tensor:
-        return unpack(encoder(tokens), tokens).residues
 
-    n_residues = inputs.lengths - inputs.n_prefix - inputs.n_suffix
-    values = _recall(f"residues-{encoder.depth}", make, n_residues, 4, inputs, backbone, plan)
-    return _complete(values, make, n_residues, inputs, plan)
+def _kept_residues(
+    encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
+) -> list[Tensor | None]:
+    """The same, None for those that the cache has no room for."""
+    key, n_residues = f"residues-{encoder.depth}", _n_residues(inputs)
+    return _recall(key, _residue_maker(encoder), n_residues, 4, inputs, backbone, plan)
+
+
+def _residue_maker(encoder: PackedEncoder) -> Make:
+    return lambda tokens: unpack(encoder(tokens), tokens).residues
+
+
+def _n_residues(inputs: TokenizedSequences) -> np.ndarray:
+    return inputs.lengths - inputs.n_prefix - inputs.n_suffix
 
 
 def _recall(

@@ -23,15 +23,14 @@ from plmlearn.nn.pooling import AttentionPooling
 from plmlearn.training.batching import TokenizedSequences, draw_steps
 from plmlearn.training.engine import (
     SCHEDULES,
-    Plan,
     TrainingData,
     TrainingDivergedError,
-    infer,
-    outputs_of,
     parameter_groups,
     schedule_shape,
     train,
 )
+from plmlearn.training.inference import infer, outputs_of
+from plmlearn.training.plan import Plan
 
 PLAN = Plan(
     epochs=3,

@@ -8,7 +8,8 @@ from torch import nn
 from plmlearn.backbones import load_backbone
 from plmlearn.training import progress
 from plmlearn.training.batching import TokenizedSequences
-from plmlearn.training.engine import Plan, TrainingData, train
+from plmlearn.training.engine import TrainingData, train
+from plmlearn.training.plan import Plan
 from plmlearn.training.progress import ProgressBar
 
 PLAN = Plan(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)

@@ -1,0 +1,67 @@
+"""Values of residues: several rows of different lengths in one tensor, none of it padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """One entry per residue of N rows, row behind row.
+
+    Parameters
+    ----------
+    values : Tensor of shape (R, ...)
+        Entries of all R residues.
+    lengths : list of int
+        Residues of each row; they add up to R.
+    """
+
+    values: Tensor
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor]) -> Ragged:
+        """Rows of shape (L, ...) one behind the other."""
+        return cls(torch.cat(list(rows)), [len(row) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """Each row's entries, (L, ...)."""
+        return self.values.split(self.lengths)
+
+    def take(self, rows: Sequence[int]) -> Ragged:
+        """Some rows, in the order asked for; a row may be asked for more than once."""
+        chosen = [int(row) for row in rows]
+        if chosen == list(range(len(self))):
+            return self
+        every = self.rows
+        return Ragged.of([every[row] for row in chosen])
+
+    def with_values(self, values: Tensor) -> Ragged:
+        """Other entries for the same residues."""
+        return replace(self, values=values)
+
+    def to(self, device: torch.device) -> Ragged:
+        return self.with_values(self.values.to(device))
+
+    def float(self) -> Ragged:
+        return self.with_values(self.values.float())
+
+    def sums(self) -> Tensor:
+        """Sum over the residues of each row, (N, ...)."""
+        lengths = torch.tensor(self.lengths, device=self.values.device)
+        return torch.segment_reduce(self.values, "sum", lengths=lengths, axis=0)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """(N, L, ...) with zeros behind each row's end, and the mask (N, L): True = residue."""
+        padded = torch.nn.utils.rnn.pad_sequence(self.rows, batch_first=True)
+        positions = torch.arange(padded.shape[1], device=padded.device)
+        return padded, positions < torch.tensor(self.lengths, device=padded.device)[:, None]
