@@ -48,9 +48,10 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         "auto" takes bfloat16 where the processor is faster in it.
     max_length : int, default=1022
-        Residues read of each sequence, at most 10,000.
-    long_sequences : {"truncate", "raise"}, default="truncate"
-        What to do with longer ones; truncation warns with counts.
+        Residues that the encoder sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with longer sequences: read their first ``max_length`` residues, and warn with counts;
+        read all of them in overlapping windows of at most ``max_length``, and blend these; or refuse.
     invalid : {"raise", "replace"}, default="raise"
         What to do with characters that are no residue: refuse, or read as X.
     device : str, default="auto"
@@ -98,7 +99,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions(set(PRECISIONS))],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
-        "long_sequences": [StrOptions({"truncate", "raise"})],
+        "long_sequences": [StrOptions({"truncate", "window", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
         "device": [str],
     }
@@ -139,7 +140,8 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
         model, backbone, plan = self._load()
         check_fingerprint(backbone, self.backbone_fingerprint_)
-        inputs = TokenizedSequences(backbone, sequences)
+        window = self.max_length if self.long_sequences == "window" else None
+        inputs = TokenizedSequences(backbone, sequences, window)
         if self.pooling is None:
             residues = residue_embeddings(model.encoder, inputs, backbone, plan)
             out = np.empty(len(inputs), dtype=object)

@@ -119,8 +119,9 @@ def truncate(
         Clean sequences.
     max_length : int
         Residues to keep, from the first.
-    long_sequences : {"truncate", "raise"}, default="truncate"
-        Cut longer ones and warn once, with counts and rows; or refuse them.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        Cut longer ones and warn once, with counts and rows; leave them whole, to be read in windows; or
+        refuse them.
 
     Examples
     --------
@@ -128,20 +129,22 @@ def truncate(
     >>> truncate(check_sequences(["MKV", "MS"]), max_length=5)
     (array(['MKV', 'MS'], dtype=object), 0)
     """
-    _check_option("long_sequences", long_sequences, ("truncate", "raise"))
+    _check_option("long_sequences", long_sequences, ("truncate", "window", "raise"))
     rows = [row for row, sequence in enumerate(sequences) if len(sequence) > max_length]
-    if not rows:
+    if not rows or long_sequences == "window":
         return sequences, 0
     shown = ", ".join(f"{row} ({len(sequences[row])} residues)" for row in rows[:5])
     which = f"{len(rows)} of {len(sequences)} sequences (rows {shown}{', …' if len(rows) > 5 else ''})"
     if long_sequences == "raise":
         raise SequenceError(
             f"{which} are longer than max_length={max_length}. Raise max_length (at most 10000; time and "
-            "memory grow with it), or pass long_sequences='truncate' to read the first max_length residues.",
+            "memory grow with it), or pass long_sequences='window' to read them in windows, or 'truncate' to "
+            "read the first max_length residues.",
             rows,
         )
     warnings.warn(
-        f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them.",
+        f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
+        "pass long_sequences='window' to read all.",
         UserWarning,
         stacklevel=4,
     )

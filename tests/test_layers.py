@@ -34,6 +34,7 @@ ROWS = [
     "quantization",
     "backbones",
     "adapters",
+    "nn.windows",
     "nn.packing",
     "nn.attention",
     "nn.encoders",

@@ -123,7 +123,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "quantization": [StrOptions(set(QUANTIZATIONS)), None],
         "gradient_checkpointing": ["boolean"],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
-        "long_sequences": [StrOptions({"truncate", "raise"})],
+        "long_sequences": [StrOptions({"truncate", "window", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
         "device": [str],
         "callbacks": ["array-like", None],
@@ -266,9 +266,13 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     def _inputs(self, live: _Live, sequences: np.ndarray) -> TokenizedSequences:
         """Tokens, with what the frozen part makes of them where that is known or worth keeping."""
-        inputs = TokenizedSequences(live.backbone, sequences)
+        inputs = self._tokenize(live.backbone, sequences)
         reuse_frozen(live.model, inputs, live.backbone, live.plan)
         return inputs
+
+    def _tokenize(self, backbone: Backbone, sequences: np.ndarray) -> TokenizedSequences:
+        window = self.max_length if self.long_sequences == "window" else None
+        return TokenizedSequences(backbone, sequences, window)
 
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "_trained")
@@ -412,7 +416,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         self._validate_params()
         sequences, _ = self._prepare(X)
         live = self._build(1, None)
-        inputs = TokenizedSequences(live.backbone, sequences)
+        inputs = self._tokenize(live.backbone, sequences)
         return estimate_memory(live.model, live.backbone, inputs, live.plan)
 
     def __sklearn_tags__(self):
@@ -425,6 +429,6 @@ class BasePLMEstimator(BaseEstimator, ABC):
         return tags
 
     def _prepare(self, X: Any) -> tuple[np.ndarray, int]:
-        """Clean sequences of at most ``max_length`` residues, and how many were cut."""
+        """Clean sequences, the long ones dealt with as asked for, and how many lost residues."""
         sequences = check_sequences(X, invalid=self.invalid)
         return truncate(sequences, self.max_length, self.long_sequences)

@@ -59,9 +59,11 @@ PARAMETERS = """
         Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
         fraction of the memory.
     max_length : int, default=1022
-        Residues read of each protein, at most 10,000.
-    long_sequences : {"truncate", "raise"}, default="truncate"
-        What to do with longer ones; truncation warns with counts.
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with longer proteins: read their first ``max_length`` residues, and warn with counts;
+        read all of them in overlapping windows of at most ``max_length``, and blend these (memory and
+        time then grow in proportion to the length); or refuse.
     invalid : {"raise", "replace"}, default="raise"
         What to do with characters that are no residue: refuse, or read as X.
     device : str, default="auto"
@@ -86,7 +88,7 @@ ATTRIBUTES = """
     n_trainable_parameters_, n_parameters_ : int
         Trained numbers, and all.
     n_truncated_ : int
-        Training proteins longer than ``max_length``.
+        Training proteins cut to ``max_length``.
     backbone_fingerprint_ : str
         Digest of the frozen weights; predictions refuse others.
 """

@@ -13,6 +13,7 @@ start, stop)`` and ``finish(hidden)``; calling it does all three.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -95,11 +96,23 @@ class PackedEncoder(nn.Module, ABC):
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:
         """Activations that enter the first trained layer, (T, D) in the compute precision."""
+        return self._by_pieces(self._trunk, tokens)
+
+    def _trunk(self, tokens: PackedTokens) -> Tensor:
         hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
         return hidden.to(self.compute_dtype)
 
     def forward(self, tokens: PackedTokens) -> Tensor:
         """Hidden state behind the last layer run, (T, D) in float32."""
+        return self._forward(tokens) if torch.is_grad_enabled() else self._by_pieces(self._forward, tokens)
+
+    def _by_pieces(self, run: Callable[[PackedTokens], Tensor], tokens: PackedTokens) -> Tensor:
+        """A protein in more windows than may go through at once, some windows after others."""
+        if tokens.offsets is None or tokens.max_tokens is None:
+            return run(tokens)
+        return torch.cat([run(piece) for piece in tokens.pieces()])
+
+    def _forward(self, tokens: PackedTokens) -> Tensor:
         if self.trunk_depth == 0:
             hidden = self.embed(tokens)
         else:

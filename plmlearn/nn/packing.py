@@ -6,16 +6,24 @@ needed. :class:`PackedTokens` remembers where each sequence begins, and which to
 that mask is made here, once, and everything behind the encoder sees residues only
 (:class:`Encoded`).
 
-Shapes: B sequences, T tokens, R residues, D width.
+A protein that is longer than a model reads comes as several overlapping windows, each a sequence of
+its own to the encoder. :func:`unpack` blends them into one run of residues, so that poolings, heads
+and stores see whole proteins.
+
+Shapes: B sequences (windows), P proteins (= B where none is cut), T tokens, R residues, D width.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from .windows import Blend, whole_lengths
 
 
 @dataclass(frozen=True)
@@ -32,10 +40,16 @@ class PackedTokens:
         Special tokens before and behind the residues of every sequence.
     trunk : Tensor of shape (T, D), optional
         Activations that enter the first trained layer, where they are known already.
-    pooled : Tensor of shape (B, D), optional
+    pooled : Tensor of shape (P, D), optional
         Pooled embeddings, where nothing below the head is trained and they are known already.
     residues : Tensor of shape (R, D), optional
         The same for residue embeddings.
+    offsets : list of int, optional
+        Where each sequence begins in its protein, in residues; each 0 begins the next protein. None
+        where every sequence is a whole protein.
+    max_tokens : int, optional
+        Tokens that may go through the layers at once where no gradients are wanted; matters where one
+        protein's windows have more.
     """
 
     ids: Tensor
@@ -45,6 +59,8 @@ class PackedTokens:
     trunk: Tensor | None = None
     pooled: Tensor | None = None
     residues: Tensor | None = None
+    offsets: list[int] | None = None
+    max_tokens: int | None = None
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +100,31 @@ class PackedTokens:
 
     @property
     def residue_lengths(self) -> list[int]:
+        """Residues of each protein."""
+        if self.offsets is None:
+            return self.residues_of_each
+        return whole_lengths(self.offsets, self.residues_of_each)
+
+    @property
+    def residues_of_each(self) -> list[int]:
+        """Residues of each sequence."""
         return [length - self.n_prefix - self.n_suffix for length in self.lengths]
+
+    def pieces(self) -> Iterator[PackedTokens]:
+        """Runs of sequences of at most ``max_tokens`` tokens, or of one sequence that has more."""
+        first, start, n_tokens = 0, 0, 0.0
+        for i, length in enumerate([*self.lengths, math.inf]):
+            if i > first and n_tokens + length > (self.max_tokens or math.inf):
+                tokens = slice(start, start := start + int(n_tokens))
+                yield replace(
+                    self,
+                    ids=self.ids[tokens],
+                    lengths=self.lengths[first:i],
+                    trunk=None if self.trunk is None else self.trunk[tokens],
+                    offsets=None,
+                )
+                first, n_tokens = i, 0.0
+            n_tokens += length
 
 
 @dataclass(frozen=True)
@@ -94,11 +134,12 @@ class Encoded:
     Parameters
     ----------
     residues : Tensor of shape (R, D)
-        One vector per residue, sequence behind sequence; special tokens are gone.
+        One vector per residue, protein behind protein; special tokens are gone.
     lengths : list of int
-        Residues of each of the B sequences.
-    first : Tensor of shape (B, D)
-        The vector of each sequence's first token (``<cls>`` where the backbone has one).
+        Residues of each of the P proteins.
+    first : Tensor of shape (P, D)
+        The vector of each protein's first token (``<cls>`` where the backbone has one); of windows,
+        their mean by the residues that each stands for.
     """
 
     residues: Tensor
@@ -107,5 +148,9 @@ class Encoded:
 
 
 def unpack(hidden: Tensor, tokens: PackedTokens) -> Encoded:
-    """Encoder output of shape (T, D), parted into residues and first tokens."""
-    return Encoded(hidden[tokens.is_residue], tokens.residue_lengths, hidden[tokens.starts])
+    """Encoder output of shape (T, D), parted into residues and first tokens of whole proteins."""
+    residues, first = hidden[tokens.is_residue], hidden[tokens.starts]
+    if tokens.offsets is not None:
+        blend = Blend(tokens.offsets, tokens.residues_of_each, tokens.device)
+        residues, first = blend.residues(residues), blend.sequences(first)
+    return Encoded(residues, tokens.residue_lengths, first)

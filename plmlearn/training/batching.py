@@ -2,7 +2,8 @@
 
 An optimiser step is a random draw of rows, whatever their lengths: shuffling is honest. Because
 batches are packed, not padded, a step needs no neighbours of similar length; it is only cut into
-micro-batches where it exceeds the token budget.
+micro-batches where it exceeds the token budget. A long protein may come in several windows; they
+stay together, as one sequence of all their tokens.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..nn.packing import PackedTokens
+from ..nn.windows import cut
 
 
 class TokenizedSequences:
@@ -28,19 +30,33 @@ class TokenizedSequences:
     backbone : Backbone
     sequences : sequence of str
         Clean sequences, one per row.
+    window : int, optional
+        Residues of the largest window; longer sequences are read in several. None never cuts.
 
     Attributes
     ----------
     lengths : ndarray of int, shape (n_distinct,)
-        Tokens of each distinct sequence.
+        Tokens of each distinct sequence, all windows together.
+    residue_lengths : ndarray of int, shape (n_distinct,)
+        Residues of each distinct sequence.
+    longest_window : int
+        Tokens of the longest sequence that the encoder sees.
     of_row : ndarray of int, shape (n_rows,)
         Which distinct sequence each row has.
     """
 
-    def __init__(self, backbone: Backbone, sequences: Iterable[str]):
+    def __init__(self, backbone: Backbone, sequences: Iterable[str], window: int | None = None):
         order: dict[str, int] = {}
         self.of_row = np.array([order.setdefault(s, len(order)) for s in sequences], dtype=np.int64)
-        self.ids, self.lengths = backbone.tokenize(list(order))
+        self.residue_lengths = np.fromiter(map(len, order), dtype=np.int64, count=len(order))
+        cuts = [cut(len(sequence), window or len(sequence)) for sequence in order]
+        pieces = [s[first:last] for s, windows in zip(order, cuts) for first, last in windows]
+        self.ids, tokens_of_window = backbone.tokenize(pieces)
+        self.longest_window = int(tokens_of_window.max(initial=0))
+        # By distinct sequence: (first residue, tokens) of each of its windows.
+        by_window = iter(tokens_of_window.tolist())
+        self._windows = [[(first, next(by_window)) for first, _ in windows] for windows in cuts]
+        self.lengths = np.array([sum(n for _, n in windows) for windows in self._windows], dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.n_prefix, self.n_suffix = len(backbone.family.prefix), len(backbone.family.suffix)
         self._known: dict[str, Sequence[Any]] = {}
@@ -55,7 +71,7 @@ class TokenizedSequences:
     @property
     def n_residues(self) -> np.ndarray:
         """Residues of each row."""
-        return self.lengths[self.of_row] - self.n_prefix - self.n_suffix
+        return self.residue_lengths[self.of_row]
 
     def know(self, kind: str, values: Sequence[Any]) -> None:
         """Take in what has been computed of each distinct sequence.
@@ -85,15 +101,21 @@ class TokenizedSequences:
         return int(self.costs[np.unique(self.of_row[rows])].sum())
 
     def keys(self) -> list[bytes]:
-        """Digest of the tokens of each distinct sequence."""
-        return [
-            hashlib.blake2b(self.ids[start : start + length].data, digest_size=16).digest()
-            for start, length in zip(self.starts, self.lengths)
-        ]
+        """Digest of the tokens of each distinct sequence, and of its windows where it has several."""
+        keys = []
+        for start, length, windows in zip(self.starts, self.lengths, self._windows):
+            digest = hashlib.blake2b(self.ids[start : start + length].data, digest_size=16)
+            for first, _ in windows[1:]:
+                digest.update(first.to_bytes(8, "little"))
+            keys.append(digest.digest())
+        return keys
 
-    def pack(self, distinct: Sequence[int] | np.ndarray, device: torch.device) -> PackedTokens:
-        """A batch of distinct sequences on a device."""
-        lengths = [int(self.lengths[i]) for i in distinct]
+    def pack(
+        self, distinct: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
+    ) -> PackedTokens:
+        """A batch of distinct sequences on a device; ``max_tokens`` is the budget it was made by."""
+        windows = [window for i in distinct for window in self._windows[i]]
+        are_cut = len(windows) > len(distinct)
         pieces = [self.ids[self.starts[i] : self.starts[i] + self.lengths[i]] for i in distinct]
         ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
         known = {kind: [values[i] for i in distinct] for kind, values in self._known.items()}
@@ -102,7 +124,15 @@ class TokenizedSequences:
             for kind, values in known.items()
             if all(value is not None for value in values)
         }
-        return PackedTokens(_to(ids, device), lengths, self.n_prefix, self.n_suffix, **whole)
+        return PackedTokens(
+            _to(ids, device),
+            [n_tokens for _, n_tokens in windows],
+            self.n_prefix,
+            self.n_suffix,
+            **whole,
+            offsets=[first for first, _ in windows] if are_cut else None,
+            max_tokens=max_tokens if are_cut else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +171,7 @@ def make_batches(
     bounds = np.searchsorted(position[by_position], [*cuts, len(distinct)])
     for i, (first, last) in enumerate(zip(cuts, [*cuts[1:], len(distinct)])):
         members = by_position[bounds[i] : bounds[i + 1]]
-        tokens = data.pack(distinct[by_length[first:last]], device)
+        tokens = data.pack(distinct[by_length[first:last]], device, max_tokens)
         sequence_of_row = _to(torch.from_numpy(position[members] - first), device)
         yield Batch(rows[members], tokens, sequence_of_row)
 

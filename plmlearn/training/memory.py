@@ -143,7 +143,7 @@ def estimate_memory(
         gradients=4 * n_trained,
         optimizer_state=8 * n_trained,
         activations=max(step * per_token, pass_without_gradients * forward),
-        attention_workspace=int(inputs.lengths.max(initial=0)) ** 2 * workspace,
+        attention_workspace=inputs.longest_window**2 * workspace,
         reused=_reused_bytes(model, inputs),
         bytes_per_token=per_token,
         n_special=inputs.n_prefix + inputs.n_suffix,

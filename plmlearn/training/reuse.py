@@ -78,23 +78,19 @@ def residue_embeddings(
 ) -> list[Tensor]:
     """The (L, D) residue embeddings of each distinct sequence by a frozen encoder."""
     values = _kept_residues(encoder, inputs, backbone, plan)
-    return _complete(values, _residue_maker(encoder), _n_residues(inputs), inputs, plan)
+    return _complete(values, _residue_maker(encoder), inputs.residue_lengths, inputs, plan)
 
 
 def _kept_residues(
     encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
 ) -> list[Tensor | None]:
     """The same, None for those that the cache has no room for."""
-    key, n_residues = f"residues-{encoder.depth}", _n_residues(inputs)
+    key, n_residues = f"residues-{encoder.depth}", inputs.residue_lengths
     return _recall(key, _residue_maker(encoder), n_residues, 4, inputs, backbone, plan)
 
 
 def _residue_maker(encoder: PackedEncoder) -> Make:
     return lambda tokens: unpack(encoder(tokens), tokens).residues
-
-
-def _n_residues(inputs: TokenizedSequences) -> np.ndarray:
-    return inputs.lengths - inputs.n_prefix - inputs.n_suffix
 
 
 def _recall(
@@ -142,7 +138,7 @@ def run_frozen(
         fits = int(np.searchsorted(inputs.lengths[remaining].cumsum(), budget.max_tokens, side="right"))
         chunk = remaining[: max(1, fits)]
         try:
-            tokens = inputs.pack(chunk, plan.device)
+            tokens = inputs.pack(chunk, plan.device, budget.max_tokens)
             with torch.no_grad(), autocast(plan.device, plan.dtype):
                 result = make(tokens).cpu()
         except (RuntimeError, MemoryError) as error:

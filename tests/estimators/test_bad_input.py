@@ -222,7 +222,7 @@ BAD_PARAMETERS = [
     ({"patience": 0}, "'patience'"),
     ({"scoring": 3}, "'scoring'"),
     ({"max_length": 10_001}, "'max_length'"),
-    ({"long_sequences": "window"}, "'long_sequences'"),
+    ({"long_sequences": "fold"}, "'long_sequences'"),
     ({"invalid": "drop"}, "'invalid'"),
     ({"class_weight": "heavy"}, "'class_weight'"),
     ({"random_state": "lucky"}, "'random_state'"),
