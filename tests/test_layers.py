@@ -49,6 +49,7 @@ ROWS = [
     "training.progress",
     "training.batching",
     "training.plan",
+    "training.schedules",
     "training.inference",
     "training.engine",
     "training.reuse",

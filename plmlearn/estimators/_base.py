@@ -32,12 +32,13 @@ from ..quantization import QUANTIZATIONS
 from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.engine import SCHEDULES, Loss, TrainingData, train
+from ..training.engine import Loss, TrainingData, train
 from ..training.inference import outputs_of
 from ..training.memory import MemoryEstimate, auto_max_tokens, estimate_memory
 from ..training.plan import Plan
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
+from ..training.schedules import SCHEDULES
 from ._shared_docs import ATTRIBUTES, PARAMETERS
 from .labelled import Labelled
 from .scoring import make_score

@@ -194,10 +194,43 @@ def split_by_budget(lengths: np.ndarray, max_tokens: int) -> list[int]:
     return cuts
 
 
-def draw_steps(n_rows: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """One epoch: every row once, in optimiser steps of ``batch_size`` rows (the last may be short)."""
-    order = rng.permutation(n_rows)
-    return [order[start : start + batch_size] for start in range(0, n_rows, batch_size)]
+def draw_steps(
+    n_rows: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    *,
+    epoch_size: int | None = None,
+    strata: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """One epoch in optimiser steps of ``batch_size`` rows (the last may be short): see :func:`draw_rows`."""
+    rows = draw_rows(n_rows, n_rows if epoch_size is None else epoch_size, rng, strata=strata)
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
+def draw_rows(
+    n_rows: int, n_drawn: int, rng: np.random.Generator, *, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of one epoch in random order, none drawn again before all others were.
+
+    Parameters
+    ----------
+    n_rows, n_drawn : int
+    rng : Generator
+    strata : ndarray of shape (n_rows,), optional
+        Class of each row; equally many are drawn of each class.
+
+    Examples
+    --------
+    >>> draw_rows(3, 7, np.random.default_rng(0))
+    array([2, 0, 1, 1, 2, 0, 1])
+    """
+    if strata is None:
+        n_rounds = -(-n_drawn // n_rows)
+        return np.concatenate([rng.permutation(n_rows) for _ in range(n_rounds)])[:n_drawn]
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    shares = np.diff(np.arange(len(members) + 1) * n_drawn // len(members))
+    drawn = [rows[draw_rows(len(rows), n, rng)] for rows, n in zip(members, shares) if n]
+    return rng.permutation(np.concatenate(drawn))
 
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from .batching import Batch, TokenizedSequences, draw_steps, make_batches
 from .devices import autocast
 from .inference import Budget, Outputs, outputs_of
 from .plan import Plan
+from .schedules import schedule_shape
 
 Loss = Callable[[Any, Any], Tensor]
 """Outputs and targets of N rows to one loss per row, (N,)."""
@@ -49,12 +50,15 @@ class TrainingData:
         Weight of each row; their mean is 1.
     sizes : ndarray of shape (n_rows,), optional
         Losses that each row's loss adds up: its measured residues. None where a row has one.
+    strata : ndarray of shape (n_rows,), optional
+        Class of each row, where an epoch is to draw equally many of each.
     """
 
     inputs: TokenizedSequences
     targets: np.ndarray | Ragged
     weights: np.ndarray
     sizes: np.ndarray | None = None
+    strata: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -79,6 +83,7 @@ def train(
     validation: TrainingData | None = None,
     scorer: Callable[[Any], float] | None = None,
     callbacks: list | None = None,
+    net_class: type[TuningNet] | None = None,
 ) -> list[dict]:
     """Train every tensor of ``model`` that requires gradients; the best epoch's values stay in it.
 
@@ -94,6 +99,8 @@ def train(
         Validation outputs (an array (n_rows, C), or Ragged) to a score, higher is better; None takes
         the validation loss.
     callbacks : list of skorch callbacks, optional
+    net_class : type, optional
+        A :class:`TuningNet` that runs a step in its own way.
 
     Returns
     -------
@@ -103,7 +110,8 @@ def train(
     with torch.random.fork_rng(devices=_cuda_devices(plan.device)):
         torch.manual_seed(plan.seed)
         keeper = _BestEpoch(plan.patience)
-        net = TuningNet(model, loss, plan, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
+        make_net = net_class or TuningNet
+        net = make_net(model, loss, plan, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
         net.initialize()
         net.notify("on_train_begin", X=data, y=validation)
         with contextlib.suppress(_StopTraining):
@@ -188,7 +196,7 @@ class TuningNet(skorch.NeuralNet):
         while True:
             self.optimizer_.zero_grad(set_to_none=True)
             try:
-                loss = sum(self._accumulate(micro, batch) for micro in self._micro_batches(batch))
+                loss = self._backpropagate(batch)
                 break
             except (RuntimeError, MemoryError) as error:
                 self.budget_.halve(error, batch.data.inputs.n_tokens(batch.rows))
@@ -203,6 +211,10 @@ class TuningNet(skorch.NeuralNet):
         self.scaler_.update()
         self.schedule_.step()
         return {"loss": loss}
+
+    def _backpropagate(self, step: _Step) -> float:
+        """Put the gradients of a step's loss where the optimiser finds them; returns the loss."""
+        return sum(self._accumulate(micro, step) for micro in self._micro_batches(step))
 
     def _micro_batches(self, step: _Step) -> Iterator[Batch]:
         return make_batches(step.data.inputs, step.rows, self.budget_.max_tokens, self.plan.device)
@@ -226,13 +238,16 @@ class TuningNet(skorch.NeuralNet):
         """The whole validation set: one mean loss over its rows or residues, one score."""
         self._set_training(False)
         plan = replace(self.plan, max_tokens=self.budget_.max_tokens)
-        outputs = outputs_of(self.module_, batch.data.inputs, plan)
+        outputs = self._outputs(batch.data.inputs, plan)
         with torch.no_grad():
             known = outputs if isinstance(outputs, Ragged) else torch.from_numpy(outputs)
             total = self._weighted_loss(known.to(self.plan.device), batch.rows, batch.data)
         loss = float(total) / batch.data.size(batch.rows)
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
         return {"loss": loss}
+
+    def _outputs(self, inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
+        return outputs_of(self.module_, inputs, plan)
 
     def _check_finite(self, value: float, what: str, step: _Step) -> None:
         if math.isfinite(value):
@@ -264,15 +279,19 @@ class _TrainingSteps:
 
     def __init__(self, data: TrainingData, plan: Plan):
         self.data, self.batch_size = data, plan.batch_size
+        self.epoch_size = plan.epoch_size or len(data)
         self.rng = np.random.default_rng(plan.seed)
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-len(self.data) // self.batch_size)
+        return -(-self.epoch_size // self.batch_size)
 
     def __iter__(self) -> Iterator[_Step]:
         self.epoch += 1
-        for i, rows in enumerate(draw_steps(len(self.data), self.batch_size, self.rng)):
+        rows_of_steps = draw_steps(
+            len(self.data), self.batch_size, self.rng, epoch_size=self.epoch_size, strata=self.data.strata
+        )
+        for i, rows in enumerate(rows_of_steps):
             yield _Step(self.data, rows, (self.epoch - 1) * len(self) + i + 1, self.epoch)
 
 
@@ -333,31 +352,6 @@ def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
             decay = plan.weight_decay if tensor.ndim > 1 else 0.0
             groups.setdefault((lr, decay), []).append(tensor)
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
-
-
-def schedule_shape(schedule: str, warmup: float, n_steps: int) -> Callable[[int], float]:
-    """Factor on the learning rate by step: a rise over the share ``warmup``, then the schedule.
-
-    >>> shape = schedule_shape("linear", warmup=0.2, n_steps=10)
-    >>> [round(shape(step), 2) for step in range(10)]
-    [0.5, 1.0, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
-    """
-    n_warmup = round(warmup * n_steps)
-
-    def factor(step: int) -> float:
-        if step < n_warmup:
-            return (step + 1) / n_warmup
-        progress = (step - n_warmup) / max(1, n_steps - n_warmup)
-        return SCHEDULES[schedule](min(progress, 1.0))
-
-    return factor
-
-
-SCHEDULES: Mapping[str, Callable[[float], float]] = {
-    "linear": lambda progress: 1.0 - progress,
-    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
-    "constant": lambda progress: 1.0,
-}
 
 
 def _named(callbacks: list) -> list:

@@ -29,6 +29,8 @@ class Plan:
     patience : int or None
         Epochs without improvement after which to stop; None never stops early.
     seed : int
+    epoch_size : int or None
+        Rows drawn for an epoch, anew each time; None takes every row once.
     """
 
     max_tokens: int
@@ -44,3 +46,4 @@ class Plan:
     gradient_clip: float | None = None
     patience: int | None = None
     seed: int = 0
+    epoch_size: int | None = None

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmlearn.backbones import load_backbone
-from plmlearn.training.batching import TokenizedSequences, draw_steps, make_batches, split_by_budget
+from plmlearn.training.batching import (
+    TokenizedSequences,
+    draw_rows,
+    draw_steps,
+    make_batches,
+    split_by_budget,
+)
 
 CPU = torch.device("cpu")
 SEQUENCES = st.lists(st.text("ACDE", min_size=1, max_size=12), min_size=1, max_size=25)
@@ -137,3 +143,16 @@ def test_draws_differ_from_epoch_to_epoch_and_do_not_sort_by_length():
     first, second = (np.concatenate(draw_steps(100, 10, rng)) for _ in range(2))
     assert not np.array_equal(first, second)
     assert abs(np.corrcoef(first, np.arange(100))[0, 1]) < 0.4
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 80), st.integers(0, 99))
+def test_drawn_rows_are_even_over_classes_and_within_them(strata, n_drawn, seed):
+    strata = np.array(strata)
+    rows = draw_rows(len(strata), n_drawn, np.random.default_rng(seed), strata=strata)
+    assert len(rows) == n_drawn
+    classes = np.unique(strata)
+    of_class = [(strata[rows] == c).sum() for c in classes]
+    assert max(of_class) - min(of_class) <= 1
+    for c in classes:
+        times = np.bincount(rows, minlength=len(strata))[strata == c]
+        assert max(times) - min(times) <= 1

@@ -1,9 +1,8 @@
 """The training loop against a plain loop in torch, and its promises: order, seeds, memory, errors."""
 
-import itertools
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -22,15 +21,14 @@ from plmlearn.nn.models import ProteinModel
 from plmlearn.nn.pooling import AttentionPooling
 from plmlearn.training.batching import TokenizedSequences, draw_steps
 from plmlearn.training.engine import (
-    SCHEDULES,
     TrainingData,
     TrainingDivergedError,
     parameter_groups,
-    schedule_shape,
     train,
 )
 from plmlearn.training.inference import infer, outputs_of
 from plmlearn.training.plan import Plan
+from plmlearn.training.schedules import schedule_shape
 
 PLAN = Plan(
     epochs=3,
@@ -264,26 +262,6 @@ def test_each_distinct_sequence_of_a_step_is_encoded_once(data, monkeypatch):
 
 
 # -- schedules and groups ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@given(st.integers(1, 300), st.floats(0, 1))
-def test_schedules_rise_then_fall_and_never_stop_before_the_end(schedule, n_steps, warmup):
-    shape = schedule_shape(schedule, warmup, n_steps)
-    factors = [shape(step) for step in range(n_steps)]
-    n_warmup = round(warmup * n_steps)
-    assert factors[:n_warmup] == [(i + 1) / n_warmup for i in range(n_warmup)]
-    rest = factors[n_warmup:]
-    assert all(left >= right > 0 for left, right in itertools.pairwise(rest))
-    assert not rest or rest[0] == 1.0
-
-
-@pytest.mark.parametrize("schedule, half", [("linear", 0.5), ("cosine", 0.5), ("constant", 1.0)])
-@pytest.mark.parametrize("n_steps", [100, 1000])
-def test_schedules_depend_on_the_share_of_steps_done(schedule, half, n_steps):
-    shape = schedule_shape(schedule, 0.2, n_steps)
-    assert shape(int(0.1 * n_steps) - 1) == pytest.approx(0.5)
-    assert shape(int(0.6 * n_steps)) == pytest.approx(half)
 
 
 def test_rates_follow_the_schedule_over_all_epochs(data):
@@ -567,3 +545,35 @@ def test_frozen_tensors_stay_and_get_no_gradient(data):
     train(model, squared_error, data, PLAN)
     assert torch.equal(model.encoder.weight, before)
     assert model.encoder.weight.grad is None
+
+
+# -- epochs that are drawn -----------------------------------------------------------------------
+
+
+@dataclass
+class Seen(skorch.callbacks.Callback):
+    """Rows of every step."""
+
+    rows: list = field(default_factory=list)
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self.rows.append(batch.rows)
+
+
+def test_an_epoch_of_drawn_rows(data):
+    seen = Seen()
+    history = train(Bag(), squared_error, data, replace(PLAN, epoch_size=6, epochs=4), callbacks=[seen])
+    assert len(history) == 4
+    assert [len(rows) for rows in seen.rows] == [4, 2] * 4
+    epochs = [np.concatenate(seen.rows[i : i + 2]) for i in range(0, 8, 2)]
+    assert all(len(set(epoch)) == 6 for epoch in epochs)
+    assert len({tuple(sorted(epoch)) for epoch in epochs}) > 1
+
+
+def test_strata_are_drawn_alike(data):
+    seen, strata = Seen(), np.arange(len(data)) < 2
+    balanced = replace(data, strata=strata)
+    train(Bag(), squared_error, balanced, replace(PLAN, epoch_size=8, epochs=2), callbacks=[seen])
+    for epoch in (seen.rows[:2], seen.rows[2:]):
+        assert np.concatenate([strata[rows] for rows in epoch]).sum() == 4
