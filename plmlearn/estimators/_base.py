@@ -32,7 +32,7 @@ from ..quantization import QUANTIZATIONS
 from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.engine import Loss, TrainingData, train
+from ..training.engine import Loss, TrainingData, TuningNet, train
 from ..training.inference import outputs_of
 from ..training.memory import MemoryEstimate, auto_max_tokens, estimate_memory
 from ..training.plan import Plan
@@ -152,6 +152,9 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "head_hidden",
     )
 
+    # How an optimiser step is run.
+    _net_class: ClassVar[type[TuningNet]] = TuningNet
+
     # -- what a task decides ------------------------------------------------------------------
 
     @abstractmethod
@@ -235,6 +238,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             validation=None if validation is None else self._encode(live, target, validation),
             scorer=self._scorer(live, target, validation),
             callbacks=[*self._progress(), *(self.callbacks or [])],
+            net_class=self._net_class,
         )
         self.n_truncated_ = labelled.n_truncated
         self._keep(live, target, history)
