@@ -222,7 +222,7 @@ class LoRA(Adapter):
 
 def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range) -> str:
     """A regular expression for exactly these ``names`` in these ``layers`` of a ``backbone``."""
-    known = backbone.family.targets
+    known = backbone.targets
     asked = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in asked if name not in known and name not in _TARGET_GROUPS]
     if unknown or not asked:
@@ -231,6 +231,6 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
             f"{', '.join(known)}, and the groups {', '.join(_TARGET_GROUPS)}."
         )
     single = dict.fromkeys(name for group in asked for name in _TARGET_GROUPS.get(group, (group,)))
-    paths = "|".join(re.escape(known[name]) for name in single if name in known)
+    paths = "|".join(re.escape(path) for name in single if name in known for path in known[name])
     indices = "|".join(map(str, layers))
     return rf"{re.escape(backbone.family.layers)}\.({indices})\.({paths})"

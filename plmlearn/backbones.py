@@ -29,7 +29,7 @@ from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from .families import ALIASES, FAMILIES, Family
+from .families import ALIASES, FAMILIES, Family, Reading
 from .quantization import quantize
 
 BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
@@ -60,6 +60,8 @@ class Backbone:
     model : nn.Module
         The transformers model, in evaluation mode, nothing requiring gradients.
     family : Family
+    reading : Reading
+        How sequences become tokens of this checkpoint.
     vocabulary : dict of str to int
     precision : {"fp32", "bf16", "fp16"}
         Of the matrices; norms are float32.
@@ -71,6 +73,7 @@ class Backbone:
     revision: str | None
     model: nn.Module
     family: Family
+    reading: Reading
     vocabulary: dict[str, int]
     precision: str
     quantization: str | None = None
@@ -86,6 +89,15 @@ class Backbone:
     @property
     def n_layers(self) -> int:
         return sum(1 for _ in self.model.get_submodule(self.family.layers).children())
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """plmlearn's names of the adaptable matrices, and their paths inside each layer."""
+        layer = next(self.model.get_submodule(self.family.layers).children())
+        here = {name for name, _ in layer.named_modules()}
+        return {
+            name: tuple(path for path in paths if path in here) for name, paths in self.family.targets.items()
+        }
 
     @cached_property
     def n_parameters(self) -> int:
@@ -111,11 +123,11 @@ class Backbone:
     @cached_property
     def _letter_ids(self) -> np.ndarray:
         """Token id of each byte of the text that :meth:`tokenize` reads; specials are bytes 1, 2, …"""
-        ids = np.full(256, 255, dtype=np.uint8)
+        ids = np.zeros(256, dtype=np.uint8)
+        unknown = self.vocabulary.get(self.reading.token_of("X"), self.vocabulary.get("<unk>"))
         for letter in _RESIDUE_LETTERS:
-            letter_here = self.family.substitutes.get(letter, letter)
-            ids[ord(letter)] = self.vocabulary[letter_here]
-        for byte, token in enumerate((*self.family.prefix, *self.family.suffix), start=1):
+            ids[ord(letter)] = self.vocabulary.get(self.reading.token_of(letter), unknown)
+        for byte, token in enumerate((*self.reading.prefix, *self.reading.suffix), start=1):
             ids[byte] = self.vocabulary[token]
         return ids
 
@@ -135,7 +147,7 @@ class Backbone:
         lengths : ndarray of int, shape (n_sequences,)
             Tokens of each sequence.
         """
-        n_prefix, n_suffix = len(self.family.prefix), len(self.family.suffix)
+        n_prefix, n_suffix = len(self.reading.prefix), len(self.reading.suffix)
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
         text = "".join([prefix + sequence + suffix for sequence in sequences])
@@ -324,7 +336,8 @@ def _load(
             model = _draw_weights(family, config, dtype)
         else:
             model = _read_weights(name, folder, family, dtype)
-    backbone = Backbone(name, revision, model, family, vocabulary, precision, quantization)
+    reading = _choose_reading(name, family, vocabulary)
+    backbone = Backbone(name, revision, model, family, reading, vocabulary, precision, quantization)
     if precision == "fp16":
         _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
         model.half()
@@ -408,6 +421,16 @@ def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
         raise BackboneNotFoundError(
             f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); save it there too."
         ) from error
+
+
+def _choose_reading(name: str, family: Family, vocabulary: dict[str, int]) -> Reading:
+    for reading in family.readings:
+        if reading.fits(vocabulary):
+            return reading
+    raise ValueError(
+        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) has not one token for each amino acid, "
+        "so it is no protein language model that plmlearn can read."
+    )
 
 
 def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -> nn.Module:

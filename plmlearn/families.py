@@ -6,7 +6,41 @@ name is a row of :data:`ALIASES`.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a sequence becomes tokens.
+
+    Parameters
+    ----------
+    prefix, suffix : tuple of str
+        Special tokens before and behind the residues.
+    token : str, default="{}"
+        Token of a residue letter, written as a format.
+    substitutes : dict of str to str
+        Letters that stand for others.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters are: amino acids, or Foldseek's structural states.
+    """
+
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+    token: str = "{}"
+    substitutes: dict[str, str] = field(default_factory=dict)
+    alphabet: str = "aa"
+
+    def token_of(self, letter: str) -> str:
+        """The token that stands for a letter in upper case."""
+        letter = self.substitutes.get(letter, letter)
+        return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
+
+    def fits(self, vocabulary: Container[str]) -> bool:
+        """Whether a vocabulary has all that this reading needs."""
+        needed = [*self.prefix, *self.suffix, *map(self.token_of, "ACDEFGHIKLMNPQRSTVWY")]
+        return all(token in vocabulary for token in needed)
 
 
 @dataclass(frozen=True)
@@ -19,14 +53,13 @@ class Family:
         Class of transformers that holds the encoder.
     load_options : dict
         Further arguments of its ``from_pretrained``.
-    prefix, suffix : tuple of str
-        Special tokens before and behind the residues.
-    substitutes : dict of str to str
-        Residue letters that the vocabulary lacks, and what stands for them.
+    readings : tuple of Reading
+        Of those that a checkpoint's vocabulary fits, the first applies.
     layers : str
         Path of the list of layers inside the model.
-    targets : dict of str to str
-        plmlearn's names of the adaptable matrices, and their paths inside a layer.
+    targets : dict of str to tuple of str
+        plmlearn's names of the adaptable matrices, and their paths inside a layer; a checkpoint may
+        lack some of these paths.
     optional_weights : tuple of str
         Prefixes of tensors that the encoder does not use and a checkpoint may lack.
     max_length : int
@@ -34,13 +67,11 @@ class Family:
     """
 
     model_class: str
-    prefix: tuple[str, ...]
-    suffix: tuple[str, ...]
+    readings: tuple[Reading, ...]
     layers: str
-    targets: dict[str, str]
+    targets: dict[str, tuple[str, ...]]
     max_length: int
     load_options: dict = field(default_factory=dict)
-    substitutes: dict[str, str] = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
 
 
@@ -48,16 +79,15 @@ FAMILIES = {
     "esm": Family(
         model_class="EsmModel",
         load_options={"add_pooling_layer": False},
-        prefix=("<cls>",),
-        suffix=("<eos>",),
+        readings=(Reading(prefix=("<cls>",), suffix=("<eos>",)),),
         layers="encoder.layer",
         targets={
-            "query": "attention.self.query",
-            "key": "attention.self.key",
-            "value": "attention.self.value",
-            "output": "attention.output.dense",
-            "ffn_in": "intermediate.dense",
-            "ffn_out": "output.dense",
+            "query": ("attention.self.query",),
+            "key": ("attention.self.key",),
+            "value": ("attention.self.value",),
+            "output": ("attention.output.dense",),
+            "ffn_in": ("intermediate.dense",),
+            "ffn_out": ("output.dense",),
         },
         optional_weights=("contact_head.",),
         max_length=1022,

@@ -171,17 +171,19 @@ def activation_bytes_per_token(
         plmlearn's names of the matrices that are trained or carry an adapter: these keep their input.
     """
     layer = next(backbone.model.get_submodule(backbone.family.layers).children())
-    matrix: dict[str, Any] = {
-        name: layer.get_submodule(path) for name, path in backbone.family.targets.items()
+    matrices: dict[str, list[Any]] = {
+        name: [layer.get_submodule(path) for path in paths] for name, paths in backbone.targets.items()
     }
-    width, inner = matrix["query"].in_features, matrix["ffn_in"].out_features
+    first = {name: found[0] for name, found in matrices.items()}
+    width, inner = first["query"].in_features, first["ffn_in"].out_features
     item = backbone.dtype.itemsize
-    # Query, key, value, what attention makes of them, and the feed-forward layer before its GELU.
-    kept = sum(matrix[name].out_features for name in ("query", "key", "value", "ffn_in"))
-    kept += matrix["output"].in_features
+    # Query, key, value, what attention makes of them, and the feed-forward layer before its activation;
+    # a gated one also keeps what the activation made of its gate.
+    kept = sum(m.out_features for name in ("query", "key", "value", "ffn_in") for m in matrices[name])
+    kept += first["output"].in_features + inner * (len(matrices["ffn_in"]) - 1)
     # Inputs of trained matrices: query, key and value share theirs; the output's is counted already.
     kept += width * bool({"query", "key", "value"} & set(trained))
-    kept += sum(matrix[name].in_features for name in ("ffn_in", "ffn_out") if name in trained)
+    kept += sum(first[name].in_features for name in ("ffn_in", "ffn_out") if name in trained)
     layer_bytes = kept * item + 2 * 4 * width  # both norms keep their float32 input
     # Position tables, final norm and pooling; then the stream, a layer norm, GELU and its gradient.
     working = 4 * 4 * width + 2 * (width + inner) * item
@@ -214,8 +216,8 @@ def _trained_matrices(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
     *_, layer = encoder.backbone.get_submodule(backbone.family.layers).children()
     return {
         name
-        for name, path in backbone.family.targets.items()
-        if any(p.requires_grad for p in layer.get_submodule(path).parameters())
+        for name, paths in backbone.targets.items()
+        if any(p.requires_grad for path in paths for p in layer.get_submodule(path).parameters())
     }
 
 
