@@ -428,8 +428,8 @@ def _choose_reading(name: str, family: Family, vocabulary: dict[str, int]) -> Re
         if reading.fits(vocabulary):
             return reading
     raise ValueError(
-        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) has not one token for each amino acid, "
-        "so it is no protein language model that plmlearn can read."
+        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) lacks tokens of amino acids, so it "
+        "is no protein language model that plmlearn can read."
     )
 
 

@@ -151,7 +151,9 @@ def test_lora_adapts_exactly_the_named_matrices(backbone, names, expected, last_
     paths = FAMILIES["esm"].targets
     adapted = {name.partition(".lora_")[0] for name in trained_tensors(model)}
     layers = range(3) if last_n_layers is None else range(2, 3)
-    assert adapted == {f"encoder.layer.{i}.{paths[name]}" for i in layers for name in expected}
+    assert adapted == {
+        f"encoder.layer.{i}.{path}" for i in layers for name in expected for path in paths[name]
+    }
 
 
 def test_lora_never_touches_the_head(backbone):
