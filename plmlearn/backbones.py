@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import hashlib
 import json
 import shutil
@@ -17,34 +16,28 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from .families import ALIASES, FAMILIES, Family, Reading
+from .families import FAMILIES, Family, Reading
+from .hub import (
+    HUB_FILES,
+    BackboneNotFoundError,
+    BackboneWeightsError,
+    find_files,
+    part_name,
+    resolve_name,
+)
 from .quantization import quantize
-
-BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
-
-
-class BackboneNotFoundError(OSError):
-    """No weights under this name: not on this machine, and not from the hub either."""
-
-
-class BackboneWeightsError(ValueError):
-    """The weights found are not those of the architecture: tensors missing or of other shapes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +53,23 @@ class Backbone:
     model : nn.Module
         The transformers model, in evaluation mode, nothing requiring gradients.
     family : Family
-    reading : Reading
-        How sequences become tokens of this checkpoint.
     vocabulary : dict of str to int
     precision : {"fp32", "bf16", "fp16"}
         Of the matrices; norms are float32.
     quantization : {"int8", "nf4"}, optional
         How the layers' matrices are held; products are in ``precision``.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters of sequences are: amino acids, or Foldseek's structural states.
     """
 
     name: str
     revision: str | None
     model: nn.Module
     family: Family
-    reading: Reading
     vocabulary: dict[str, int]
     precision: str
     quantization: str | None = None
+    alphabet: str = "aa"
 
     @property
     def config(self):
@@ -89,6 +82,18 @@ class Backbone:
     @property
     def n_layers(self) -> int:
         return sum(1 for _ in self.model.get_submodule(self.family.layers).children())
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How sequences become tokens of this checkpoint, as its vocabulary tells."""
+        for reading in self.family.readings:
+            if reading.alphabet == self.alphabet and reading.fits(self.vocabulary):
+                return reading
+        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
+        raise ValueError(
+            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
+            f"{letters}, so plmlearn cannot read them with it."
+        )
 
     @cached_property
     def targets(self) -> dict[str, tuple[str, ...]]:
@@ -124,7 +129,7 @@ class Backbone:
     def _letter_ids(self) -> np.ndarray:
         """Token id of each byte of the text that :meth:`tokenize` reads; specials are bytes 1, 2, …"""
         ids = np.zeros(256, dtype=np.uint8)
-        unknown = self.vocabulary.get(self.reading.token_of("X"), self.vocabulary.get("<unk>"))
+        unknown = self.vocabulary.get(self.reading.token_of("X"), self.vocabulary.get("<unk>", 0))
         for letter in _RESIDUE_LETTERS:
             ids[ord(letter)] = self.vocabulary.get(self.reading.token_of(letter), unknown)
         for byte, token in enumerate((*self.reading.prefix, *self.reading.suffix), start=1):
@@ -183,7 +188,7 @@ def load_backbone(
     ----------
     name : str
         ``"mini"`` (bundled), a short name such as ``"esm2-35m"``, a Hugging Face id, or a folder
-        written by ``save_pretrained``.
+        written by ``save_pretrained``. ProstT5 reads 3Di states where ``"#3di"`` follows.
     revision : str, optional
         Branch, tag or commit of a Hugging Face repository.
     device : str or torch.device, default="cpu"
@@ -218,7 +223,7 @@ def load_backbone(
     [0, 20, 15, 7, 2]
     """
     place = resolve_name(name)
-    options = (revision, torch.device(device), precision, init, quantization)
+    options = (revision, torch.device(device), precision, init, quantization, part_name(name)[1])
     key = (place, _stamp(place), *map(str, options))
     with _lock:
         if key not in _loaded:
@@ -240,27 +245,6 @@ def unload_backbones() -> None:
     """Forget every loaded backbone; memory is freed once no estimator uses it any more."""
     with _lock:
         _loaded.clear()
-
-
-def resolve_name(name: str) -> str:
-    """The folder or Hugging Face id that a backbone name stands for."""
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"backbone is a name or a folder (str), got {name!r}")
-    if name in BUNDLED:
-        return str(files("plmlearn.assets") / BUNDLED[name])
-    if name in ALIASES:
-        return ALIASES[name]
-    if Path(name).is_dir():
-        return str(Path(name).resolve())
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    known = [*BUNDLED, *ALIASES]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise BackboneNotFoundError(
-        f"Unknown backbone {name!r}: neither a folder on this machine, nor a Hugging Face id "
-        f"('owner/name'), nor one of {', '.join(known)}.{hint}"
-    )
 
 
 def download_backbone(name: str, folder: str | Path, *, revision: str | None = None) -> Path:
@@ -294,27 +278,14 @@ def download_backbone(name: str, folder: str | Path, *, revision: str | None = N
     backbone = load_backbone(name, revision=revision)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    source = _find_files(name, resolve_name(name), revision)
-    for pattern in _HUB_FILES:
+    source = find_files(name, resolve_name(name), revision)
+    for pattern in HUB_FILES:
         for file in source.glob(pattern):
             shutil.copyfile(file, folder / file.name)
     copied = load_backbone(str(folder))
     if copied.fingerprint != backbone.fingerprint:
         raise BackboneWeightsError(f"The copy of {name!r} in {folder} differs from its source.")
     return folder
-
-
-# What a backbone consists of; nothing executable (no pickled weights, no code) is ever fetched.
-_HUB_FILES = (
-    "config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "vocab.txt",
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*.model",
-)
 
 
 def _load(
@@ -325,8 +296,9 @@ def _load(
     precision: str,
     init: str,
     quantization: str | None,
+    alphabet: str,
 ) -> Backbone:
-    folder = _find_files(name, place, revision)
+    folder = find_files(name, place, revision)
     config = _read_config(name, folder)
     family = FAMILIES[config.model_type]
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
@@ -336,8 +308,8 @@ def _load(
             model = _draw_weights(family, config, dtype)
         else:
             model = _read_weights(name, folder, family, dtype)
-    reading = _choose_reading(name, family, vocabulary)
-    backbone = Backbone(name, revision, model, family, reading, vocabulary, precision, quantization)
+    backbone = Backbone(name, revision, model, family, vocabulary, precision, quantization, alphabet)
+    _ = backbone.reading  # or an error
     if precision == "fp16":
         _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
         model.half()
@@ -349,54 +321,6 @@ def _load(
         quantize(model.get_submodule(family.layers), quantization)
     model.to(device).eval().requires_grad_(False)
     return backbone
-
-
-def _find_files(name: str, place: str, revision: str | None) -> Path:
-    """The local folder of a backbone, downloaded and verified first where need be."""
-    if Path(place).is_dir():
-        return Path(place)
-    options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(_HUB_FILES)}
-    try:
-        folder = Path(snapshot_download(**options, local_files_only=True))
-        if _has_all_weights(folder):
-            return folder
-    except (HFValidationError, OSError):
-        pass
-    try:
-        folder = Path(snapshot_download(**options))
-    except (HFValidationError, OSError) as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise BackboneNotFoundError(
-            f"Backbone {name!r}: looked for {place!r}{at} in the local Hugging Face cache and on the hub, "
-            f"found neither ({type(error).__name__}). Without network use backbone='mini', which is "
-            "bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
-        ) from error
-    _verify_download(folder)
-    return folder
-
-
-def _has_all_weights(folder: Path) -> bool:
-    """Whether no file of weights is missing, as after a download that was cut short."""
-    needed = set(folder.glob("*.safetensors"))
-    for index in folder.glob("*.safetensors.index.json"):
-        needed |= {folder / shard for shard in json.loads(index.read_text())["weight_map"].values()}
-    return bool(needed) and all(file.exists() for file in needed)
-
-
-def _verify_download(folder: Path) -> None:
-    """Check large files against their SHA-256, which the hub's cache uses as their name."""
-    for file in folder.glob("*.safetensors"):
-        expected = file.resolve().name
-        if len(expected) != 64:
-            continue
-        with open(file, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != expected:
-            file.resolve().unlink()
-            raise BackboneWeightsError(
-                f"{file.name} arrived damaged: SHA-256 {found}, expected {expected}. "
-                "The file was removed; try again."
-            )
 
 
 def _read_config(name: str, folder: Path):
@@ -421,16 +345,6 @@ def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
         raise BackboneNotFoundError(
             f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); save it there too."
         ) from error
-
-
-def _choose_reading(name: str, family: Family, vocabulary: dict[str, int]) -> Reading:
-    for reading in family.readings:
-        if reading.fits(vocabulary):
-            return reading
-    raise ValueError(
-        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) lacks tokens of amino acids, so it "
-        "is no protein language model that plmlearn can read."
-    )
 
 
 def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -> nn.Module:

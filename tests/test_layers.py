@@ -31,6 +31,7 @@ NO_TORCH = [
 ROWS = [
     *NO_TORCH,
     "families",
+    "hub",
     "quantization",
     "backbones",
     "adapters",
