@@ -334,8 +334,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
         return Plan(
             epochs=self.epochs,
             batch_size=self.batch_size,
+            adapter=adapter,
             lr=lr,
-            head_lr=max(lr, 1e-3) if self.head_lr is None else self.head_lr,
+            lr_factors=adapter.lr_factors(backbone),
+            head_lr=max(self.lr or 0.0, 1e-3) if self.head_lr is None else self.head_lr,
             weight_decay=self.weight_decay,
             schedule=self.schedule,
             warmup=self.warmup,

@@ -9,10 +9,13 @@ written here: the forward kernel hands over the log-sum-exp, the backward recomp
 block by block. Twice as fast at 300-600 residues, with about twice the library's rounding error
 (``tests/nn/test_attention.py`` compares it with float32).
 
-Shapes: T tokens, B sequences, L tokens of one of them, H heads, K head width.
+Shapes: T tokens, B sequences, L tokens of one of them, P keys put before each sequence's own, H heads,
+K head width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +37,9 @@ def packed_attention(
 
     Parameters
     ----------
-    query, key, value : Tensor of shape (T, H, K)
+    query : Tensor of shape (T, H, K)
+    key, value : Tensor of shape (T + B * P, H, K)
+        P of them before each sequence's own; P is 0 but for layers with a learned prefix.
     tokens : PackedTokens
         Where each sequence begins and ends.
     scale : float
@@ -54,31 +59,38 @@ def padded_attention(
 ) -> Tensor:
     """The same as :func:`packed_attention`, through a padded (B, H, L, K) copy; any device."""
     lengths, longest = tokens.lengths_tensor, max(tokens.lengths)
-    row = torch.repeat_interleave(
-        torch.arange(len(lengths), device=lengths.device), lengths, output_size=len(query)
-    )
-    index = row * longest + tokens.positions
+    n_before = (len(key) - len(query)) // len(lengths)
 
-    def pad(x: Tensor) -> Tensor:
+    def place(lengths: Tensor, longest: int, n_rows: int) -> Tensor:
+        """Where each row of the packed ones goes."""
+        row = torch.arange(len(lengths), device=lengths.device)
+        row = torch.repeat_interleave(row, lengths, output_size=n_rows)
+        start = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths, output_size=n_rows)
+        return row * longest + torch.arange(n_rows, device=lengths.device) - start
+
+    def pad(x: Tensor, index: Tensor, longest: int) -> Tensor:
         padded = x.new_zeros(len(lengths) * longest, *x.shape[1:]).index_copy(0, index, x)
         return padded.view(len(lengths), longest, *x.shape[1:]).transpose(1, 2)
 
+    own = place(lengths, longest, len(query))
+    seen = place(lengths + n_before, longest + n_before, len(key)) if n_before else own
+    keys, values = (pad(x, seen, longest + n_before) for x in (key, value))
     mask = None
     if len(tokens.groups) > 1:
-        mask = (torch.arange(longest, device=lengths.device) < lengths[:, None])[:, None, None]
-    out = F.scaled_dot_product_attention(pad(query), pad(key), pad(value), attn_mask=mask, scale=scale)
-    return out.transpose(1, 2).flatten(0, 1)[index]
+        mask = torch.arange(longest + n_before, device=lengths.device) < (lengths + n_before)[:, None]
+        mask = mask[:, None, None]
+    out = F.scaled_dot_product_attention(pad(query, own, longest), keys, values, attn_mask=mask, scale=scale)
+    return out.transpose(1, 2).flatten(0, 1)[own]
 
 
 class _CpuPackedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, groups, scale):
-        out, log_sums, start = torch.empty_like(query), [], 0
-        for n, length in groups:
-            block = slice(start, start := start + n * length)
-            heads = (_as_heads(x[block], n) for x in (query, key, value))
+        out, log_sums = torch.empty_like(query), []
+        for n, own, seen in _blocks(groups, len(query), len(key)):
+            heads = _as_heads(query[own], n), _as_heads(key[seen], n), _as_heads(value[seen], n)
             result, log_sum = _flash_cpu(*heads, 0.0, False, attn_mask=None, scale=scale)
-            out[block] = _as_rows(result)
+            out[own] = _as_rows(result)
             log_sums.append(log_sum)
         ctx.save_for_backward(query, key, value, out, *log_sums)
         ctx.groups, ctx.scale = groups, scale
@@ -88,19 +100,28 @@ class _CpuPackedAttention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, out, *log_sums = ctx.saved_tensors
         grads = tuple(torch.empty_like(x) for x in (query, key, value))
-        start = 0
-        for (n, length), log_sum in zip(ctx.groups, log_sums, strict=True):
-            block = slice(start, start := start + n * length)
-            heads = [_as_heads(x[block], n) for x in (grad, query, key, value, out)]
+        blocks = _blocks(ctx.groups, len(query), len(key))
+        for (n, own, seen), log_sum in zip(blocks, log_sums, strict=True):
+            places = (own, own, seen, seen, own)
+            heads = [_as_heads(x[p], n) for x, p in zip((grad, query, key, value, out), places, strict=True)]
             if grad.dtype == torch.bfloat16:
                 # Below the lowest adapted layer nothing is trained, so its query wants no gradient.
                 wants_query = ctx.needs_input_grad[0]
                 parts = _blocked_backward(heads, log_sum, ctx.scale, wants_query=wants_query)
             else:
                 parts = _library_backward(heads, log_sum, ctx.scale)
-            for whole, part in zip(grads, parts, strict=True):
-                whole[block] = _as_rows(part)
+            for whole, part, place in zip(grads, parts, places[1:4], strict=True):
+                whole[place] = _as_rows(part)
         return *grads, None, None
+
+
+def _blocks(groups: list[tuple[int, int]], n_queries: int, n_keys: int) -> Iterator[tuple[int, slice, slice]]:
+    """For each run of sequences of equal length: how many, the rows of their queries, of their keys."""
+    n_before = (n_keys - n_queries) // sum(n for n, _ in groups)
+    own = seen = 0
+    for n, length in groups:
+        more = n * (length + n_before)
+        yield n, slice(own, own := own + n * length), slice(seen, seen := seen + more)
 
 
 def _as_heads(x: Tensor, n: int) -> Tensor:
@@ -125,17 +146,17 @@ def _blocked_backward(heads, log_sum, scale, *, wants_query):
     loses nothing of them). The products are thus rounded near zero, where the probabilities are large.
     """
     grad, query, key, value, out = heads
-    n, n_heads, length, _ = query.shape
+    n, n_heads, n_keys, _ = key.shape
     query = query * scale
     row_sum = (grad.float() * out.float()).sum(-1)
-    ones = torch.ones(n, n_heads, length, 2, dtype=query.dtype)
+    ones = torch.ones(n, n_heads, n_keys, 2, dtype=query.dtype)
     query_less = torch.cat([query, _halves(-log_sum)], -1).flatten(0, 1)
     grad_less = torch.cat([grad, _halves(-row_sum)], -1).flatten(0, 1)
     key_more = torch.cat([key, ones], -1).flatten(0, 1).transpose(1, 2)
     value_more = torch.cat([value, ones], -1).flatten(0, 1).transpose(1, 2)
     query, key, grad = (x.flatten(0, 1) for x in (query, key, grad))
-    d_query, d_key, d_value = (torch.empty(query.shape, dtype=query.dtype) for _ in range(3))
-    step = max(1, _BLOCK_BYTES // (length * length * query.element_size()))
+    d_query, d_key, d_value = (torch.empty_like(x) for x in (query, key, key))
+    step = max(1, _BLOCK_BYTES // (query.shape[1] * n_keys * query.element_size()))
     for start in range(0, len(query), step):
         block = slice(start, start + step)
         probability = torch.bmm(query_less[block], key_more[block]).exp_()
@@ -144,8 +165,7 @@ def _blocked_backward(heads, log_sum, scale, *, wants_query):
         if wants_query:
             torch.bmm(d_score, key[block], out=d_query[block])
         torch.bmm(d_score.transpose(1, 2), query[block], out=d_key[block])
-    shape = (n, n_heads, length, -1)
-    return d_query.mul_(scale).view(shape), d_key.view(shape), d_value.view(shape)
+    return tuple(d.unflatten(0, (n, n_heads)) for d in (d_query.mul_(scale), d_key, d_value))
 
 
 def _halves(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .attention import packed_attention, rotary_table, rotate
 from .packing import PackedTokens
+from .soft import learned_part
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -67,6 +68,11 @@ class PackedEncoder(nn.Module, ABC):
     @abstractmethod
     def width(self) -> int: ...
 
+    @property
+    @abstractmethod
+    def blocks(self) -> nn.ModuleList:
+        """The layers, from the lowest; each may hold a learned "prefix" or "prompt" (:mod:`.soft`)."""
+
     @abstractmethod
     def embed(self, tokens: PackedTokens) -> Tensor:
         """Token embeddings, (T, D) in float32."""
@@ -84,14 +90,28 @@ class PackedEncoder(nn.Module, ABC):
         """What follows the last layer, (T, D) to (T, D)."""
 
     def run(self, hidden: Tensor, tokens: PackedTokens, start: int, stop: int) -> Tensor:
-        """Layers ``start`` to ``stop - 1``."""
-        shared = self.shared(tokens)
+        """Layers ``start`` to ``stop - 1``; prompts come before their layer, and are gone behind the last."""
+        row, shared = tokens, self.shared(tokens)
         for index in range(start, stop):
+            prompt = learned_part(self.blocks[index], "prompt")
+            if prompt is not None:
+                hidden = prompt(hidden[row.without_prompt], tokens)
+                row = tokens.with_prompt(prompt.n_tokens)
+                shared = self.shared(row)
             if self.checkpointing and torch.is_grad_enabled():
-                hidden = checkpoint(self.layer, index, hidden, tokens, shared, use_reentrant=False)
+                hidden = checkpoint(self.layer, index, hidden, row, shared, use_reentrant=False)
             else:
-                hidden = self.layer(index, hidden, tokens, shared)
-        return hidden
+                hidden = self.layer(index, hidden, row, shared)
+        return hidden[row.without_prompt]
+
+    def attention(
+        self, index: int, query: Tensor, key: Tensor, value: Tensor, tokens: PackedTokens, **options: Any
+    ) -> Tensor:
+        """:func:`packed_attention` of layer ``index``, with its learned prefix where it has one."""
+        prefix = learned_part(self.blocks[index], "prefix")
+        if prefix is not None:
+            key, value = prefix(key, value, tokens)
+        return packed_attention(query, key, value, tokens, **options)
 
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:
@@ -145,6 +165,10 @@ class PackedEsm(PackedEncoder):
     def width(self) -> int:
         return self.config.hidden_size
 
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.backbone.encoder.layer
+
     def embed(self, tokens: PackedTokens) -> Tensor:
         embeddings, config = self.backbone.embeddings, self.config
         hidden = embeddings.word_embeddings(tokens.ids).float()
@@ -179,12 +203,13 @@ class PackedEsm(PackedEncoder):
         return by_token
 
     def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
-        block = self.backbone.encoder.layer[index]
-        hidden = hidden + self._attend(block.attention, hidden, tokens, shared)
+        block: Any = self.blocks[index]
+        hidden = hidden + self._attend(index, hidden, tokens, shared)
         normed = _layer_norm(block.LayerNorm, hidden).to(self.compute_dtype)
         return hidden + block.output.dense(F.gelu(block.intermediate.dense(normed)))
 
-    def _attend(self, attention: Any, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
+    def _attend(self, index: int, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
+        attention: Any = self.blocks[index].attention
         normed = _layer_norm(attention.LayerNorm, hidden).to(self.compute_dtype)
         project = attention.self
         query, key, value = (
@@ -193,7 +218,7 @@ class PackedEsm(PackedEncoder):
         )
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
-        context = packed_attention(query, key, value, tokens, scale=query.shape[-1] ** -0.5)
+        context = self.attention(index, query, key, value, tokens, scale=query.shape[-1] ** -0.5)
         return attention.output.dense(context.flatten(1))
 
     def finish(self, hidden: Tensor) -> Tensor:

@@ -50,6 +50,8 @@ class PackedTokens:
     max_tokens : int, optional
         Tokens that may go through the layers at once where no gradients are wanted; matters where one
         protein's windows have more.
+    n_prompt : int, default=0
+        How many of the prefix tokens, the last of them, are learned vectors without an id (-1).
     """
 
     ids: Tensor
@@ -61,6 +63,7 @@ class PackedTokens:
     residues: Tensor | None = None
     offsets: list[int] | None = None
     max_tokens: int | None = None
+    n_prompt: int = 0
 
     @property
     def device(self) -> torch.device:
@@ -125,6 +128,39 @@ class PackedTokens:
                 )
                 first, n_tokens = i, 0.0
             n_tokens += length
+
+    def with_prompt(self, n: int) -> PackedTokens:
+        """The same sequences with ``n`` learned tokens behind the prefix of each."""
+        return PackedTokens(
+            ids=insert(self.ids, self.ids.new_full((n,), -1), self, at=self.n_prefix),
+            lengths=[length + n for length in self.lengths],
+            n_prefix=self.n_prefix + n,
+            n_suffix=self.n_suffix,
+            n_prompt=n,
+        )
+
+    @cached_property
+    def without_prompt(self) -> Tensor | slice:
+        """Index of the tokens that are no prompt."""
+        if self.n_prompt == 0:
+            return slice(None)
+        is_prompt = (self.positions >= self.n_prefix - self.n_prompt) & (self.positions < self.n_prefix)
+        return (~is_prompt).nonzero()[:, 0]
+
+
+def insert(rows: Tensor, learned: Tensor, tokens: PackedTokens, *, at: int) -> Tensor:
+    """Put the same P rows into every sequence, before its token ``at``: (T, ...) to (T + B * P, ...)."""
+    n, n_sequences, device = len(learned), len(tokens.lengths), tokens.device
+    earlier = torch.arange(n_sequences, device=device) * n  # rows put in before each sequence
+    of_token = torch.repeat_interleave(earlier, tokens.lengths_tensor, output_size=len(rows))
+    place = torch.arange(len(rows), device=device) + of_token + n * (tokens.positions >= at)
+    order = torch.empty(len(rows) + n_sequences * n, dtype=torch.long, device=device)
+    order[place] = torch.arange(len(rows), device=device)
+    steps = torch.arange(n, device=device)
+    order[((tokens.starts + earlier + at)[:, None] + steps).flatten()] = (len(rows) + steps).repeat(
+        n_sequences
+    )
+    return torch.cat([rows, learned]).index_select(0, order)
 
 
 @dataclass(frozen=True)

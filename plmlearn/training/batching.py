@@ -119,7 +119,7 @@ class TokenizedSequences:
         pieces = [self.ids[self.starts[i] : self.starts[i] + self.lengths[i]] for i in distinct]
         ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
         known = {kind: [values[i] for i in distinct] for kind, values in self._known.items()}
-        whole = {
+        whole: dict[str, Any] = {
             kind: _to(torch.cat(values), device)
             for kind, values in known.items()
             if all(value is not None for value in values)

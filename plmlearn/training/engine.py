@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import skorch
 import torch
+from sklearn.base import clone
 from skorch.callbacks import EpochTimer, PassthroughScoring
 from torch import Tensor, nn
 
@@ -156,6 +157,7 @@ class TuningNet(skorch.NeuralNet):
         self.optimizer_ = torch.optim.AdamW(parameter_groups(self.module_, self.plan))
         self.scaler_ = torch.amp.GradScaler(self.plan.device.type, enabled=self.plan.dtype == torch.float16)
         self.budget_ = Budget(self.plan.max_tokens)
+        self.adapter_ = clone(self.plan.adapter)
         return self
 
     def check_data(self, X, y=None):
@@ -168,7 +170,8 @@ class TuningNet(skorch.NeuralNet):
         if not training:
             return _ValidationPass(dataset)
         steps = _TrainingSteps(dataset, self.plan)
-        shape = schedule_shape(self.plan.schedule, self.plan.warmup, self.plan.epochs * len(steps))
+        self.n_steps_ = self.plan.epochs * len(steps)
+        shape = schedule_shape(self.plan.schedule, self.plan.warmup, self.n_steps_)
         self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
         return steps
 
@@ -197,19 +200,22 @@ class TuningNet(skorch.NeuralNet):
             self.optimizer_.zero_grad(set_to_none=True)
             try:
                 loss = self._backpropagate(batch)
+                self._accumulate_penalty()
                 break
             except (RuntimeError, MemoryError) as error:
                 self.budget_.halve(error, batch.data.inputs.n_tokens(batch.rows))
         self._check_finite(loss, "loss", batch)
         self.scaler_.unscale_(self.optimizer_)
         trained = [p for p in self.module_.parameters() if p.requires_grad]
-        norm = nn.utils.clip_grad_norm_(trained, self.plan.gradient_clip or math.inf)
+        norm = float(nn.utils.clip_grad_norm_(trained, self.plan.gradient_clip or math.inf))
         if self.plan.dtype != torch.float16:  # the scaler skips such steps by itself
-            self._check_finite(float(norm), "gradient", batch)
+            self._check_finite(norm, "gradient", batch)
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch)
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
         self.schedule_.step()
+        if math.isfinite(norm):
+            self.adapter_.after_step(self.module_, batch.number, self.n_steps_)
         return {"loss": loss}
 
     def _backpropagate(self, step: _Step) -> float:
@@ -224,6 +230,12 @@ class TuningNet(skorch.NeuralNet):
         share = self._weighted_loss(self._forward(micro), micro.rows, step.data) / step.data.size(step.rows)
         self.scaler_.scale(share).backward()
         return float(share.detach())
+
+    def _accumulate_penalty(self) -> None:
+        """Add the adapter's own penalty to the gradients; losses are reported without it."""
+        penalty = self.adapter_.penalty(self.module_)
+        if penalty is not None:
+            self.scaler_.scale(penalty).backward()
 
     def _forward(self, micro: Batch) -> Outputs:
         with autocast(self.plan.device, self.plan.dtype):
@@ -341,15 +353,18 @@ class _StopTraining(Exception):
 
 
 def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
-    """Trained tensors by learning rate and decay; norms and biases do not decay.
+    """Trained tensors by learning rate and decay; norms, biases and the encoder's vectors do not decay.
 
     The encoder's tensors get ``plan.lr``, the others (pooling, head) ``plan.head_lr``.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, tensor in module.named_parameters():
         if tensor.requires_grad:
-            lr = plan.lr if name.startswith("encoder.") else plan.head_lr
-            decay = plan.weight_decay if tensor.ndim > 1 else 0.0
+            in_encoder = name.startswith("encoder.")
+            factor = plan.lr_factors.get(name.removeprefix("encoder.backbone."), 1.0)
+            lr = plan.lr * factor if in_encoder else plan.head_lr
+            is_vector = tensor.ndim < 2 or (in_encoder and 1 in tensor.shape)
+            decay = 0.0 if is_vector else plan.weight_decay
             groups.setdefault((lr, decay), []).append(tensor)
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
 

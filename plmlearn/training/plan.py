@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
+
+from ..adapters import Adapter, Frozen
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,11 @@ class Plan:
         Compute precision.
     epochs, batch_size : int
         ``batch_size`` counts the rows of an optimiser step.
+    adapter : Adapter
+        How the model is adapted, which may bring a penalty or a schedule of its own.
     lr, head_lr, weight_decay : float
+    lr_factors : mapping of str to float
+        Factors on ``lr`` for parameters of the backbone, by their name in it.
     schedule : {"linear", "cosine", "constant"}
     warmup : float
         Share of all steps in which the rate rises from zero.
@@ -38,9 +45,11 @@ class Plan:
     dtype: torch.dtype
     epochs: int = 1
     batch_size: int = 1
+    adapter: Adapter = field(default_factory=Frozen)
     lr: float = 1e-3
     head_lr: float = 1e-3
     weight_decay: float = 0.0
+    lr_factors: Mapping[str, float] = field(default_factory=dict)
     schedule: str = "constant"
     warmup: float = 0.0
     gradient_clip: float | None = None

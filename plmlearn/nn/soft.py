@@ -1,0 +1,75 @@
+"""Learned vectors that go through an encoder beside the residues.
+
+A layer may hold a :class:`Prompt` (tokens that enter it) or a :class:`Prefix` (keys and values that
+its attention sees), as a child of that name; :class:`plmlearn.nn.encoders.PackedEncoder` looks for
+them. Every sequence of a batch sees the same vectors.
+
+Shapes: P learned vectors, T tokens, D width, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .packing import PackedTokens, insert
+
+
+class Prompt(nn.Module):
+    """Tokens that enter a layer behind the prefix tokens of each sequence.
+
+    Parameters
+    ----------
+    vectors : Tensor of shape (P, D)
+        Where they start.
+    """
+
+    def __init__(self, vectors: Tensor):
+        super().__init__()
+        self.vectors = nn.Parameter(vectors)
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.vectors)
+
+    def forward(self, hidden: Tensor, tokens: PackedTokens) -> Tensor:
+        """(T, D) to (T + B * P, D)."""
+        return insert(hidden, self.vectors.to(hidden.dtype), tokens, at=tokens.n_prefix)
+
+
+class Prefix(nn.Module):
+    """Keys and values that each query of a layer sees beside those of its own sequence.
+
+    They have no position: rotary angles and position biases do not apply to them, and residues keep
+    the positions they have.
+
+    Parameters
+    ----------
+    n_tokens : int
+    width : int
+        Of keys and values, all heads together.
+    hidden : int, optional
+        Width of the perceptron through which the vectors are learned; None learns them directly.
+    """
+
+    def __init__(self, n_tokens: int, width: int, hidden: int | None = None):
+        super().__init__()
+        self.vectors = nn.Parameter(0.02 * torch.randn(n_tokens, 2 * width if hidden is None else hidden))
+        self.network: nn.Module = nn.Identity()
+        if hidden is not None:
+            self.network = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2 * width))
+
+    def forward(self, key: Tensor, value: Tensor, tokens: PackedTokens) -> tuple[Tensor, Tensor]:
+        """Keys and values (T, H, K) to (T + B * P, H, K), the learned ones before each sequence."""
+        learned = self.network(self.vectors).to(key.dtype).chunk(2, dim=-1)
+        return tuple(
+            insert(own, ours.unflatten(-1, own.shape[1:]), tokens, at=0)
+            for own, ours in zip((key, value), learned, strict=True)
+        )  # type: ignore[return-value]
+
+
+def learned_part(block: nn.Module, name: str) -> Any:
+    """A layer's child of this name, or None."""
+    return dict(block.named_children()).get(name)
