@@ -42,9 +42,10 @@ ROWS = [
     "adapters",
     "nn.pooling",
     "nn.heads",
+    "nn.ragged",
+    "nn.residue_heads",
     "nn.chain",
     "nn.crf",
-    "nn.ragged",
     "nn.models",
     "cache",
     "training.devices",
@@ -65,6 +66,8 @@ ROWS = [
     "estimators._pooled",
     "estimators.protein",
     "estimators.frozen",
+    "estimators.residue_targets",
+    "estimators.residue",
     "persistence",
 ]
 # Packages whose modules have a row each; their __init__ is a docstring.

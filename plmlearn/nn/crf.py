@@ -174,6 +174,36 @@ class LinearChainCRF(nn.Module):
         paths, scores = self._chain(emissions, mask).best_paths()
         return paths.masked_fill(~mask, UNKNOWN), _narrow(_require_paths(scores, mask), emissions)
 
+    def require_paths(self, lengths: Sequence[int]) -> None:
+        """Check that the constraints leave a path through proteins of these lengths.
+
+        Raises
+        ------
+        ValueError
+            If some are too short for any; the message names the rows.
+        """
+        possible, reached = {0: False}, self.allowed_starts.float()
+        for length in range(1, min(max(lengths), self.n_states**2 + 1) + 1):
+            possible[length] = bool((reached * self.allowed_ends).any())
+            reached = (reached @ self.allowed_transitions.float() > 0).float()
+        rows = [row for row, length in enumerate(lengths) if not possible.get(length, True)]
+        if rows:
+            raise ValueError(
+                f"No allowed path: the constraints leave no path of labels for rows [{_list(rows)}] of "
+                f"{len(lengths)}, of length [{_list([lengths[row] for row in rows])}]. Leave those proteins "
+                "out, or relax the constraints."
+            )
+
+    def constrain(self, transitions: Any, starts: Any, ends: Any) -> None:
+        """Put other constraints in the place of the present ones; parameters as in the constructor."""
+        size = self.n_states
+        device = self.transitions.device
+        self._constrain("allowed_transitions", transitions, (size, size))
+        self._constrain("allowed_starts", starts, (size,))
+        self._constrain("allowed_ends", ends, (size,))
+        self.to(device)
+        self._require_connection()
+
     def violations(self, tags: Sequence[Any]) -> list[tuple[int, int]]:
         """Where labels break the constraints.
 

@@ -6,11 +6,12 @@ A model has an ``encoder``, a ``scaler`` and a ``head``, says what it makes of a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from .crf import LinearChainCRF
 from .encoders import PackedEncoder
 from .heads import has_weights
 from .packing import PackedTokens, unpack
@@ -88,14 +89,13 @@ class ResidueModel(nn.Module):
         Backbone with its adapter.
     head : nn.Module
         One of :data:`plmlearn.nn.residue_heads.RESIDUE_HEADS`.
-    crf : nn.Module, optional
-        A :class:`plmlearn.nn.crf.LinearChainCRF` that scores paths through the outputs; it is trained with
-        the rest, and asked by whoever computes the loss or decodes.
+    crf : LinearChainCRF, optional
+        Scores paths of labels through the outputs, which are its emissions; trained with the rest.
     """
 
     keeps = "residues"
 
-    def __init__(self, encoder: PackedEncoder, head: nn.Module, crf: nn.Module | None = None):
+    def __init__(self, encoder: PackedEncoder, head: nn.Module, crf: LinearChainCRF | None = None):
         super().__init__()
         self.encoder = encoder
         self.scaler = FeatureScaler(encoder.width)
@@ -114,6 +114,44 @@ class ResidueModel(nn.Module):
         embedded = self.embed(tokens)
         outputs = self.head(embedded.with_values(self.scaler(embedded.values)))
         return embedded.with_values(outputs.float()).take(sequence_of_row.tolist())
+
+    def labels(self, outputs: Ragged) -> Ragged:
+        """The most probable label of each residue, or those of the most probable path of a CRF, int (R,)."""
+        if self.crf is None:
+            return outputs.with_values(outputs.values.argmax(dim=1))
+        crf = self.crf
+        return _in_chunks(crf, outputs, lambda emissions, mask: crf.viterbi(emissions, mask)[0])
+
+    def probabilities(self, outputs: Ragged) -> Ragged:
+        """Probability of each label at each residue, (R, C): a softmax, or the marginals of a CRF."""
+        if self.crf is None:
+            return outputs.with_values(outputs.values.double().softmax(dim=1))
+        return _in_chunks(self.crf, outputs, self.crf.marginals)
+
+
+_CHUNK = 2**16  # residues, padding included, that a CRF decodes at once
+
+
+@torch.no_grad()
+def _in_chunks(crf: LinearChainCRF, outputs: Ragged, decode: Callable[[Tensor, Tensor], Tensor]) -> Ragged:
+    """What ``decode`` makes of padded emissions and their mask, a few rows of like length at a time."""
+    crf.require_paths(outputs.lengths)
+    found: dict[int, Tensor] = {}
+    for rows in _rows_of_like_length(outputs.lengths):
+        emissions, mask = outputs.take(rows).to(crf.transitions.device).padded()
+        decoded = decode(emissions, mask).cpu()
+        found.update((row, decoded[i, : outputs.lengths[row]]) for i, row in enumerate(rows))
+    return Ragged.of([found[row] for row in range(len(outputs))])
+
+
+def _rows_of_like_length(lengths: list[int]) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunk and (len(chunk) + 1) * lengths[row] > _CHUNK:
+            yield chunk
+            chunk = []
+        chunk.append(row)
+    yield chunk
 
 
 def learned_tensors(model: nn.Module) -> dict[str, Tensor]:

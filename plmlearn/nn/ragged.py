@@ -57,8 +57,26 @@ class Ragged:
 
     def sums(self) -> Tensor:
         """Sum over the residues of each row, (N, ...)."""
+        return self._reduce("sum")
+
+    def maxima(self) -> Tensor:
+        """Largest entry of each row, (N, ...)."""
+        return self._reduce("max")
+
+    def spread(self, of_row: Tensor) -> Tensor:
+        """An entry per row, (N, ...), given to all residues of the row, (R, ...)."""
+        lengths = torch.tensor(self.lengths, device=of_row.device)
+        return torch.repeat_interleave(of_row, lengths, dim=0, output_size=len(self.values))
+
+    def softmax(self) -> Ragged:
+        """Entries in proportion to their exponentials, adding up to 1 over each row."""
+        highest = self.with_values(self.values.detach()).maxima()
+        weights = self.with_values((self.values - self.spread(highest)).exp())
+        return weights.with_values(weights.values / weights.spread(weights.sums()))
+
+    def _reduce(self, how: str) -> Tensor:
         lengths = torch.tensor(self.lengths, device=self.values.device)
-        return torch.segment_reduce(self.values, "sum", lengths=lengths, axis=0)
+        return torch.segment_reduce(self.values, how, lengths=lengths, axis=0)
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """(N, L, ...) with zeros behind each row's end, and the mask (N, L): True = residue."""
