@@ -12,6 +12,8 @@ _HOMES = {
     "PLMLoRARegressor": "estimators.protein",
     "PLMFrozenMLP": "estimators.frozen",
     "PLMFrozenMLPRegressor": "estimators.frozen",
+    "PLMResidueClassifier": "estimators.residue",
+    "PLMResidueRegressor": "estimators.residue",
     "PLMEmbedder": "embedding",
     "download_backbone": "backbones",
     "save": "persistence",

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .embedding import PLMEmbedder
-from .estimators import frozen, protein, targets
+from .estimators import frozen, protein, residue, residue_targets, targets
 
 FORMAT = 1
 
@@ -40,6 +40,10 @@ _CLASSES: dict[str, type] = {
         protein.PLMLoRARegressor,
         frozen.PLMFrozenMLP,
         frozen.PLMFrozenMLPRegressor,
+        residue.PLMResidueClassifier,
+        residue.PLMResidueRegressor,
+        residue_targets.ResidueClassTarget,
+        residue_targets.ResidueValueTarget,
         PLMEmbedder,
         targets.ClassTarget,
         targets.MultilabelTarget,

@@ -133,12 +133,14 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "warm_start": ["boolean"],
     }
 
+    _SHARED: ClassVar[str] = PARAMETERS
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
         cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
         if cls.__doc__:
-            shared = {"shared": PARAMETERS.strip(), "learned": ATTRIBUTES.strip()}
+            shared = {"shared": cls._SHARED.strip(), "learned": ATTRIBUTES.strip()}
             for name, text in shared.items():
                 cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
 

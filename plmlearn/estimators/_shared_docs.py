@@ -3,17 +3,12 @@
 The text stands in each estimator's docstring where that has ``{shared}`` and ``{learned}``.
 """
 
-PARAMETERS = """
+_ALL = """
     revision : str, optional
         Branch, tag or commit of a Hugging Face repository.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws its weights anew: the control experiment.
-    pooling : {"mean", "max", "cls", "attention"}, default="mean"
-        How residues become one vector per protein.
-    head : {"esm", "mlp", "linear"}, default="esm"
-        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
-    head_hidden : int, optional
-        Width of the head's hidden layer; None takes the backbone's width.
+    {read_out}
     head_dropout : float, default=0.1
         In [0, 1).
     standardize : bool, default=True
@@ -77,6 +72,29 @@ PARAMETERS = """
     warm_start : bool, default=False
         ``fit`` goes on from the tensors of the previous one.
 """
+
+_POOLED = """pooling : {"mean", "max", "cls", "attention"}, default="mean"
+        How residues become one vector per protein.
+    head : {"esm", "mlp", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width."""
+
+_PER_RESIDUE = """head : {"linear", "mlp", "cnn", "light_attention", "crf"}, default="linear"
+        From a residue's vector to its outputs. "linear": dropout, dense. "mlp": layer norm, dense, ReLU,
+        dropout, dense. "cnn": two convolutions over 7 residues with tanh between them, as in SETH.
+        "light_attention": convolutions over 9 residues and a learned summary of the protein. "crf"
+        (classifiers): "linear" below a linear-chain conditional random field.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width, 28 for "cnn" and 64 for
+        "light_attention"."""
+
+PARAMETERS = _ALL.replace("{read_out}", _POOLED)
+RESIDUE_PARAMETERS = (
+    _ALL.replace("{read_out}", _PER_RESIDUE)
+    .replace('"raise"}, default="truncate"', '"raise"}, default="window"')
+    .replace("The same for pooling and head;", "The same for the head;")
+)
 
 ATTRIBUTES = """
     history_ : list of dict

@@ -62,7 +62,7 @@ class Labelled:
 
 
 def _can_stratify(y: np.ndarray, fraction: float) -> bool:
-    if y.ndim > 1 or y.dtype.kind == "f":
+    if y.ndim > 1 or y.dtype.kind == "f" or isinstance(y[0], np.ndarray):  # the last: one per residue
         return False
     counts = np.unique(y, return_counts=True)[1]
     n_validation = int(np.ceil(fraction * len(y)))

@@ -10,7 +10,7 @@ Shapes: R residues of all rows, C classes, k values per residue.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from ..nn.chain import UNKNOWN
+from ..nn.crf import LinearChainCRF, constraints_from_tags
 from ..nn.ragged import Ragged
 from ..sequences import SequenceError, check_residue_targets
 from .targets import Target
+
+CONSTRAINTS = ("transitions", "starts", "ends")
 
 Rows = np.ndarray
 """One array per protein in an object array: masked labels (L,), or values (L,) or (L, k) with nan.
@@ -33,36 +36,38 @@ predictions can have the form of what they were learned from.
 """
 
 
-def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None, all_measured: bool = False) -> Rows:
+def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None) -> Rows:
     """Targets per residue as an object array of arrays, or one error.
 
     Parameters
     ----------
     y, X, ignore_label, kind
         As for :func:`plmlearn.sequences.check_residue_targets`.
-    all_measured : bool, default=False
-        Refuse proteins without a single measured residue.
     """
     if y is None:
-        raise ValueError("y is None; expected one target per residue. This estimator requires y to be passed.")
+        raise ValueError(
+            "y is None; expected one target per residue. This estimator requires y to be passed."
+        )
     arrays = check_residue_targets(y, X, ignore_label=ignore_label, kind=kind)
-    measured = [is_measured(array) for array in arrays]
-    if not any(m.any() for m in measured):
+    if not any(is_measured(array).any() for array in arrays):
         raise ValueError(
             f"No residue of the {len(arrays)} proteins was measured; expected at least one. Look at the masks"
             " and at ignore_label."
         )
-    empty = [row for row, m in enumerate(measured) if not m.any()]
-    if all_measured and empty:
-        shown = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
-        raise SequenceError(
-            f"{len(empty)} of {len(arrays)} targets have no measured residue: rows {shown}; expected one at "
-            "least in each. Leave those proteins out of X and y.",
-            rows=empty,
-        )
     as_text = all(isinstance(target, str) for target in y)
     rows = [array if as_text or array.dtype.kind != "U" else array.astype(object) for array in arrays]
     return as_rows(rows)
+
+
+def require_measured(y: Rows, rows: np.ndarray) -> None:
+    """Refuse proteins, of these rows, without a measured residue: they teach nothing."""
+    empty = [row for row in rows.tolist() if not is_measured(y[row]).any()]
+    if empty:
+        raise SequenceError(
+            f"{len(empty)} of {len(y)} targets have no measured residue: {_names(empty)}; expected one at "
+            "least in each, among the residues that are read. Leave those proteins out of X and y.",
+            rows=empty,
+        )
 
 
 def as_rows(arrays: Sequence[Any]) -> np.ndarray:
@@ -124,8 +129,8 @@ class ResidueClassTarget(ResidueTarget):
     constraints: dict[str, np.ndarray] | None = None
 
     @classmethod
-    def learn(cls, y: Rows, class_weight: Any = None) -> ResidueClassTarget:
-        """Classes, shares and weights of training targets."""
+    def learn(cls, y: Rows, class_weight: Any = None, constraints: Any = None) -> ResidueClassTarget:
+        """Classes, shares, weights and the constraints of a CRF, from training targets."""
         labels = np.concatenate([row.compressed() for row in y])
         classes, counts = np.unique(labels, return_counts=True)
         if len(classes) < 2:
@@ -137,32 +142,82 @@ class ResidueClassTarget(ResidueTarget):
         mean = np.average(weights, weights=counts)
         if weights.min() < 0 or not mean > 0:
             raise ValueError(f"class_weight={class_weight!r}; expected weights of 0 or more, one above 0.")
-        return cls(classes, counts / counts.sum(), weights / mean, y[0].dtype.kind == "U")
+        target = cls(classes, counts / counts.sum(), weights / mean, y[0].dtype.kind == "U")
+        if constraints == "infer":
+            target.constraints = target._infer(y)
+        elif constraints is not None:
+            target.constraints = target._read(constraints)
+        target.encode(y)  # refuses what breaks the constraints, by the caller's rows
+        return target
 
     @property
     def n_outputs(self) -> int:  # type: ignore[override]
         return len(self.classes)
 
     def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
-        codes = [self._codes(row) for row in y]
-        if any(code is None for code in codes):
-            self._refuse_unknown(y, [row for row, code in enumerate(codes) if code is None])
-        return Ragged.of([torch.from_numpy(code) for code in codes])
+        codes = self.codes(y)
+        if self.constraints is not None:
+            self._require_obedience(y, codes)
+        return Ragged.of([torch.from_numpy(row) for row in codes])
 
-    def _codes(self, row: np.ma.MaskedArray) -> np.ndarray | None:
-        codes, kept = np.full(len(row), UNKNOWN), is_measured(row)
-        labels = row.compressed()
-        found = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
-        codes[kept] = found
-        return codes if np.array_equal(self.classes[found], labels) else None
+    def codes(self, y: Rows) -> list[np.ndarray]:
+        """Index of each residue's class, -1 where nothing was measured."""
+        codes = [self._codes_of(row) for row in y]
+        unknown = [row for row, found in enumerate(codes) if found is None]
+        if unknown:
+            known = set(self.classes.tolist())
+            seen = {label for row in unknown for label in y[row].compressed().tolist()}
+            raise SequenceError(
+                f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in "
+                f"{len(unknown)} proteins: {_names(unknown)}; known are {self.classes[:20].tolist()}. Pass "
+                "ignore_label if they mark residues that were not measured.",
+                unknown,
+            )
+        return codes  # type: ignore[return-value]
 
-    def _refuse_unknown(self, y: Rows, rows: list[int]) -> None:
-        known = set(self.classes.tolist())
-        seen = np.unique(np.concatenate([y[row].compressed() for row in rows])).tolist()
-        raise ValueError(
-            f"Labels not seen in the training data: {[x for x in seen if x not in known][:5]}, in "
-            f"{len(rows)} proteins: rows {', '.join(map(str, rows[:10]))}; known are "
-            f"{self.classes[:20].tolist()}. Pass ignore_label if it marks residues that were not measured."
+    def _codes_of(self, row: np.ma.MaskedArray) -> np.ndarray | None:
+        codes, labels = np.full(len(row), UNKNOWN), row.compressed()
+        place = {label: code for code, label in enumerate(self.classes.tolist())}
+        found = [place.get(label, UNKNOWN) for label in labels.tolist()]
+        codes[is_measured(row)] = found
+        return None if UNKNOWN in found else codes
+
+    def _infer(self, y: Rows) -> dict[str, np.ndarray]:
+        allowed = constraints_from_tags(self.codes(y), self.n_outputs)
+        return {name: part.numpy() for name, part in zip(CONSTRAINTS, allowed, strict=True)}
+
+    def _read(self, constraints: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Labels that may meet, begin and end a protein, as arrays of bool."""
+        odd = set(constraints) - set(CONSTRAINTS)
+        if odd:
+            raise ValueError(f"constraints has {sorted(odd)}; expected some of {', '.join(CONSTRAINTS)}.")
+        place = {label: code for code, label in enumerate(self.classes.tolist())}
+        allowed = {}
+        for name, n_axes in zip(CONSTRAINTS, (2, 1, 1)):
+            allowed[name] = np.full((self.n_outputs,) * n_axes, name not in constraints)
+            for labels in constraints.get(name, ()):
+                parts = tuple(labels) if n_axes == 2 else (labels,)
+                if len(parts) != n_axes or not set(parts) <= set(place):
+                    expected = "pairs of labels" if n_axes == 2 else "labels"
+                    raise ValueError(
+                        f"constraints[{name!r}] has {labels!r}; expected {expected} of "
+                        f"{self.classes.tolist()}."
+                    )
+                allowed[name][tuple(place[part] for part in parts)] = True
+        return allowed
+
+    def _require_obedience(self, y: Rows, codes: list[np.ndarray]) -> None:
+        allowed = {f"allowed_{name}": part for name, part in (self.constraints or {}).items()}
+        broken = LinearChainCRF(self.n_outputs, **allowed).violations(codes)
+        if not broken:
+            return
+        rows = sorted({row for row, _ in broken})
+        shown = "; ".join(_breach(row, residue, y[row]) for row, residue in broken[:10])
+        raise SequenceError(
+            f"The labels of {len(rows)} proteins break the constraints: {shown}"
+            f"{'; …' if len(broken) > 10 else ''}. Correct them, mask them, or allow what they need, for "
+            "example with constraints='infer'.",
+            rows,
         )
 
     def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
@@ -182,6 +237,16 @@ class ResidueClassTarget(ResidueTarget):
         """Indices of classes as strings or arrays, one per row."""
         rows = [self.classes[row.numpy()] for row in labels.rows]
         return as_rows(["".join(row) for row in rows] if self.as_text else rows)
+
+
+def _breach(row: int, residue: int, labels: np.ma.MaskedArray) -> str:
+    pair = " after ".join(repr(label) for label in labels[max(0, residue - 1) : residue + 1].tolist()[::-1])
+    where = "at the start, " if residue == 0 else "at the end, " if residue == len(labels) - 1 else ""
+    return f"row {row} at residue {residue + 1} ({where}{pair})"
+
+
+def _names(rows: list[int]) -> str:
+    return f"rows {', '.join(map(str, rows[:10]))}{', …' if len(rows) > 10 else ''}"
 
 
 @dataclass

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
+from ..metrics import get_scorer
 from .labelled import Labelled
 
 
@@ -28,7 +29,7 @@ def make_score(
     scoring : str or callable
     """
     probe = _Known(owner, target)
-    scorer = check_scoring(probe, scoring=scoring)
+    scorer = check_scoring(probe, scoring=get_scorer(scoring) if isinstance(scoring, str) else scoring)
 
     def score(outputs: np.ndarray) -> float:
         probe.outputs = outputs

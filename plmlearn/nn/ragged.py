@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -37,7 +37,7 @@ class Ragged:
         """Each row's entries, (L, ...)."""
         return self.values.split(self.lengths)
 
-    def take(self, rows: Sequence[int]) -> Ragged:
+    def take(self, rows: Iterable[int]) -> Ragged:
         """Some rows, in the order asked for; a row may be asked for more than once."""
         chosen = [int(row) for row in rows]
         if chosen == list(range(len(self))):
@@ -80,6 +80,6 @@ class Ragged:
 
     def padded(self) -> tuple[Tensor, Tensor]:
         """(N, L, ...) with zeros behind each row's end, and the mask (N, L): True = residue."""
-        padded = torch.nn.utils.rnn.pad_sequence(self.rows, batch_first=True)
+        padded = torch.nn.utils.rnn.pad_sequence(list(self.rows), batch_first=True)
         positions = torch.arange(padded.shape[1], device=padded.device)
         return padded, positions < torch.tensor(self.lengths, device=padded.device)[:, None]

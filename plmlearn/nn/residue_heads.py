@@ -9,7 +9,6 @@ sequence, so no output depends on what else is in the batch. A new head is one c
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .heads import LinearHead, MlpHead
@@ -30,7 +29,7 @@ class ResidueMlp(MlpHead):
         return super().forward(features.values)
 
 
-class PackedConv(nn.Conv1d):
+class PackedConv(nn.Module):
     """Convolution along each sequence of a packed row, as if every sequence had zeros around it.
 
     Parameters
@@ -42,15 +41,16 @@ class PackedConv(nn.Conv1d):
     """
 
     def __init__(self, width: int, n_outputs: int, size: int):
-        super().__init__(width, n_outputs, size, padding=size // 2)
+        super().__init__()
+        self.conv = nn.Conv1d(width, n_outputs, size, padding=size // 2)
 
     def forward(self, features: Ragged) -> Tensor:
-        values, gap = features.values, self.kernel_size[0] // 2
+        values, gap = features.values, self.conv.kernel_size[0] // 2
         sequence = features.spread(torch.arange(len(features), device=values.device))
         place = torch.arange(len(values), device=values.device) + gap * sequence
         spaced = values.new_zeros(len(values) + gap * (len(features) - 1), values.shape[1])
         spaced = spaced.index_copy(0, place, values)
-        return F.conv1d(spaced.T[None], self.weight, self.bias, padding=gap)[0].T[place]
+        return self.conv(spaced.T[None])[0].T[place]
 
 
 class ResidueCnn(nn.Module):
