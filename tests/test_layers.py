@@ -38,6 +38,7 @@ ROWS = [
     "nn.packing",
     "nn.attention",
     "nn.soft",
+    "nn.biased_attention",
     "nn.encoders",
     "adapters",
     "nn.pooling",

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from .packing import PackedTokens
 
-_flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_cpu_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 # Scores of one block of the backward pass: small enough to stay in a core's own cache.
-_BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def packed_attention(
@@ -87,10 +87,10 @@ class _CpuPackedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, groups, scale):
         out, log_sums = torch.empty_like(query), []
-        for n, own, seen in _blocks(groups, len(query), len(key)):
-            heads = _as_heads(query[own], n), _as_heads(key[seen], n), _as_heads(value[seen], n)
-            result, log_sum = _flash_cpu(*heads, 0.0, False, attn_mask=None, scale=scale)
-            out[own] = _as_rows(result)
+        for n, own, seen in blocks(groups, len(query), len(key)):
+            heads = as_heads(query[own], n), as_heads(key[seen], n), as_heads(value[seen], n)
+            result, log_sum = flash_cpu(*heads, 0.0, False, attn_mask=None, scale=scale)
+            out[own] = as_rows(result)
             log_sums.append(log_sum)
         ctx.save_for_backward(query, key, value, out, *log_sums)
         ctx.groups, ctx.scale = groups, scale
@@ -100,10 +100,10 @@ class _CpuPackedAttention(torch.autograd.Function):
     def backward(ctx, grad):
         query, key, value, out, *log_sums = ctx.saved_tensors
         grads = tuple(torch.empty_like(x) for x in (query, key, value))
-        blocks = _blocks(ctx.groups, len(query), len(key))
-        for (n, own, seen), log_sum in zip(blocks, log_sums, strict=True):
+        groups = blocks(ctx.groups, len(query), len(key))
+        for (n, own, seen), log_sum in zip(groups, log_sums, strict=True):
             places = (own, own, seen, seen, own)
-            heads = [_as_heads(x[p], n) for x, p in zip((grad, query, key, value, out), places, strict=True)]
+            heads = [as_heads(x[p], n) for x, p in zip((grad, query, key, value, out), places, strict=True)]
             if grad.dtype == torch.bfloat16:
                 # Below the lowest adapted layer nothing is trained, so its query wants no gradient.
                 wants_query = ctx.needs_input_grad[0]
@@ -111,11 +111,11 @@ class _CpuPackedAttention(torch.autograd.Function):
             else:
                 parts = _library_backward(heads, log_sum, ctx.scale)
             for whole, part, place in zip(grads, parts, places[1:4], strict=True):
-                whole[place] = _as_rows(part)
+                whole[place] = as_rows(part)
         return *grads, None, None
 
 
-def _blocks(groups: list[tuple[int, int]], n_queries: int, n_keys: int) -> Iterator[tuple[int, slice, slice]]:
+def blocks(groups: list[tuple[int, int]], n_queries: int, n_keys: int) -> Iterator[tuple[int, slice, slice]]:
     """For each run of sequences of equal length: how many, the rows of their queries, of their keys."""
     n_before = (n_keys - n_queries) // sum(n for n, _ in groups)
     own = seen = 0
@@ -124,12 +124,12 @@ def _blocks(groups: list[tuple[int, int]], n_queries: int, n_keys: int) -> Itera
         yield n, slice(own, own := own + n * length), slice(seen, seen := seen + more)
 
 
-def _as_heads(x: Tensor, n: int) -> Tensor:
+def as_heads(x: Tensor, n: int) -> Tensor:
     """(n * L, H, K) as (n, H, L, K), a view."""
     return x.unflatten(0, (n, -1)).transpose(1, 2)
 
 
-def _as_rows(x: Tensor) -> Tensor:
+def as_rows(x: Tensor) -> Tensor:
     """(n, H, L, K) as (n * L, H, K)."""
     return x.transpose(1, 2).flatten(0, 1)
 
@@ -150,13 +150,13 @@ def _blocked_backward(heads, log_sum, scale, *, wants_query):
     query = query * scale
     row_sum = (grad.float() * out.float()).sum(-1)
     ones = torch.ones(n, n_heads, n_keys, 2, dtype=query.dtype)
-    query_less = torch.cat([query, _halves(-log_sum)], -1).flatten(0, 1)
-    grad_less = torch.cat([grad, _halves(-row_sum)], -1).flatten(0, 1)
+    query_less = torch.cat([query, halves(-log_sum, query.dtype)], -1).flatten(0, 1)
+    grad_less = torch.cat([grad, halves(-row_sum, query.dtype)], -1).flatten(0, 1)
     key_more = torch.cat([key, ones], -1).flatten(0, 1).transpose(1, 2)
     value_more = torch.cat([value, ones], -1).flatten(0, 1).transpose(1, 2)
     query, key, grad = (x.flatten(0, 1) for x in (query, key, grad))
     d_query, d_key, d_value = (torch.empty_like(x) for x in (query, key, key))
-    step = max(1, _BLOCK_BYTES // (query.shape[1] * n_keys * query.element_size()))
+    step = max(1, BLOCK_BYTES // (query.shape[1] * n_keys * query.element_size()))
     for start in range(0, len(query), step):
         block = slice(start, start + step)
         probability = torch.bmm(query_less[block], key_more[block]).exp_()
@@ -168,10 +168,10 @@ def _blocked_backward(heads, log_sum, scale, *, wants_query):
     return tuple(d.unflatten(0, (n, n_heads)) for d in (d_query.mul_(scale), d_key, d_value))
 
 
-def _halves(x: Tensor) -> Tensor:
-    """A float32 column as two bfloat16 columns that add up to it."""
-    high = x.to(torch.bfloat16)
-    return torch.stack([high, (x - high.float()).to(torch.bfloat16)], -1)
+def halves(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A float32 column as two columns of another precision that add up to it."""
+    high = x.to(dtype)
+    return torch.stack([high, (x - high.float()).to(dtype)], -1)
 
 
 def rotary_table(n_positions: int, head_width: int, base: float, device: torch.device) -> Tensor:

@@ -95,7 +95,7 @@ def test_bfloat16_gradients_are_close_to_float32(lengths, scale):
 def test_bfloat16_blocks_do_not_matter(monkeypatch, block_bytes):
     inputs = draw([20, 20, 33], n_heads=4, width=16, dtype=torch.bfloat16)
     expected = with_gradients(packed_attention, *inputs, 0.25)
-    monkeypatch.setattr(attention, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(attention, "BLOCK_BYTES", block_bytes)
     for a, b in zip(with_gradients(packed_attention, *inputs, 0.25), expected):
         torch.testing.assert_close(a, b)
 
