@@ -63,7 +63,9 @@ class Family:
     optional_weights : tuple of str
         Prefixes of tensors that the encoder does not use and a checkpoint may lack.
     max_length : int
-        Residues of the longest sequence seen in pretraining.
+        Residues that a sequence may have without leaving what pretraining saw.
+    precisions : tuple of str
+        Those in which no activation overflows.
     """
 
     model_class: str
@@ -73,7 +75,11 @@ class Family:
     max_length: int
     load_options: dict = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
 
+
+# ProtTrans and Ankh were trained with these letters written as X.
+_NO_RARE = dict.fromkeys("UZOB", "X")
 
 FAMILIES = {
     "esm": Family(
@@ -90,6 +96,42 @@ FAMILIES = {
             "ffn_out": ("output.dense",),
         },
         optional_weights=("contact_head.",),
+        max_length=1022,
+    ),
+    "esmc": Family(
+        model_class="EsmcModel",
+        readings=(Reading(prefix=("<cls>",), suffix=("<eos>",)),),
+        layers="layers",
+        targets={
+            "query": ("self_attn.q_proj",),
+            "key": ("self_attn.k_proj",),
+            "value": ("self_attn.v_proj",),
+            "output": ("self_attn.o_proj",),
+            "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
+            "ffn_out": ("mlp.down_proj",),
+        },
+        max_length=2046,
+    ),
+    "t5": Family(
+        model_class="T5EncoderModel",
+        readings=(
+            # ProstT5: lower-case letters are Foldseek's structural states.
+            Reading(("<AA2fold>",), ("</s>",), "▁{}", _NO_RARE),
+            Reading(("<fold2AA>",), ("</s>",), alphabet="3di"),
+            Reading((), ("</s>",), "▁{}", _NO_RARE),  # ProtT5
+            Reading(("[NLU]",), ("</s>",), "{}", _NO_RARE),  # Ankh 3
+            Reading((), ("</s>",), "{}", _NO_RARE),  # Ankh
+        ),
+        layers="encoder.block",
+        targets={
+            "query": ("layer.0.SelfAttention.q",),
+            "key": ("layer.0.SelfAttention.k",),
+            "value": ("layer.0.SelfAttention.v",),
+            "output": ("layer.0.SelfAttention.o",),
+            "ffn_in": tuple(f"layer.1.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1")),
+            "ffn_out": ("layer.1.DenseReluDense.wo",),
+        },
+        precisions=("fp32", "bf16"),
         max_length=1022,
     ),
 }

@@ -21,7 +21,6 @@ from .attention import BLOCK_BYTES, as_heads, as_rows, blocks, flash_cpu, halves
 from .packing import PackedTokens
 
 
-
 class PositionBias:
     """Biases of the scores of a batch, made once and used by every layer.
 

@@ -1,0 +1,27 @@
+"""Forward passes of protein encoders over packed rows, a file for each architecture.
+
+The weights and their names are transformers' own, so adapters of peft and saved checkpoints fit;
+only the way through the modules is ours. Packed rows without padding, one residual stream in
+float32, matrix products in the precision of the frozen weights, an exact fused GELU, and an entry
+at any layer so that what lies below the first trained layer need not be computed again
+(``tests/nn/encoders`` holds the results equal to transformers'). Dropout inside the pretrained
+layers is left out: no published recipe for ESM has it, and what is frozen stays the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import PackedEncoder
+from .esm import PackedEsm
+from .esmc import PackedEsmc
+from .t5 import PackedT5
+
+__all__ = ["ENCODERS", "PackedEncoder", "PackedEsm", "PackedEsmc", "PackedT5", "make_encoder"]
+
+ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm, "esmc": PackedEsmc, "t5": PackedT5}
+
+
+def make_encoder(backbone: Any, **options) -> PackedEncoder:
+    """The packed encoder for a transformers model, chosen by its ``config.model_type``."""
+    return ENCODERS[backbone.config.model_type](backbone, **options)

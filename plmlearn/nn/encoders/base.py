@@ -1,0 +1,152 @@
+"""What every packed encoder does: embed, run layers, finish, and begin at any layer.
+
+An encoder is a module with ``n_layers``, ``width``, ``embed(tokens)``, ``run(hidden, tokens,
+start, stop)`` and ``finish(hidden)``; calling it does all three.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..attention import packed_attention
+from ..packing import PackedTokens
+from ..soft import learned_part
+
+
+class PackedEncoder(nn.Module, ABC):
+    """An encoder over packed rows around a transformers model.
+
+    Parameters
+    ----------
+    backbone : nn.Module
+        The transformers model that owns the weights.
+    compute_dtype : torch.dtype, default=torch.float32
+        Precision of the matrix products: that of the frozen weights.
+    trunk_depth : int, default=0
+        Layers below the first trained one. What leaves them is rounded to the compute precision,
+        computed or read from a store alike, so both give the same numbers.
+    depth : int, optional
+        Layers to run; None runs all, and what follows them.
+    checkpointing : bool, default=False
+        Recompute each layer in the backward pass rather than keep its activations.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        *,
+        compute_dtype: torch.dtype = torch.float32,
+        trunk_depth: int = 0,
+        depth: int | None = None,
+        checkpointing: bool = False,
+    ):
+        super().__init__()
+        self.backbone: Any = backbone
+        self.compute_dtype = compute_dtype
+        self.trunk_depth = trunk_depth
+        self.depth = self.n_layers if depth is None else depth
+        self.checkpointing = checkpointing
+
+    @property
+    def config(self) -> Any:
+        return self.backbone.config
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    @abstractmethod
+    def blocks(self) -> nn.ModuleList:
+        """The layers, from the lowest; each may hold a learned "prefix" or "prompt" (:mod:`.soft`)."""
+
+    @abstractmethod
+    def embed(self, tokens: PackedTokens) -> Tensor:
+        """Token embeddings, (T, D) in float32."""
+
+    @abstractmethod
+    def shared(self, tokens: PackedTokens) -> Any:
+        """What all layers need of a batch and is worth making once: position tables, biases."""
+
+    @abstractmethod
+    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Any) -> Tensor:
+        """One layer, (T, D) to (T, D)."""
+
+    @abstractmethod
+    def finish(self, hidden: Tensor) -> Tensor:
+        """What follows the last layer, (T, D) to (T, D)."""
+
+    def run(self, hidden: Tensor, tokens: PackedTokens, start: int, stop: int) -> Tensor:
+        """Layers ``start`` to ``stop - 1``; prompts come before their layer, and are gone behind the last."""
+        row, shared = tokens, self.shared(tokens)
+        for index in range(start, stop):
+            prompt = learned_part(self.blocks[index], "prompt")
+            if prompt is not None:
+                hidden = prompt(hidden[row.without_prompt], tokens)
+                row = tokens.with_prompt(prompt.n_tokens)
+                shared = self.shared(row)
+            if self.checkpointing and torch.is_grad_enabled():
+                hidden = checkpoint(self.layer, index, hidden, row, shared, use_reentrant=False)
+            else:
+                hidden = self.layer(index, hidden, row, shared)
+        return hidden[row.without_prompt]
+
+    def attention(
+        self,
+        index: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        tokens: PackedTokens,
+        attend: Callable[..., Tensor] = packed_attention,
+        **options: Any,
+    ) -> Tensor:
+        """Attention of layer ``index``, with its learned prefix where it has one."""
+        prefix = learned_part(self.blocks[index], "prefix")
+        if prefix is not None:
+            key, value = prefix(key, value, tokens)
+        return attend(query, key, value, tokens, **options)
+
+    @torch.no_grad()
+    def trunk(self, tokens: PackedTokens) -> Tensor:
+        """Activations that enter the first trained layer, (T, D) in the compute precision."""
+        return self._by_pieces(self._trunk, tokens)
+
+    def _trunk(self, tokens: PackedTokens) -> Tensor:
+        hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
+        return hidden.to(self.compute_dtype)
+
+    def forward(self, tokens: PackedTokens) -> Tensor:
+        """Hidden state behind the last layer run, (T, D) in float32."""
+        return self._forward(tokens) if torch.is_grad_enabled() else self._by_pieces(self._forward, tokens)
+
+    def _by_pieces(self, run: Callable[[PackedTokens], Tensor], tokens: PackedTokens) -> Tensor:
+        """A protein in more windows than may go through at once, some windows after others."""
+        if tokens.offsets is None or tokens.max_tokens is None:
+            return run(tokens)
+        return torch.cat([run(piece) for piece in tokens.pieces()])
+
+    def _forward(self, tokens: PackedTokens) -> Tensor:
+        if self.trunk_depth == 0:
+            hidden = self.embed(tokens)
+        else:
+            hidden = (self.trunk(tokens) if tokens.trunk is None else tokens.trunk).float()
+        hidden = self.run(hidden, tokens, self.trunk_depth, self.depth)
+        return self.finish(hidden) if self.depth == self.n_layers else hidden
+
+
+def layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
+    """Layer norm of the float32 stream; the norm's own tensors may be of any precision."""
+    bias = None if norm.bias is None else norm.bias.float()
+    return F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), bias, norm.eps)
