@@ -51,8 +51,6 @@ def write_esm(folder: Path, *, seed: int = 0, **changes) -> Path:
 
     Weights are drawn wide enough that attention is far from uniform; biases and norms are drawn too.
     """
-    import torch
-    import transformers
     from transformers import EsmConfig, EsmForMaskedLM, EsmTokenizer
 
     import plmlearn.assets
@@ -72,21 +70,130 @@ def write_esm(folder: Path, *, seed: int = 0, **changes) -> Path:
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
+    save_random(lambda: EsmForMaskedLM(EsmConfig(**(settings | changes))), folder, seed)
+    vocabulary = Path(plmlearn.assets.__file__).parent / "mini" / "vocab.txt"
+    EsmTokenizer(str(vocabulary)).save_pretrained(folder)
+    return folder
+
+
+def save_random(build, folder: Path, seed: int) -> None:
+    """Write the model that ``build`` makes, its weights drawn wide, its norms around 1."""
+    import torch
+    import transformers
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = EsmForMaskedLM(EsmConfig(**(settings | changes)))
+        model = build()
         with torch.no_grad():
             for name, tensor in model.named_parameters():
-                centre = 1.0 if name.endswith("LayerNorm.weight") or "layer_norm" in name else 0.0
-                tensor.normal_(centre, 0.3 if tensor.ndim > 1 else 0.1)
+                is_norm = "norm" in name.lower() and name.endswith("weight")
+                tensor.normal_(float(is_norm), 0.3 if tensor.ndim > 1 else 0.1)
     bars = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(folder)
     if bars:
         transformers.utils.logging.enable_progress_bar()
-    vocabulary = Path(plmlearn.assets.__file__).parent / "mini" / "vocab.txt"
-    EsmTokenizer(str(vocabulary)).save_pretrained(folder)
+
+
+def write_esmc(folder: Path, *, seed: int = 0, **changes) -> Path:
+    """ESM-C in miniature (3 layers, width 32, 4 heads) with its tokenizer."""
+    from transformers import EsmcConfig, EsmcForMaskedLM, EsmcTokenizer
+
+    settings = {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+    }
+    save_random(lambda: EsmcForMaskedLM(EsmcConfig(**(settings | changes))), folder, seed)
+    EsmcTokenizer().save_pretrained(folder)
     return folder
+
+
+# The letters in the order of their ids in ProtTrans and Ankh, from 3 on.
+T5_LETTERS = "ALGVSREDTIPKFQNYMHWCXBOUZ"
+
+
+def write_t5(folder: Path, kind: str = "prott5", *, seed: int = 0, **changes) -> Path:
+    """ProtT5, ProstT5, Ankh or Ankh 3 in miniature (3 layers, width 32, 4 heads of width 12).
+
+    The tokenizers have the pieces and rules of the true ones: a unigram model of single letters, behind
+    a space in ProtT5; ProstT5 adds lower-case letters and two prefixes; Ankh's letters stand alone.
+    """
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    gated = {
+        "feed_forward_proj": "gated-gelu",
+        "relative_attention_num_buckets": 64,
+        "tie_word_embeddings": False,
+    }
+    tokenizer = make_t5_tokenizer(kind)
+    settings = {
+        "vocab_size": 160,
+        "d_model": 32,
+        "d_kv": 12,
+        "num_heads": 4,
+        "d_ff": 48,
+        "num_layers": 3,
+        "num_decoder_layers": 1,
+        "dropout_rate": 0.1,
+    }
+    settings |= gated if kind == "ankh" else {}
+    settings |= gated | {"feed_forward_proj": "gated-silu"} if kind == "ankh3" else {}
+    save_random(lambda: T5ForConditionalGeneration(T5Config(**(settings | changes))), folder, seed)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_t5_tokenizer(kind: str):
+    """The tokenizer of ProtT5, ProstT5, Ankh or Ankh 3, without the files of the true one."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Tokenizer
+
+    space = "▁" if kind in ("prott5", "prostt5") else ""
+    pieces = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
+    pieces += [(space + letter, -3.0) for letter in T5_LETTERS]
+    pieces += [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
+    if space:
+        tokenizer = T5Tokenizer(vocab=pieces)
+        if kind == "prostt5":
+            tokenizer.add_tokens([*"algvsredtipkfqnymhwc", "<fold2AA>", "<AA2fold>"])
+        return tokenizer
+    model = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=False))
+    model.pre_tokenizer = pre_tokenizers.Split(Regex("[A-Z]"), "isolated")
+    model.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=model, eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    )
+    if kind == "ankh3":
+        tokenizer.add_tokens(["[NLU]", "[S2S]"])
+    return tokenizer
+
+
+MINIATURES = {
+    "esm2": write_esm,
+    "esm1b": lambda folder, **changes: write_esm(
+        folder, **({"position_embedding_type": "absolute", "emb_layer_norm_before": True} | changes)
+    ),
+    "esmc": write_esmc,
+    "prott5": write_t5,
+    "prostt5": lambda folder, **changes: write_t5(folder, "prostt5", **changes),
+    "ankh": lambda folder, **changes: write_t5(folder, "ankh", **changes),
+    "ankh3": lambda folder, **changes: write_t5(folder, "ankh3", **changes),
+}
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory: pytest.TempPathFactory):
+    """A function from the name of an architecture to the folder that holds it in miniature."""
+    made: dict[str, Path] = {}
+
+    def find(name: str) -> Path:
+        if name not in made:
+            made[name] = MINIATURES[name](tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return find
 
 
 @pytest.fixture(scope="session")
