@@ -32,14 +32,21 @@ class QuantizedLinear(nn.Linear):
         The map to round; its bias is kept as it is.
     """
 
+    packed: Tensor
     scale: Tensor
 
     def __init__(self, linear: nn.Linear):
-        super().__init__(linear.in_features, linear.out_features, device="meta")
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         packed, scale = self.pack(linear.weight.detach().float())
-        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.packed = nn.Parameter(packed, requires_grad=False)
         self.scale = nn.Buffer(scale)
         self.bias = linear.bias
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The matrix unpacked, in float32: for adapters that look at it."""
+        return self.unpack(torch.float32)
 
     @abstractmethod
     def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +57,7 @@ class QuantizedLinear(nn.Linear):
         """The matrix that the integers and scales stand for, (out, in)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Product.apply(x, self)
+        return _Product.apply(x, self.bias, self)
 
 
 class Int8Linear(QuantizedLinear):
@@ -61,7 +68,7 @@ class Int8Linear(QuantizedLinear):
         return (weight / scale).round().to(torch.int8), scale
 
     def unpack(self, dtype: torch.dtype) -> Tensor:
-        return (self.weight * self.scale).to(dtype)
+        return (self.packed * self.scale).to(dtype)
 
 
 class Nf4Linear(QuantizedLinear):
@@ -76,7 +83,7 @@ class Nf4Linear(QuantizedLinear):
     def unpack(self, dtype: torch.dtype) -> Tensor:
         library, shape = _bitsandbytes(), torch.Size((len(self.scale), _BLOCK))
         state = library.QuantState(self.scale, shape=shape, blocksize=_BLOCK, quant_type="nf4", dtype=dtype)
-        flat = library.dequantize_4bit(self.weight, state).flatten()
+        flat = library.dequantize_4bit(self.packed, state).flatten()
         return flat[: self.in_features * self.out_features].view(self.out_features, self.in_features)
 
 
@@ -105,13 +112,14 @@ def quantize(layers: nn.Module, quantization: str) -> None:
 class _Product(torch.autograd.Function):
     # Unpacks again in the backward pass rather than keep the matrix.
     @staticmethod
-    def forward(ctx, x, layer):
+    def forward(ctx, x, bias, layer):
         ctx.layer = layer
-        return F.linear(x, layer.unpack(x.dtype), layer.bias)
+        return F.linear(x, layer.unpack(x.dtype), None if bias is None else bias.to(x.dtype))
 
     @staticmethod
     def backward(ctx, grad):
-        return grad @ ctx.layer.unpack(grad.dtype), None
+        d_bias = grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        return grad @ ctx.layer.unpack(grad.dtype), d_bias, None
 
 
 def _bitsandbytes():

@@ -5,8 +5,29 @@ Each method is a small configuration with ``get_params``, so its parameters can 
 the trained ones; the head never passes through here.
 """
 
+from .adalora import AdaLoRA
 from .base import Adapter, target_pattern
-from .low_rank import LoRA
+from .bottleneck import Bottleneck
+from .low_rank import IA3, DoRA, LoRA, VeRA
+from .peft_adapter import PeftAdapter
+from .peft_methods import PeftMethod
+from .soft import PrefixTuning, PromptTuning
 from .tuning import Frozen, FullFineTuning, LayerNormTuning
 
-__all__ = ["Adapter", "Frozen", "FullFineTuning", "LayerNormTuning", "LoRA", "target_pattern"]
+__all__ = [
+    "IA3",
+    "AdaLoRA",
+    "Adapter",
+    "Bottleneck",
+    "DoRA",
+    "Frozen",
+    "FullFineTuning",
+    "LayerNormTuning",
+    "LoRA",
+    "PeftAdapter",
+    "PeftMethod",
+    "PrefixTuning",
+    "PromptTuning",
+    "VeRA",
+    "target_pattern",
+]

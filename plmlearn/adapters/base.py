@@ -111,6 +111,18 @@ def check_count(name: str, value: object, expected: str = "an int") -> None:
         raise ValueError(f"{name} is {expected} >= 1, got {value!r}")
 
 
+def check_share(name: str, value: float) -> None:
+    """Raise where a setting is no share below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} lies in [0, 1), got {value!r}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise where a setting is not above 0."""
+    if not value > 0:
+        raise ValueError(f"{name} is > 0, got {value!r}")
+
+
 def layer_index(name: str, backbone: Backbone) -> int | None:
     """Which layer a parameter of this name lies in; None outside of the layers."""
     found = re.match(rf"{re.escape(backbone.family.layers)}\.(\d+)\.", name)
@@ -135,8 +147,12 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
     """A regular expression for exactly these ``names`` in these ``layers`` of a ``backbone``."""
     single = target_names(backbone, names)
     paths = "|".join(re.escape(path) for name in single for path in backbone.targets[name])
-    indices = "|".join(map(str, layers))
-    return rf"{re.escape(backbone.family.layers)}\.({indices})\.({paths})"
+    return layer_path(backbone, f"({'|'.join(map(str, layers))})", f"({paths})")
+
+
+def layer_path(backbone: Backbone, layer: str, path: str) -> str:
+    """Regular expression for what lies at ``path`` in ``layer``, both regular expressions."""
+    return rf"{re.escape(backbone.family.layers)}\.{layer}\.{path}"
 
 
 def _owned(tensor: Tensor) -> nn.Parameter:
