@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import importlib.util
 import json
 import shutil
 import threading
@@ -153,12 +154,29 @@ class Backbone:
             Tokens of each sequence.
         """
         n_prefix, n_suffix = len(self.reading.prefix), len(self.reading.suffix)
+        self._check_positions(sequences)
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
         text = "".join([prefix + sequence + suffix for sequence in sequences])
         ids = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         return ids, lengths + n_prefix + n_suffix
+
+    @property
+    def n_positions(self) -> int | None:
+        """Residues of the longest sequence there are position embeddings for; None without a limit."""
+        if getattr(self.config, "position_embedding_type", None) != "absolute":
+            return None
+        n_special = len(self.reading.prefix) + len(self.reading.suffix)
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+
+    def _check_positions(self, sequences: Sequence[str]) -> None:
+        longest = max(map(len, sequences), default=0)
+        if self.n_positions is not None and longest > self.n_positions:
+            raise ValueError(
+                f"A sequence has {longest} residues, but {self.name!r} has positions for {self.n_positions}. "
+                f"Pass max_length={self.n_positions} or less."
+            )
 
     def share(self) -> nn.Module:
         """A model of its own modules over this backbone's tensors; copying takes milliseconds."""
@@ -206,7 +224,9 @@ def load_backbone(
     Raises
     ------
     ImportError
-        ``quantization="nf4"`` without bitsandbytes.
+        ``quantization="nf4"`` without bitsandbytes; a SentencePiece tokenizer without sentencepiece.
+    ValueError
+        An architecture that is not known, or a precision in which it overflows.
     BackboneNotFoundError
         Nothing under this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
@@ -301,6 +321,7 @@ def _load(
     folder = find_files(name, place, revision)
     config = _read_config(name, folder)
     family = FAMILIES[config.model_type]
+    _check_precision(name, family, precision)
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     with _quiet_transformers():
         vocabulary = _read_vocabulary(name, folder)
@@ -314,7 +335,7 @@ def _load(
         _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
         model.half()
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
+        if type(module).__name__.endswith("LayerNorm"):
             module.float()
     if quantization is not None:
         _ = backbone.fingerprint, backbone.n_parameters  # kept from here on, as before rounding
@@ -335,16 +356,43 @@ def _read_config(name: str, folder: Path):
             f"Backbone {name!r} is of the family {model_type!r} (config.model_type); "
             f"plmlearn knows {', '.join(FAMILIES)}."
         )
+    if not hasattr(transformers, FAMILIES[model_type].model_class):
+        raise ImportError(
+            f"Backbone {name!r} is of the family {model_type!r}, which this transformers "
+            f"({transformers.__version__}) does not have. Run: pip install --upgrade transformers"
+        )
     return transformers.AutoConfig.from_pretrained(folder)
+
+
+def _check_precision(name: str, family: Family, precision: str) -> None:
+    if precision not in family.precisions:
+        raise ValueError(
+            f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and results "
+            f"would be nan; {family.model_class} runs in {' or '.join(family.precisions)}. Pass "
+            "precision='bf16', or 'fp32' on a device that is slow in it, or 'auto'."
+        )
 
 
 def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
     try:
         return transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
-    except (OSError, TypeError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        is_sentencepiece = any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists()
+        if is_sentencepiece and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
+            raise ImportError(
+                f"Backbone {name!r}: its tokenizer is a SentencePiece model, which takes optional packages. "
+                'Run: pip install "plmlearn[t5]"'
+            ) from error
         raise BackboneNotFoundError(
             f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); save it there too."
         ) from error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _read_weights(name: str, folder: Path, family: Family, dtype: torch.dtype) -> nn.Module:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from .families import ALIASES
@@ -82,6 +82,8 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
         pass
     try:
         folder = Path(snapshot_download(**options))
+        if not any(folder.glob("*.safetensors")) and revision is None:
+            folder = _find_conversion(place, options) or folder
     except (HFValidationError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise BackboneNotFoundError(
@@ -91,6 +93,18 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
         ) from error
     _verify_download(folder)
     return folder
+
+
+def _find_conversion(place: str, options: dict[str, Any]) -> Path | None:
+    """Weights that the hub's own robot has converted to safetensors, in a pull request of its own.
+
+    Older repositories, ProtT5's among them, hold pickled weights alone on their main branch.
+    """
+    requests = get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request")
+    for request in requests:
+        if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
+            return Path(snapshot_download(**options | {"revision": request.git_reference}))
+    return None
 
 
 def _has_all_weights(folder: Path) -> bool:

@@ -1,14 +1,16 @@
 """Packed encoders against the forward and backward passes of transformers' own models."""
 
 import copy
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import EsmModel
 
+from plmlearn.families import FAMILIES
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 
@@ -25,10 +27,13 @@ VARIANTS = {
         "token_dropout": False,
     },
 }
+OTHERS = ["esmc", "prott5", "ankh", "ankh3"]
 
 
-@pytest.fixture(scope="module", params=list(VARIANTS))
-def model(request, make_esm, tmp_path_factory) -> nn.Module:
+@pytest.fixture(scope="module", params=[*VARIANTS, *OTHERS])
+def model(request, make_esm, miniature, tmp_path_factory) -> nn.Module:
+    if request.param in OTHERS:
+        return load(miniature(request.param))
     return load(make_esm(tmp_path_factory.mktemp("esm"), **VARIANTS[request.param]))
 
 
@@ -38,7 +43,9 @@ def esm2(esm_folder) -> nn.Module:
 
 
 def load(folder: Path, **options) -> nn.Module:
-    return EsmModel.from_pretrained(folder, add_pooling_layer=False, **options).eval()
+    family = FAMILIES[json.loads((folder / "config.json").read_text())["model_type"]]
+    model_class = getattr(transformers, family.model_class)
+    return model_class.from_pretrained(folder, **family.load_options, **options).eval()
 
 
 def draw_tokens(lengths=LENGTHS, *, share_masked: float = 0.0, seed: int = 0) -> PackedTokens:
@@ -117,7 +124,8 @@ def test_all_gradients_equal_those_of_transformers(model, share_masked):
     found = gradients(model, packed, tokens)
     expected = gradients(model, by_transformers, tokens)
     assert found.keys() == expected.keys()
-    assert len(found) == 3 * 16 + 3 + 3 * hasattr(model.embeddings, "position_embeddings")
+    unused = {name for name, _ in model.named_parameters()} - expected.keys()
+    assert all(name.startswith("contact_head.") for name in unused)
     for name, gradient in expected.items():
         # A bias of the keys moves all scores of a row alike: its gradient is zero but for rounding.
         atol = 1e-5 * max(1.0, float(gradient.abs().max()))
@@ -183,25 +191,38 @@ def test_no_gradient_reaches_the_trunk(esm2):
         torch.testing.assert_close(split[name], whole[name])
 
 
+@pytest.fixture(scope="module", params=["esm2", *OTHERS])
+def both_precisions(request, miniature) -> tuple[nn.Module, nn.Module]:
+    """One model in float32 and in bfloat16, its norms in float32."""
+    folder = miniature(request.param)
+    return load(folder), load_bf16(folder)
+
+
 @pytest.fixture(scope="module")
 def esm2_bf16(esm_folder) -> nn.Module:
-    model = load(esm_folder, dtype=torch.bfloat16)
+    return load_bf16(esm_folder)
+
+
+def load_bf16(folder: Path) -> nn.Module:
+    model = load(folder, dtype=torch.bfloat16)
     for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
+        if type(module).__name__.endswith("LayerNorm"):
             module.float()
     return model
 
 
 @pytest.mark.parametrize("depth", [0, 2])
 @torch.no_grad()
-def test_bfloat16_is_close_to_float32(esm2, esm2_bf16, depth):
+def test_bfloat16_is_close_to_float32(both_precisions, depth):
+    exact, rounded = both_precisions
     tokens = draw_tokens([30, 60, 60, 100])
-    expected = by_transformers(esm2, tokens)
-    encoder = make_encoder(esm2_bf16, compute_dtype=torch.bfloat16, trunk_depth=depth)
+    expected = by_transformers(exact, tokens)
+    encoder = make_encoder(rounded, compute_dtype=torch.bfloat16, trunk_depth=depth)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = encoder(tokens)
     assert found.dtype == torch.float32
-    assert (found - expected).norm() / expected.norm() < 0.03
+    # In bfloat16 throughout, transformers' own passes are .021 (ESM-C) to .038 (Ankh) off.
+    assert (found - expected).norm() / expected.norm() < 0.035
     assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
 
 
@@ -216,14 +237,15 @@ def test_a_trunk_read_from_a_store_gives_the_same_bfloat16_numbers(esm2_bf16):
         assert torch.equal(encoder(known), encoder(tokens))
 
 
-def test_bfloat16_gradients_point_the_same_way(esm2, esm2_bf16):
+def test_bfloat16_gradients_point_the_same_way(both_precisions):
     def forward(model, tokens):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             return make_encoder(model, compute_dtype=torch.bfloat16)(tokens)
 
     tokens = draw_tokens([30, 60, 60])
-    exact, found = gradients(esm2, packed, tokens), gradients(esm2_bf16, forward, tokens)
-    for name, gradient in exact.items():
+    exact, rounded = both_precisions
+    found = gradients(rounded, forward, tokens)
+    for name, gradient in gradients(exact, packed, tokens).items():
         if name.endswith("key.bias"):  # zero but for rounding
             continue
         cosine = torch.cosine_similarity(found[name].float().flatten(), gradient.flatten(), dim=0)
