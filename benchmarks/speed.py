@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py                     # ESM2-8M shape, a quarter of an hour on two cores
     python benchmarks/speed.py --shape 35m --proteins 64
+    python benchmarks/speed.py --only embedding --peer-python peer/bin/python    # see benchmarks/peer.py
     python benchmarks/speed.py --write docs/benchmarks.md
 
 All sides get the same random weights, the same DeepLoc 2 proteins (of generated ones with such
@@ -10,16 +11,19 @@ lengths where no data home is set), the same optimiser steps and the same thread
 (a) the published notebooks' recipe: transformers' Trainer, peft, every protein padded to the longest;
 (b) a careful hand-written loop: peft, SDPA, padding per batch, random order, the better of float32 and
     bfloat16 autocast;
-(c) the bound that this machine's own matrix-product and attention rates set.
+(c) biotrainer, embedding only, where the Python of an environment with it is named;
+(d) the bound that this machine's own matrix-product and attention rates set.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 import warnings
@@ -52,6 +56,7 @@ SHAPES = {  # layers, width, heads, feed-forward width
     "650m": (33, 1280, 20, 5120),
 }
 BATCH, LR, MAX_LENGTH = 8, 1e-3, 1022
+PARTS = ["training", "embedding", "frozen", "tuned", "tokenising", "lengths", "budget"]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -204,18 +209,9 @@ def better_precision(run: Callable[[torch.dtype], float]) -> tuple[str, torch.dt
 def our_fit(folder: str, sequences: list[str], y: np.ndarray, epochs: int, **options) -> tuple[float, list]:
     """Seconds of a whole fit, and its history."""
     plmlearn.cache.clear()
-    clf = PLMLoRAClassifier(
-        folder,
-        epochs=epochs,
-        batch_size=BATCH,
-        lr=LR,
-        warmup=0.0,
-        standardize=False,
-        head_dropout=0.0,
-        random_state=0,
-        verbose=0,
-        **options,
-    )
+    settings = {"epochs": epochs, "batch_size": BATCH, "lr": LR, "warmup": 0.0, "standardize": False}
+    settings |= {"head_dropout": 0.0, "random_state": 0, "verbose": 0}
+    clf = PLMLoRAClassifier(folder, **settings | options)
     start = time.perf_counter()
     clf.fit(sequences, y)
     return time.perf_counter() - start, clf.history_
@@ -250,7 +246,7 @@ def training_rows(folder: str, sequences: list[str], y: np.ndarray, rounds: int,
     return [everything, notebook, later, five]
 
 
-def embedding_row(folder: str, sequences: list[str], rounds: int) -> Row:
+def embedding_rows(folder: str, sequences: list[str], rounds: int, peer: Path | None) -> list[Row]:
     """A fifth of the proteins are duplicates."""
     n_copies = len(sequences) // 4
     with_copies = [*sequences, *sequences[:n_copies]]
@@ -265,7 +261,71 @@ def embedding_row(folder: str, sequences: list[str], rounds: int) -> Row:
         embedder.transform(with_copies)
         row.ours.append(time.perf_counter() - start)
         row.theirs.append(HandLoop(folder, dtype).embed(with_copies))
-    return row
+    if peer is None:
+        return [row]
+    with_peer = Row(
+        row.work, "(c), biotrainer", row.ours, peer_seconds(peer, folder, with_copies, rounds), "–"
+    )
+    return [row, with_peer]
+
+
+def peer_seconds(peer: Path, folder: str, sequences: list[str], rounds: int) -> list[float]:
+    """What another environment's Python takes for ``peer.py``, with as many threads."""
+    listed = Path(folder) / "sequences.json"
+    listed.write_text(json.dumps(sequences))
+    script = Path(__file__).with_name("peer.py")
+    command = [peer, script, folder, listed, "--rounds", str(rounds)]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | threads)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def length_rows(folder: str, rounds: int) -> list[Row]:
+    """Microseconds per residue at several lengths, against the same at 100 with the attention term added."""
+    lengths, n_residues = (100, 200, 500, 1000, 2000), 20_000
+    embedder = PLMEmbedder(folder, max_length=2000).fit(["MKV"])
+    seconds: dict[int, list[float]] = {length: [] for length in lengths}
+    for _ in range(rounds + 1):
+        for length in lengths:
+            drawn = make_proteins(
+                n_residues // length,
+                median_length=length,
+                min_length=length,
+                max_length=length,
+                random_state=0,
+            )
+            with plmlearn.cache.disabled():
+                start = time.perf_counter()
+                embedder.transform(drawn)
+                seconds[length].append(time.perf_counter() - start)
+    config = load_backbone(folder).config
+    width, inner = config.hidden_size, config.intermediate_size
+    products = 4 * width**2 + 2 * width * inner
+
+    def cost(length: int) -> float:
+        return 1 + 2 * length * width / products
+
+    rows = []
+    for length in lengths[1:]:
+        expected = [first * cost(length) / cost(100) for first in seconds[100][1:]]
+        work, against = (
+            f"Embedding proteins of {length} residues",
+            "those of 100, attention's operations added",
+        )
+        rows.append(Row(work, against, seconds[length][1:], expected, "1"))
+    return rows
+
+
+def budget_rows(folder: str, sequences: list[str], y: np.ndarray, rounds: int) -> list[Row]:
+    """One epoch of LoRA in large steps, by the token budget of a micro-batch."""
+    seconds: dict[int, list[float]] = {budget: [] for budget in (1024, 2048, 4096, 8192, 16384)}
+    for _ in range(rounds):
+        for budget, taken in seconds.items():
+            taken.append(our_fit(folder, sequences, y, 1, max_tokens=budget, batch_size=64)[1][0]["seconds"])
+    return [
+        Row("LoRA on all layers, steps of 64 proteins", f"max_tokens={budget}", seconds[4096], taken, "–")
+        for budget, taken in seconds.items()
+    ]
 
 
 def frozen_search_rows(folder: str, sequences: list[str], y: np.ndarray) -> list[Row]:
@@ -354,7 +414,7 @@ def bound_row(shape: str, sequences: list[str], seconds: list[float]) -> Row:
     note = f"matrix products {rate / 1e9:.0f} GFLOP/s, attention forward {attention_rate / 1e9:.0f} GFLOP/s"
     return Row(
         "LoRA on all layers, one epoch",
-        "(c), the machine's rates",
+        "(d), the machine's rates",
         seconds,
         [bound] * len(seconds),
         "–",
@@ -402,9 +462,8 @@ def main() -> None:
         "--proteins", type=int, default=128, help="proteins of the training and embedding rows"
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--only", nargs="*", choices=["training", "embedding", "frozen", "tuned", "tokenising"]
-    )
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--peer-python", type=Path, help="Python of an environment with biotrainer")
     parser.add_argument("--write", type=Path, help="append the table to this file")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -413,7 +472,7 @@ def main() -> None:
     sequences, origin = proteins(options.proteins)
     y = np.arange(len(sequences)) % 2
     last = SHAPES[options.shape][0] // 6
-    only = options.only or ["training", "embedding", "frozen", "tuned", "tokenising"]
+    only = options.only
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = build_folder(options.shape, Path(scratch) / "backbone")
@@ -422,13 +481,17 @@ def main() -> None:
             rows += training_rows(folder, sequences, y, options.rounds, last)
             rows.append(bound_row(options.shape, sequences, rows[0].ours))
         if "embedding" in only:
-            rows.append(embedding_row(folder, sequences, options.rounds))
+            rows += embedding_rows(folder, sequences, options.rounds, options.peer_python)
         if "frozen" in only:
             rows += frozen_search_rows(folder, sequences, y)
         if "tuned" in only:
             rows.append(tuned_search_row(folder, sequences[:48], y[:48], last))
         if "tokenising" in only:
             rows.append(tokenising_row(folder, sequences, options.rounds))
+        if "lengths" in only:
+            rows += length_rows(folder, options.rounds)
+        if "budget" in only:
+            rows += budget_rows(folder, sequences, y, options.rounds)
     lengths = [len(s) for s in sequences]
     drawn = f"{len(sequences)} proteins ({origin}, mean length {np.mean(lengths):.0f})"
     heading = f"## ESM2-{options.shape.upper()} shape, {drawn}"

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .windows import Blend, whole_lengths
@@ -68,6 +69,20 @@ class PackedTokens:
     @property
     def device(self) -> torch.device:
         return self.ids.device
+
+    @property
+    def n_rows(self) -> int:
+        """T, on a CPU rounded up by at most 1/32: its library compiles a kernel for every new size."""
+        n_tokens = len(self.ids)
+        if self.device.type != "cpu":
+            return n_tokens
+        step = 1 << max(3, n_tokens.bit_length() - 6)
+        return -(-n_tokens // step) * step
+
+    def rounded(self, values: Tensor) -> Tensor:
+        """Values by token, (T, ...), with rows of 0 behind them up to ``n_rows``."""
+        missing = self.n_rows - len(values)
+        return F.pad(values, (0, 0) * (values.ndim - 1) + (0, missing)) if missing else values
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
@@ -143,7 +158,7 @@ class PackedTokens:
     def without_prompt(self) -> Tensor | slice:
         """Index of the tokens that are no prompt."""
         if self.n_prompt == 0:
-            return slice(None)
+            return slice(len(self.ids))
         is_prompt = (self.positions >= self.n_prefix - self.n_prompt) & (self.positions < self.n_prefix)
         return (~is_prompt).nonzero()[:, 0]
 

@@ -53,7 +53,7 @@ def calls(monkeypatch):
     layer = PackedEsm.layer
 
     def count(self, index, hidden, tokens, shared):
-        seen.append((index, len(hidden)))
+        seen.append((index, len(tokens.ids)))
         return layer(self, index, hidden, tokens, shared)
 
     monkeypatch.setattr(PackedEsm, "layer", count)

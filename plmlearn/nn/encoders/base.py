@@ -77,11 +77,14 @@ class PackedEncoder(nn.Module, ABC):
 
     @abstractmethod
     def shared(self, tokens: PackedTokens) -> Any:
-        """What all layers need of a batch and is worth making once: position tables, biases."""
+        """What all layers need of a batch and is worth making once: position tables, biases.
+
+        What goes by token has ``tokens.n_rows`` rows.
+        """
 
     @abstractmethod
     def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Any) -> Tensor:
-        """One layer, (T, D) to (T, D)."""
+        """One layer, (n_rows, D) to (n_rows, D); rows behind the last token are never read."""
 
     @abstractmethod
     def finish(self, hidden: Tensor) -> Tensor:
@@ -89,13 +92,13 @@ class PackedEncoder(nn.Module, ABC):
 
     def run(self, hidden: Tensor, tokens: PackedTokens, start: int, stop: int) -> Tensor:
         """Layers ``start`` to ``stop - 1``; prompts come before their layer, and are gone behind the last."""
-        row, shared = tokens, self.shared(tokens)
+        row, shared, hidden = tokens, self.shared(tokens), tokens.rounded(hidden)
         for index in range(start, stop):
             prompt = learned_part(self.blocks[index], "prompt")
             if prompt is not None:
                 hidden = prompt(hidden[row.without_prompt], tokens)
                 row = tokens.with_prompt(prompt.n_tokens)
-                shared = self.shared(row)
+                shared, hidden = self.shared(row), row.rounded(hidden)
             if self.checkpointing and torch.is_grad_enabled():
                 hidden = checkpoint(self.layer, index, hidden, row, shared, use_reentrant=False)
             else:
@@ -112,11 +115,15 @@ class PackedEncoder(nn.Module, ABC):
         attend: Callable[..., Tensor] = packed_attention,
         **options: Any,
     ) -> Tensor:
-        """Attention of layer ``index``, with its learned prefix where it has one."""
+        """Attention of layer ``index``, with its learned prefix where it has one.
+
+        Rows behind the last token belong to no sequence; their result is 0.
+        """
+        query, key, value = (x[: len(tokens.ids)] for x in (query, key, value))
         prefix = learned_part(self.blocks[index], "prefix")
         if prefix is not None:
             key, value = prefix(key, value, tokens)
-        return attend(query, key, value, tokens, **options)
+        return tokens.rounded(attend(query, key, value, tokens, **options))
 
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:

@@ -51,7 +51,7 @@ class PackedEsm(PackedEncoder):
         return (hidden * factor[:, None]).masked_fill(masked[:, None], 0.0)
 
     def shared(self, tokens: PackedTokens) -> Tensor | None:
-        """Factors of rotary positions, (2, T, H, K)."""
+        """Factors of rotary positions, (2, n_rows, H, K)."""
         if self.config.position_embedding_type != "rotary":
             return None
         n_heads = self.config.num_attention_heads

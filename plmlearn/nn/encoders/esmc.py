@@ -28,7 +28,7 @@ class PackedEsmc(PackedEncoder):
         return self.backbone.embed_tokens(tokens.ids).float()
 
     def shared(self, tokens: PackedTokens) -> Tensor:
-        """Factors of rotary positions, (2, T, H, K)."""
+        """Factors of rotary positions, (2, n_rows, H, K)."""
         config = self.config
         base = config.rope_parameters["rope_theta"]
         return rotary_factors(tokens, config.num_attention_heads, config.head_dim, base, self.compute_dtype)
