@@ -137,7 +137,9 @@ def test_windows_go_through_the_layers_a_few_at_a_time(esm_folder, monkeypatch, 
     tokens = replace(tokens, ids=ids)
     seen = []
     layer = encoder.layer
-    monkeypatch.setattr(encoder, "layer", lambda i, h, *rest: seen.append(len(h)) or layer(i, h, *rest))
+    monkeypatch.setattr(
+        encoder, "layer", lambda i, h, t, *rest: seen.append(len(t.ids)) or layer(i, h, t, *rest)
+    )
     with torch.no_grad():
         whole = encoder(tokens)
         assert max(seen) == len(ids)

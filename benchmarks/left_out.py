@@ -1,0 +1,91 @@
+"""What two things that were left out would bring: merging LoRA for prediction, and torch.compile.
+
+    python benchmarks/left_out.py [--shape 8m] [--proteins 48] [--rounds 5]
+
+Prediction with LoRA beside its matrices against the same with it merged into them (float32; in bfloat16 the
+sum would be rounded), and a layer's forward pass compiled with dynamic shapes against as it is. Ratios above
+1 speak for merging or compiling. Decisions 10 and 11 rest on these figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import peft
+import torch
+from speed import SHAPES, Row, build_folder, machine, proteins, table
+
+import plmlearn.cache
+from plmlearn import PLMLoRAClassifier
+from plmlearn.nn.encoders import PackedEsm
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def fitted(folder: str, sequences: list[str], **options) -> PLMLoRAClassifier:
+    settings = {"epochs": 1, "random_state": 0, "verbose": 0, "max_tokens": 4096}
+    return PLMLoRAClassifier(folder, **settings | options).fit(sequences[:4], [0, 1, 0, 1])
+
+
+def merging(folder: str, sequences: list[str], rounds: int, target_modules) -> Row:
+    plain, merged = (fitted(folder, sequences, precision="fp32", target_modules=target_modules) for _ in "ab")
+    expected = plain.predict_proba(sequences)
+    for module in merged._restored().model.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.get_base_layer().weight = torch.nn.Parameter(module.get_base_layer().weight.clone())
+            module.merge()
+    error = np.abs(merged.predict_proba(sequences) - expected).max()
+    row = Row(f"Prediction, LoRA on {target_modules}, merged", "beside its matrices", [], [], "–")
+    row.note = f"largest difference {error:.1g}"
+    for _ in range(rounds):
+        row.theirs.append(seconds(lambda: plain.predict(sequences)))
+        row.ours.append(seconds(lambda: merged.predict(sequences)))
+    return row
+
+
+def compiling(folder: str, sequences: list[str], rounds: int, precision: str) -> Row:
+    classifier = fitted(folder, sequences, precision=precision)
+    as_it_is = PackedEsm.layer
+    compiled = torch.compile(as_it_is, dynamic=True)
+    row = Row(f"Prediction in {precision}, layers compiled", "as it is", [], [], "–")
+    PackedEsm.layer = compiled
+    first = seconds(lambda: classifier.predict(sequences))
+    for _ in range(rounds):
+        PackedEsm.layer = compiled
+        row.ours.append(seconds(lambda: classifier.predict(sequences)))
+        PackedEsm.layer = as_it_is
+        row.theirs.append(seconds(lambda: classifier.predict(sequences)))
+    row.note = f"first call {first:.0f} s"
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="8m")
+    parser.add_argument("--proteins", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--write", type=Path, help="append the table to this file")
+    options = parser.parse_args()
+    sequences, _ = proteins(options.proteins)
+    with tempfile.TemporaryDirectory() as scratch, plmlearn.cache.disabled():
+        folder = build_folder(options.shape, Path(scratch) / "backbone")
+        rows = [merging(folder, sequences, options.rounds, which) for which in (("key", "value"), "all")]
+        rows += [compiling(folder, sequences, options.rounds, precision) for precision in ("fp32", "bf16")]
+    report = f"## Left out, ESM2-{options.shape.upper()} shape\n\n{machine()}\n\n{table(rows)}\n"
+    print(report)
+    if options.write:
+        with open(options.write, "a") as file:
+            file.write("\n" + report)
+
+
+if __name__ == "__main__":
+    main()
