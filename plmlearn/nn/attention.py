@@ -193,7 +193,7 @@ def rotary_table(n_positions: int, head_width: int, base: float, device: torch.d
 def rotary_factors(
     tokens: PackedTokens, n_heads: int, head_width: int, base: float, dtype: torch.dtype
 ) -> Tensor:
-    """:func:`rotary_table` by row, (2, n_rows, ...), as :func:`rotate` takes it on the device of the tokens."""
+    """:func:`rotary_table` by row, (2, n_rows, ...), as :func:`rotate` takes it on the device."""
     table = rotary_table(max(tokens.lengths), head_width, base, tokens.device)
     by_token = table.to(dtype)[:, tokens.rounded(tokens.positions), None]
     return by_token.repeat(1, 1, n_heads, 1) if tokens.device.type == "cpu" else by_token
