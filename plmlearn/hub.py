@@ -45,7 +45,7 @@ def resolve_name(name: str) -> str:
     if name in BUNDLED:
         return str(files("plmlearn.assets") / BUNDLED[name])
     if name in ALIASES:
-        return ALIASES[name]
+        return part_name(ALIASES[name])[0]
     if Path(name).is_dir():
         return str(Path(name).resolve())
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -60,12 +60,12 @@ def resolve_name(name: str) -> str:
 
 
 def part_name(name: str) -> tuple[str, str]:
-    """A name without its ``#alphabet``, and that alphabet: "prostt5#3di" is "prostt5" and "3di".
+    """A name without its ``#alphabet``, and that alphabet.
 
-    >>> part_name("prostt5#3di"), part_name("esm2-8m")
-    (('prostt5', '3di'), ('esm2-8m', 'aa'))
+    >>> part_name("my/folder#3di"), part_name("esm2-8m")
+    (('my/folder', '3di'), ('esm2-8m', 'aa'))
     """
-    alone, mark, alphabet = name.rpartition("#")
+    alone, mark, alphabet = ALIASES.get(name, name).rpartition("#")
     return (alone, alphabet) if mark and alphabet in ("aa", "3di") else (name, "aa")
 
 
