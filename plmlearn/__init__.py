@@ -10,6 +10,8 @@ _HOMES = {
     "PLMRegressor": "estimators.protein",
     "PLMLoRAClassifier": "estimators.protein",
     "PLMLoRARegressor": "estimators.protein",
+    "PLMPairClassifier": "estimators.pair",
+    "PLMPairRegressor": "estimators.pair",
     "PLMFrozenMLP": "estimators.frozen",
     "PLMFrozenMLPRegressor": "estimators.frozen",
     "PLMResidueClassifier": "estimators.residue",

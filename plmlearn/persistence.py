@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .embedding import PLMEmbedder
-from .estimators import frozen, protein, residue, residue_targets, targets
+from .estimators import frozen, pair, protein, residue, residue_targets, targets
 
 FORMAT = 1
 
@@ -38,6 +38,8 @@ _CLASSES: dict[str, type] = {
         protein.PLMRegressor,
         protein.PLMLoRAClassifier,
         protein.PLMLoRARegressor,
+        pair.PLMPairClassifier,
+        pair.PLMPairRegressor,
         frozen.PLMFrozenMLP,
         frozen.PLMFrozenMLPRegressor,
         residue.PLMResidueClassifier,

@@ -115,7 +115,7 @@ def truncate(
 
     Parameters
     ----------
-    sequences : ndarray of str, shape (n_sequences,)
+    sequences : ndarray of str, shape (n_sequences,) or (n_pairs, 2)
         Clean sequences.
     max_length : int
         Residues to keep, from the first.
@@ -130,17 +130,18 @@ def truncate(
     (array(['MKV', 'MS'], dtype=object), 0)
     """
     _check_option("long_sequences", long_sequences, ("truncate", "window", "raise"))
-    rows = [row for row, sequence in enumerate(sequences) if len(sequence) > max_length]
-    if not rows or long_sequences == "window":
+    flat, per_row = sequences.ravel(), sequences.size // len(sequences)
+    long = [i for i, sequence in enumerate(flat.tolist()) if len(sequence) > max_length]
+    if not long or long_sequences == "window":
         return sequences, 0
-    shown = ", ".join(f"{row} ({len(sequences[row])} residues)" for row in rows[:5])
-    which = f"{len(rows)} of {len(sequences)} sequences (rows {shown}{', …' if len(rows) > 5 else ''})"
+    shown = ", ".join(f"{i // per_row} ({len(flat[i])} residues)" for i in long[:5])
+    which = f"{len(long)} of {len(flat)} sequences (rows {shown}{', …' if len(long) > 5 else ''})"
     if long_sequences == "raise":
         raise SequenceError(
             f"{which} are longer than max_length={max_length}. Raise max_length (at most 10000; time and "
             "memory grow with it), or pass long_sequences='window' to read them in windows, or 'truncate' to "
             "read the first max_length residues.",
-            rows,
+            sorted({i // per_row for i in long}),
         )
     warnings.warn(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
@@ -148,9 +149,9 @@ def truncate(
         UserWarning,
         stacklevel=4,
     )
-    short = sequences.copy()
-    short[rows] = [sequences[row][:max_length] for row in rows]
-    return short, len(rows)
+    short = flat.copy()
+    short[long] = [flat[i][:max_length] for i in long]
+    return short.reshape(sequences.shape), len(long)
 
 
 def check_pairs(X: Any, *, invalid: str = "raise") -> np.ndarray:

@@ -273,13 +273,15 @@ class BasePLMEstimator(BaseEstimator, ABC):
 
     def _inputs(self, live: _Live, sequences: np.ndarray) -> TokenizedSequences:
         """Tokens, with what the frozen part makes of them where that is known or worth keeping."""
-        inputs = self._tokenize(live.backbone, sequences)
+        inputs = self._tokenize(live, sequences)
         reuse_frozen(live.model, inputs, live.backbone, live.plan)
         return inputs
 
-    def _tokenize(self, backbone: Backbone, sequences: np.ndarray) -> TokenizedSequences:
-        window = self.max_length if self.long_sequences == "window" else None
-        return TokenizedSequences(backbone, sequences, window)
+    def _tokenize(self, live: _Live, sequences: np.ndarray) -> TokenizedSequences:
+        return TokenizedSequences(live.backbone, sequences, self._window())
+
+    def _window(self) -> int | None:
+        return self.max_length if self.long_sequences == "window" else None
 
     def _continues(self) -> bool:
         return self.warm_start and hasattr(self, "_trained")
@@ -425,7 +427,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         self._validate_params()
         sequences, _ = self._prepare(X)
         live = self._build(1, None)
-        inputs = self._tokenize(live.backbone, sequences)
+        inputs = self._tokenize(live, sequences)
         return estimate_memory(live.model, live.backbone, inputs, live.plan)
 
     def __sklearn_tags__(self):

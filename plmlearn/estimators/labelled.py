@@ -1,4 +1,4 @@
-"""Proteins with their targets, weights and groups, and a part of them held out for validation."""
+"""Proteins, or pairs of them, with targets, weights and groups, and a part held out for validation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 
+from ..model_selection import PairKFold
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -15,10 +17,10 @@ class Labelled:
 
     Parameters
     ----------
-    sequences : ndarray of str, shape (n_proteins,)
+    sequences : ndarray of str, shape (n_proteins,) or (n_pairs, 2)
     y : ndarray of shape (n_proteins,) or (n_proteins, n_targets)
     weights : ndarray of shape (n_proteins,)
-    groups : ndarray of shape (n_proteins,) or None
+    groups : ndarray of shape (n_proteins,), or (n_pairs, 2) for those of both proteins, or None
     n_truncated : int
         How many were cut.
     """
@@ -40,7 +42,11 @@ class Labelled:
         )
 
     def hold_out(self, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
-        """Rows to train on and rows to validate on: no group in both, else equal shares of classes."""
+        """Rows to train on and rows to validate on: no group in both, else equal shares of classes.
+
+        With the groups of both proteins of a pair, pairs between the two sides are left out; so that one
+        fold of k holds about ``fraction`` of a well-connected graph's pairs, k is 1 / sqrt(fraction).
+        """
         n_parts, parts = len(self.y), "proteins"
         if self.groups is not None:
             n_parts, parts = len(np.unique(self.groups)), "groups"
@@ -54,6 +60,9 @@ class Labelled:
         return self.take(training), self.take(validation)
 
     def _splitter(self, **options: Any) -> Any:
+        if self.groups is not None and self.groups.ndim == 2:
+            n_folds = max(2, round(options["test_size"] ** -0.5))
+            return PairKFold("C3", n_folds, random_state=options["random_state"])
         if self.groups is not None:
             return GroupShuffleSplit(**options)
         if _can_stratify(self.y, options["test_size"]):

@@ -44,7 +44,35 @@ class FeatureScaler(nn.Module):
         return (features - self.mean) / self.scale
 
 
-class ProteinModel(nn.Module):
+class PooledModel(nn.Module):
+    """What models of whole proteins share: an encoder, and a pooling that makes a vector of its residues.
+
+    Parameters
+    ----------
+    encoder : PackedEncoder
+        Backbone with its adapter.
+    pooling : nn.Module
+        One of :data:`plmlearn.nn.pooling.POOLINGS`.
+    """
+
+    def __init__(self, encoder: PackedEncoder, pooling: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.pooling = pooling
+
+    @property
+    def keeps(self) -> str:
+        """What to keep of a frozen encoder: "pooled" embeddings, or the "trunk" below a trained pooling."""
+        return "trunk" if has_weights(self.pooling) else "pooled"
+
+    def pool(self, tokens: PackedTokens) -> Tensor:
+        """Pooled embeddings of a batch, (B, D) in float32."""
+        if tokens.pooled is not None:
+            return tokens.pooled
+        return self.pooling(unpack(self.encoder(tokens), tokens)).float()
+
+
+class ProteinModel(PooledModel):
     """One vector of outputs per protein.
 
     Parameters
@@ -58,22 +86,9 @@ class ProteinModel(nn.Module):
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: nn.Module, head: nn.Module):
-        super().__init__()
-        self.encoder = encoder
-        self.pooling = pooling
+        super().__init__(encoder, pooling)
         self.scaler = FeatureScaler(encoder.width)
         self.head = head
-
-    @property
-    def keeps(self) -> str:
-        """What to keep of a frozen encoder: "pooled" embeddings, or the "trunk" below a trained pooling."""
-        return "trunk" if has_weights(self.pooling) else "pooled"
-
-    def pool(self, tokens: PackedTokens) -> Tensor:
-        """Pooled embeddings of a batch, (B, D) in float32."""
-        if tokens.pooled is not None:
-            return tokens.pooled
-        return self.pooling(unpack(self.encoder(tokens), tokens)).float()
 
     def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Tensor:
         """Outputs of N rows over B distinct sequences, (N, C) in float32."""

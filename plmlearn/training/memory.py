@@ -119,7 +119,7 @@ def estimate_memory(
 
     Parameters
     ----------
-    model : ProteinModel or ResidueModel
+    model : PooledModel or ResidueModel
         Not yet trained, over the backbone's tensors.
     backbone : Backbone
     inputs : TokenizedSequences
@@ -134,7 +134,8 @@ def estimate_memory(
         trained=_trained_matrices(encoder, backbone),
     )
     forward = activation_bytes_per_token(backbone, 0, checkpointing=False)
-    step = _largest_batch(inputs.lengths[inputs.of_row], plan.max_tokens, plan.batch_size)
+    of_rows = inputs.lengths[inputs.of_row]  # a protein for each row, or two
+    step = _largest_batch(of_rows.ravel(), plan.max_tokens, plan.batch_size * of_rows[0].size)
     pass_without_gradients = _largest_batch(inputs.lengths, plan.max_tokens)
     workspace = 2 * item if _n_differentiated(model) and plan.device.type == "cpu" else 0
     return MemoryEstimate(

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
-from ..nn.models import ProteinModel, ResidueModel
+from ..nn.models import PooledModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
 from .batching import TokenizedSequences
 from .devices import autocast
@@ -25,7 +25,7 @@ from .inference import Budget
 from .plan import Plan
 
 Make = Callable[[PackedTokens], Tensor]
-Model = ProteinModel | ResidueModel
+Model = PooledModel | ResidueModel
 
 
 def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, plan: Plan) -> None:
@@ -33,7 +33,7 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
 
     Parameters
     ----------
-    model : ProteinModel or ResidueModel
+    model : PooledModel or ResidueModel
     inputs : TokenizedSequences
         Gains "pooled", "residues" or "trunk" values; unchanged where all layers are trained.
     backbone : Backbone
@@ -64,7 +64,7 @@ def reusable(model: Model) -> str | None:
 
 
 def pooled_embeddings(
-    model: ProteinModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
+    model: PooledModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
 ) -> list[Tensor]:
     """The (1, D) pooled embedding of each distinct sequence; ``model`` must be frozen up to its head."""
     key = f"pooled-{type(model.pooling).__name__}-{model.encoder.depth}"
