@@ -40,7 +40,7 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
     plan : Plan
     """
     encoder, kind = model.encoder, reusable(model)
-    if kind == "pooled" and isinstance(model, ProteinModel):
+    if kind == "pooled" and isinstance(model, PooledModel):
         inputs.know("pooled", pooled_embeddings(model, inputs, backbone, plan))
         return
     if kind == "residues":
