@@ -32,7 +32,7 @@ from ..quantization import QUANTIZATIONS
 from ..sequences import check_sequences, truncate
 from ..training.batching import TokenizedSequences
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.engine import Loss, TrainingData, TuningNet, train
+from ..training.engine import OPTIMIZERS, Loss, TrainingData, TuningNet, train
 from ..training.inference import outputs_of
 from ..training.memory import MemoryEstimate, auto_max_tokens, estimate_memory
 from ..training.plan import Plan
@@ -78,6 +78,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     lr: float | None = None
     head_lr: float | None = None
     weight_decay: float = 0.01
+    optimizer: str = "adamw"
     schedule: str = "linear"
     warmup: float = 0.1
     batch_size: int = 16
@@ -111,6 +112,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "lr": [Interval(Real, 0, None, closed="neither"), None],
         "head_lr": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [StrOptions(set(OPTIMIZERS))],
         "schedule": [StrOptions(set(SCHEDULES))],
         "warmup": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -343,6 +345,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             lr_factors=adapter.lr_factors(backbone),
             head_lr=max(self.lr or 0.0, 1e-3) if self.head_lr is None else self.head_lr,
             weight_decay=self.weight_decay,
+            optimizer=self.optimizer,
             schedule=self.schedule,
             warmup=self.warmup,
             gradient_clip=self.gradient_clip,

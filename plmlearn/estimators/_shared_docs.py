@@ -23,7 +23,9 @@ _ALL = """
     head_lr : float, optional
         The same for pooling and head; None takes the larger of ``lr`` and 1e-3.
     weight_decay : float, default=0.01
-        AdamW's; norms and biases do not decay.
+        Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        Adamax adds the decay to the gradient, as its authors had it; AdamW shrinks the weights apart from it.
     schedule : {"linear", "cosine", "constant"}, default="linear"
         Course of the learning rate after the warm-up.
     warmup : float, default=0.1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -154,7 +154,7 @@ class TuningNet(skorch.NeuralNet):
             raise _StopTraining from stop
 
     def initialize_optimizer(self, triggered_directly=None):
-        self.optimizer_ = torch.optim.AdamW(parameter_groups(self.module_, self.plan))
+        self.optimizer_ = OPTIMIZERS[self.plan.optimizer](parameter_groups(self.module_, self.plan))
         self.scaler_ = torch.amp.GradScaler(self.plan.device.type, enabled=self.plan.dtype == torch.float16)
         self.budget_ = Budget(self.plan.max_tokens)
         self.adapter_ = clone(self.plan.adapter)
@@ -350,6 +350,12 @@ class _BestEpoch(skorch.callbacks.Callback):
 
 class _StopTraining(Exception):
     """Ends the fit loop early."""
+
+
+OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+}
 
 
 def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:

@@ -26,6 +26,7 @@ class Plan:
     adapter : Adapter
         How the model is adapted, which may bring a penalty or a schedule of its own.
     lr, head_lr, weight_decay : float
+    optimizer : {"adamw", "adamax"}
     lr_factors : mapping of str to float
         Factors on ``lr`` for parameters of the backbone, by their name in it.
     schedule : {"linear", "cosine", "constant"}
@@ -49,6 +50,7 @@ class Plan:
     lr: float = 1e-3
     head_lr: float = 1e-3
     weight_decay: float = 0.0
+    optimizer: str = "adamw"
     lr_factors: Mapping[str, float] = field(default_factory=dict)
     schedule: str = "constant"
     warmup: float = 0.0

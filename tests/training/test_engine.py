@@ -149,9 +149,8 @@ def plain_loop(model: nn.Module, data: TrainingData, plan: Plan) -> None:
         (plan.head_lr, 0.0): [model.norm.weight, model.norm.bias, model.head.bias],
         (plan.head_lr, plan.weight_decay): [model.head.weight],
     }
-    optimizer = torch.optim.AdamW(
-        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-    )
+    kind = {"adamw": torch.optim.AdamW, "adamax": torch.optim.Adamax}[plan.optimizer]
+    optimizer = kind([{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()])
     base = [group["lr"] for group in optimizer.param_groups]
     rng, step = np.random.default_rng(plan.seed), 0
     n_steps = plan.epochs * math.ceil(len(data) / plan.batch_size)
@@ -173,7 +172,9 @@ def plain_loop(model: nn.Module, data: TrainingData, plan: Plan) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"gradient_clip": 0.05}, {"schedule": "linear", "epochs": 1}], ids=str
+    "changes",
+    [{}, {"gradient_clip": 0.05}, {"schedule": "linear", "epochs": 1}, {"optimizer": "adamax"}],
+    ids=str,
 )
 def test_training_equals_a_plain_loop(data, changes):
     plan = replace(PLAN, **changes)
