@@ -16,6 +16,7 @@ _HOMES = {
     "PLMFrozenMLPRegressor": "estimators.frozen",
     "PLMResidueClassifier": "estimators.residue",
     "PLMResidueRegressor": "estimators.residue",
+    "PLMSignalPeptideClassifier": "estimators.signal_peptides",
     "PLMEmbedder": "embedding",
     "download_backbone": "backbones",
     "save": "persistence",

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .embedding import PLMEmbedder
-from .estimators import frozen, pair, protein, residue, residue_targets, targets
+from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
 
 FORMAT = 1
 
@@ -44,6 +44,8 @@ _CLASSES: dict[str, type] = {
         frozen.PLMFrozenMLPRegressor,
         residue.PLMResidueClassifier,
         residue.PLMResidueRegressor,
+        signal_peptides.PLMSignalPeptideClassifier,
+        signal_peptides.SignalPeptideTarget,
         residue_targets.ResidueClassTarget,
         residue_targets.ResidueValueTarget,
         PLMEmbedder,

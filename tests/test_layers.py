@@ -72,6 +72,9 @@ ROWS = [
     "estimators.frozen",
     "estimators.residue_targets",
     "estimators.residue",
+    "estimators.signal_states",
+    "estimators.signal_paths",
+    "estimators.signal_peptides",
     "persistence",
 ]
 # Packages whose modules have a row each; their __init__ is a docstring.

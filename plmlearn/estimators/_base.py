@@ -225,7 +225,10 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """
         self._validate_params()
         labelled = self._check_labelled(X, y, sample_weight, groups)
-        validation = self._check_validation(X_val, y_val, sample_weight_val)
+        return self._fit_to(labelled, self._check_validation(X_val, y_val, sample_weight_val))
+
+    def _fit_to(self, labelled: Labelled, validation: Labelled | None):
+        """The rest of ``fit``, on checked input."""
         training = labelled
         if self.early_stopping and validation is None:
             training, validation = labelled.hold_out(self.validation_fraction, self._seed())
@@ -256,14 +259,16 @@ class BasePLMEstimator(BaseEstimator, ABC):
             groups = check_length(groups, len(sequences), "groups")
         return Labelled(sequences, y, weights, groups, n_truncated).take(np.flatnonzero(weights))
 
-    def _check_validation(self, X_val: Any, y_val: Any, sample_weight_val: Any) -> Labelled | None:
+    def _check_validation(
+        self, X_val: Any, y_val: Any, sample_weight_val: Any, **extras: Any
+    ) -> Labelled | None:
         given = [part is not None for part in (X_val, y_val, sample_weight_val)]
         if not any(given):
             return None
         if not all(given[:2]):
             missing = ("X_val", "y_val")[given.index(False)]
             raise ValueError(f"{missing} is None; a validation set is X_val and y_val together. Pass both.")
-        return self._check_labelled(X_val, y_val, sample_weight_val)
+        return self._check_labelled(X_val, y_val, sample_weight_val, **extras)
 
     def _encode(self, live: _Live, target: Target, labelled: Labelled) -> TrainingData:
         weights = labelled.weights * self._balance(labelled.y)

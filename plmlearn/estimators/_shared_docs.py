@@ -98,6 +98,24 @@ RESIDUE_PARAMETERS = (
     .replace("The same for pooling and head;", "The same for the head;")
 )
 
+_FROM, _TO = RESIDUE_PARAMETERS.index("    max_length :"), RESIDUE_PARAMETERS.index("    invalid :")
+SIGNAL_PARAMETERS = (
+    RESIDUE_PARAMETERS.replace(
+        RESIDUE_PARAMETERS[_FROM:_TO],
+        """    max_length : int, default=70
+        Residues read of each protein, from the first; the rest does not matter, and needs no window.
+    long_sequences : {"truncate"}, default="truncate"
+        There is no other way.
+""",
+    )
+    .replace(', "crf"}, default="linear"', '}, default="linear"')
+    .replace(
+        """ "crf"
+        (classifiers): "linear" below a linear-chain conditional random field.""",
+        " The random\n        field is on top of each.",
+    )
+)
+
 ATTRIBUTES = """
     history_ : list of dict
         One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ class Labelled:
     groups : ndarray of shape (n_proteins,), or (n_pairs, 2) for those of both proteins, or None
     n_truncated : int
         How many were cut.
+    extras : dict of str to ndarray of shape (n_proteins,)
+        What else a task wants to know of each.
     """
 
     sequences: np.ndarray
@@ -30,6 +32,7 @@ class Labelled:
     weights: np.ndarray
     groups: np.ndarray | None
     n_truncated: int
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     def take(self, rows: np.ndarray) -> Labelled:
         """Some rows, in the order asked for."""
@@ -39,6 +42,7 @@ class Labelled:
             y=self.y[rows],
             weights=self.weights[rows],
             groups=None if self.groups is None else self.groups[rows],
+            extras={name: values[rows] for name, values in self.extras.items()},
         )
 
     def hold_out(self, fraction: float, seed: int) -> tuple[Labelled, Labelled]:

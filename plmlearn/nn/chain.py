@@ -62,9 +62,13 @@ class Chain(NamedTuple):
 
     def clamped(self, tags: Tensor) -> "Chain":
         """The chain in which a residue with a known tag can have no other label."""
-        other = torch.arange(len(self.starts), device=tags.device) != tags.unsqueeze(2)
-        known = (self.mask & (tags != UNKNOWN)).unsqueeze(2)
-        return self._replace(emissions=self.emissions.masked_fill(known & other, -math.inf))
+        same = torch.arange(len(self.starts), device=tags.device) == tags.unsqueeze(2)
+        return self.restricted(same | (tags == UNKNOWN).unsqueeze(2))
+
+    def restricted(self, allowed: Tensor) -> "Chain":
+        """The chain in which each residue has one of its `allowed` (B, L, S) labels."""
+        ruled_out = self.mask.unsqueeze(2) & ~allowed
+        return self._replace(emissions=self.emissions.masked_fill(ruled_out, -math.inf))
 
     def stacked(self, other: "Chain") -> "Chain":
         """The rows of both."""

@@ -142,6 +142,16 @@ class LinearChainCRF(nn.Module):
         self._require_obedience(labelled, tags, mask)
         return _narrow(labelled - _require_paths(total, mask), emissions)
 
+    def log_probability(self, emissions: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
+        """Log-probability that each residue has one of its `allowed` (B, L, S) labels, shape (B,).
+
+        -inf where no path within the constraints does. The likelihood of labels that are known in part, such
+        as "one of the states of this region".
+        """
+        chain = self._chain(emissions, mask)
+        within, total = chain.restricted(allowed.bool()).stacked(chain).log_partition().chunk(2)
+        return _narrow(within - _require_paths(total, mask), emissions)
+
     def marginals(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Probability of each label at each residue, shape (B, L, S), 0 in padding; differentiable.
 

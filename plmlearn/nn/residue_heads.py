@@ -101,6 +101,32 @@ class ResidueLightAttention(nn.Module):
         return self.out(self.dropout(torch.cat([values.values, features.spread(protein)], dim=1)))
 
 
+class StartBias(nn.Module):
+    """A learned bias on the outputs of each protein's first residue, by the group that a protein is in.
+
+    Below a CRF it shifts the odds of the paths that a protein may take, as prior knowledge would.
+
+    Parameters
+    ----------
+    n_groups, n_outputs : int
+    gain : float, default=10
+        On the bias: an optimiser moves all numbers alike, and log-odds have farther to go than weights.
+    """
+
+    def __init__(self, n_groups: int, n_outputs: int, gain: float = 10.0):
+        super().__init__()
+        self.gain = gain
+        self.bias = nn.Parameter(torch.zeros(n_groups, n_outputs))
+
+    def forward(self, outputs: Ragged, group: Tensor) -> Ragged:
+        """Outputs (R, C) of N proteins in groups (N,), -1 for a protein whose group is not known."""
+        known = (group >= 0).unsqueeze(1)
+        bias = torch.where(known, self.gain * self.bias[group.clamp(min=0)], 0.0)
+        lengths = torch.tensor(outputs.lengths, device=group.device)
+        first = lengths.cumsum(0) - lengths
+        return outputs.with_values(outputs.values.index_add(0, first, bias.to(outputs.values.dtype)))
+
+
 RESIDUE_HEADS: dict[str, type[nn.Module]] = {
     "linear": ResidueLinear,
     "mlp": ResidueMlp,
