@@ -1,0 +1,164 @@
+"""What a masked language model is asked: crops of sequences with some residues hidden.
+
+Everything random here comes from a generator that the caller seeds by step, so a step's question is
+a function of seed and step alone: a run that is resumed asks what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backbones import Backbone
+from ..nn.packing import PackedTokens
+from .batching import TokenizedSequences, split_by_budget
+
+STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+
+
+@dataclass(frozen=True)
+class Masking:
+    """Which residues are hidden, and how: ESM-2's rule by default.
+
+    Special tokens and letters other than the 20 standard residues are never chosen.
+
+    Parameters
+    ----------
+    mask_id : int
+        Token id of ``<mask>``.
+    residues : tuple of int
+        Token ids of the 20 standard residues.
+    rate : float, default=0.15
+        Share of residues to predict.
+    masked, random : float, default=0.8 and 0.1
+        Of those, the shares that become ``<mask>`` and a residue drawn at random; the rest stay.
+    """
+
+    mask_id: int
+    residues: tuple[int, ...]
+    rate: float = 0.15
+    masked: float = 0.8
+    random: float = 0.1
+
+    @classmethod
+    def of(cls, backbone: Backbone, rate: float = 0.15, **shares) -> Masking:
+        """For the vocabulary of a backbone."""
+        vocabulary = backbone.vocabulary
+        residues = tuple(vocabulary[letter] for letter in STANDARD_RESIDUES)
+        return cls(backbone.config.mask_token_id, residues, rate, **shares)
+
+    def is_residue(self, ids: np.ndarray) -> np.ndarray:
+        """Which tokens are standard residues."""
+        table = np.zeros(256, dtype=bool)
+        table[list(self.residues)] = True
+        return table[ids]
+
+    def ask(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Hide residues of a row of tokens.
+
+        Parameters
+        ----------
+        ids : ndarray of uint8, shape (T,)
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        asked : ndarray of uint8, shape (T,)
+            A copy with residues hidden.
+        positions : ndarray of int, shape (N,)
+            What is to be predicted, ascending.
+        """
+        positions = np.flatnonzero((rng.random(len(ids), dtype=np.float32) < self.rate) & self.is_residue(ids))
+        return self.hide(ids, positions, rng), positions
+
+    def hide(self, ids: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A copy of a row with the residues at ``positions`` masked, replaced or left."""
+        asked, fate = ids.copy(), rng.random(len(positions))
+        asked[positions[fate < self.masked]] = self.mask_id
+        replaced = positions[(fate >= self.masked) & (fate < self.masked + self.random)]
+        asked[replaced] = rng.choice(np.array(self.residues, dtype=ids.dtype), len(replaced))
+        return asked
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row of tokens with hidden residues.
+
+    Parameters
+    ----------
+    tokens : PackedTokens
+    positions : Tensor of int, shape (N,)
+        Where to predict, in the row.
+    targets : Tensor of int, shape (N,)
+        Token ids of the true residues there.
+    places : ndarray of int, shape (N,)
+        The same positions in the row of all crops that the questions were cut from.
+    """
+
+    tokens: PackedTokens
+    positions: Tensor
+    targets: Tensor
+    places: np.ndarray
+
+
+def draw_crops(
+    inputs: TokenizedSequences, rows: np.ndarray, crop: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One window of at most ``crop`` tokens of each row's sequence, at a random place.
+
+    Special tokens are tokens like any other: a window holds them where it reaches an end. Windows
+    that would reach over an end are moved inside, so ends are seen as often as half of all places.
+
+    Returns
+    -------
+    ids : ndarray of uint8, shape (T,)
+        Window behind window, sorted by length.
+    lengths : ndarray of int, shape (n_rows,)
+    """
+    distinct = inputs.of_row[rows]
+    whole = inputs.lengths[distinct]
+    lengths = np.minimum(whole, crop)
+    shift = np.floor(rng.random(len(rows)) * (whole + 1) - crop / 2).astype(np.int64)
+    starts = inputs.starts[distinct] + np.clip(shift, 0, whole - lengths)
+    order = np.argsort(lengths, kind="stable")
+    windows = [inputs.ids[start : start + n] for start, n in zip(starts[order], lengths[order])]
+    return np.concatenate(windows), lengths[order]
+
+
+def cut_questions(
+    ids: np.ndarray,
+    asked: np.ndarray,
+    positions: np.ndarray,
+    lengths: np.ndarray,
+    max_tokens: int,
+    device: torch.device,
+) -> Iterator[Question]:
+    """A row of crops as questions of at most ``max_tokens`` tokens.
+
+    Parameters
+    ----------
+    ids, asked : ndarray of uint8, shape (T,)
+        Tokens, and the same with residues hidden.
+    positions : ndarray of int
+        What to predict, ascending.
+    lengths : ndarray of int
+        Tokens of each crop.
+    max_tokens : int
+    device : torch.device
+    """
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    cuts = [*split_by_budget(lengths, max_tokens), len(lengths)]
+    for first, last in zip(cuts, cuts[1:]):
+        start, stop = ends[first], ends[last]
+        here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
+        row = torch.from_numpy(asked[start:stop].astype(np.int64)).to(device)
+        yield Question(
+            PackedTokens(row, lengths[first:last].tolist(), 0, 0),
+            torch.from_numpy(here - start).to(device),
+            torch.from_numpy(ids[here].astype(np.int64)).to(device),
+            here,
+        )
