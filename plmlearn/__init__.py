@@ -18,6 +18,7 @@ _HOMES = {
     "PLMResidueRegressor": "estimators.residue",
     "PLMSignalPeptideClassifier": "estimators.signal_peptides",
     "PLMEmbedder": "embedding",
+    "PLMMaskedLM": "pretraining",
     "download_backbone": "backbones",
     "save": "persistence",
     "load": "persistence",
@@ -30,6 +31,7 @@ _MODULES = (
     "datasets",
     "metrics",
     "model_selection",
+    "pretraining",
     "sequences",
 )
 

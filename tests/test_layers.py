@@ -21,6 +21,7 @@ ROOT = PACKAGE.parent
 NO_TORCH = [
     "sequences",
     "sequence_files",
+    "variants",
     "similarity",
     "metrics",
     "model_selection",
@@ -34,6 +35,7 @@ ROWS = [
     "hub",
     "quantization",
     "backbones",
+    "checkpoints",
     "nn.windows",
     "nn.packing",
     "nn.attention",
@@ -41,6 +43,8 @@ ROWS = [
     "nn.biased_attention",
     "nn.encoders",
     "adapters",
+    "nn.initialization",
+    "nn.language",
     "nn.pooling",
     "nn.heads",
     "nn.ragged",
@@ -58,6 +62,10 @@ ROWS = [
     "training.inference",
     "training.engine",
     "training.pair_steps",
+    "training.processes",
+    "training.masking",
+    "training.pretraining",
+    "likelihood",
     "training.reuse",
     "training.memory",
     "embedding",
@@ -75,6 +83,7 @@ ROWS = [
     "estimators.signal_states",
     "estimators.signal_paths",
     "estimators.signal_peptides",
+    "pretraining",
     "persistence",
 ]
 # Packages whose modules have a row each; their __init__ is a docstring.

@@ -8,6 +8,7 @@ Shapes: T tokens, N positions to predict, D width, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -23,26 +24,35 @@ class LanguageHead(nn.Module):
     width, vocabulary_size : int
     eps : float, default=1e-5
         Of the layer norm.
-    tied : Tensor of shape (V, D), optional
-        The token embedding, where it serves as output embedding too; None makes one of its own.
+    tied : bool, default=True
+        The token embedding serves as output embedding too; else the head has one of its own.
     """
 
-    def __init__(self, width: int, vocabulary_size: int, eps: float = 1e-5, tied: Tensor | None = None):
+    def __init__(self, width: int, vocabulary_size: int, eps: float = 1e-5, *, tied: bool = True):
         super().__init__()
         self.dense = nn.Linear(width, width)
         self.layer_norm = nn.LayerNorm(width, eps=eps)
-        self.decoder = None if tied is not None else nn.Linear(width, vocabulary_size, bias=False)
+        self.decoder = None if tied else nn.Linear(width, vocabulary_size, bias=False)
         self.bias = nn.Parameter(self.dense.weight.new_zeros(vocabulary_size))
         nn.init.normal_(self.dense.weight, std=0.02)
         nn.init.zeros_(self.dense.bias)
         if self.decoder is not None:
             nn.init.normal_(self.decoder.weight, std=0.02)
 
+    def start_from(self, shares: Tensor) -> None:
+        """Let the biases say how frequent each token is, (V,), so that training need not find out."""
+        with torch.no_grad():
+            self.bias.copy_(shares.log())
+
     def forward(self, hidden: Tensor, tied: Tensor) -> Tensor:
         """Logits of (N, D) hidden states, (N, V) in float32; ``tied`` is the token embedding."""
         hidden = F.gelu(self.dense(hidden)).float()
         hidden = F.layer_norm(
-            hidden, self.layer_norm.normalized_shape, self.layer_norm.weight, self.layer_norm.bias, self.layer_norm.eps
+            hidden,
+            self.layer_norm.normalized_shape,
+            self.layer_norm.weight,
+            self.layer_norm.bias,
+            self.layer_norm.eps,
         )
         output = tied if self.decoder is None else self.decoder.weight
         return F.linear(hidden, output.to(hidden.dtype)).float() + self.bias

@@ -6,8 +6,10 @@ a function of seed and step alone: a run that is resumed asks what an uninterrup
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,9 +17,44 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..nn.packing import PackedTokens
-from .batching import TokenizedSequences, split_by_budget
+from .batching import split_by_budget
 
 STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+
+
+class Corpus:
+    """Tokens of many sequences, one behind the other, a byte each.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    sequences : sequence of str
+        Clean sequences.
+
+    Attributes
+    ----------
+    ids : ndarray of uint8, shape (n_tokens,)
+    lengths, starts : ndarray of int, shape (n_sequences,)
+        Tokens of each sequence, special ones included, and where they begin.
+    """
+
+    def __init__(self, backbone: Backbone, sequences: Sequence[str] | np.ndarray):
+        self.ids, self.lengths = backbone.tokenize(list(sequences))
+        self.starts = np.cumsum(self.lengths) - self.lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Tokens of one sequence."""
+        return self.ids[self.starts[row] : self.starts[row] + self.lengths[row]]
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the sequences and their order."""
+        digest = hashlib.blake2b(self.ids.data, digest_size=16)
+        digest.update(self.lengths.data)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -72,8 +109,22 @@ class Masking:
         positions : ndarray of int, shape (N,)
             What is to be predicted, ascending.
         """
-        positions = np.flatnonzero((rng.random(len(ids), dtype=np.float32) < self.rate) & self.is_residue(ids))
+        positions = np.flatnonzero(
+            (rng.random(len(ids), dtype=np.float32) < self.rate) & self.is_residue(ids)
+        )
         return self.hide(ids, positions, rng), positions
+
+    def parts(self, ids: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        """The residues of one sequence in random parts of the masking rate's size, each in one part.
+
+        >>> masking = Masking(32, residues=(5, 6), rate=0.5)
+        >>> parts = masking.parts(np.array([0, 5, 6, 5, 6, 2], dtype=np.uint8), np.random.default_rng(0))
+        >>> [len(part) for part in parts], sorted(np.concatenate(parts).tolist())
+        ([2, 2], [1, 2, 3, 4])
+        """
+        places = rng.permutation(np.flatnonzero(self.is_residue(ids)))
+        n_parts = max(1, min(len(places), round(1 / self.rate)))
+        return [np.sort(part) for part in np.array_split(places, n_parts)]
 
     def hide(self, ids: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A copy of a row with the residues at ``positions`` masked, replaced or left."""
@@ -106,7 +157,7 @@ class Question:
 
 
 def draw_crops(
-    inputs: TokenizedSequences, rows: np.ndarray, crop: int, rng: np.random.Generator
+    corpus: Corpus, rows: np.ndarray, crop: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """One window of at most ``crop`` tokens of each row's sequence, at a random place.
 
@@ -119,13 +170,12 @@ def draw_crops(
         Window behind window, sorted by length.
     lengths : ndarray of int, shape (n_rows,)
     """
-    distinct = inputs.of_row[rows]
-    whole = inputs.lengths[distinct]
+    whole = corpus.lengths[rows]
     lengths = np.minimum(whole, crop)
     shift = np.floor(rng.random(len(rows)) * (whole + 1) - crop / 2).astype(np.int64)
-    starts = inputs.starts[distinct] + np.clip(shift, 0, whole - lengths)
+    starts = corpus.starts[rows] + np.clip(shift, 0, whole - lengths)
     order = np.argsort(lengths, kind="stable")
-    windows = [inputs.ids[start : start + n] for start, n in zip(starts[order], lengths[order])]
+    windows = [corpus.ids[start : start + n] for start, n in zip(starts[order], lengths[order])]
     return np.concatenate(windows), lengths[order]
 
 

@@ -26,10 +26,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..nn.language import MaskedLanguageModel
-from .batching import TokenizedSequences
 from .devices import autocast
-from .engine import Budget, Plan, TrainingDivergedError, schedule_shape
-from .masking import Masking, Question, cut_questions, draw_crops
+from .engine import TrainingDivergedError
+from .inference import Budget
+from .masking import Corpus, Masking, Question, cut_questions, draw_crops
+from .plan import Plan
+from .processes import n_processes, process_rank, sum_over_processes
+from .schedules import schedule_shape
 
 OPTIMIZERS = ("adamw", "muon")
 
@@ -110,7 +113,7 @@ class Run:
     ----------
     model : MaskedLanguageModel
         Trained in place: whatever of it requires gradients.
-    inputs : TokenizedSequences
+    corpus : Corpus
     masking : Masking
     plan : PretrainingPlan
     evaluate : callable, optional
@@ -120,7 +123,7 @@ class Run:
     """
 
     model: MaskedLanguageModel
-    inputs: TokenizedSequences
+    corpus: Corpus
     masking: Masking
     plan: PretrainingPlan
     evaluate: Callable[[MaskedLanguageModel], float] | None = None
@@ -133,7 +136,7 @@ class Run:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.rows = RowStream(len(self.inputs), self.plan.seed)
+        self.rows = RowStream(len(self.corpus), self.plan.seed)
         self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
         self.optimizers = make_optimizers(self.trained, self.plan)
         self.shape = schedule_shape(self.plan.schedule, self.plan.warmup, self.plan.n_steps)
@@ -141,6 +144,7 @@ class Run:
         self.averaged = (
             {} if self.plan.averaging is None else {n: p.detach().clone() for n, p in self.trained.items()}
         )
+        self._last_loss = math.nan
         self._since: dict[str, float] = {"loss": 0.0, "predicted": 0, "residues": 0, "seconds": 0.0}
 
     # -- training -----------------------------------------------------------------------------
@@ -158,7 +162,7 @@ class Run:
         start = time.perf_counter()
         crop, n_rows, before = self.plan.crops_of(self.step)
         rng = np.random.default_rng([self.plan.seed, 2, self.step])
-        ids, lengths = draw_crops(self.inputs, self.rows.take(before, n_rows), crop, rng)
+        ids, lengths = draw_crops(self.corpus, self.rows.take(before, n_rows), crop, rng)
         asked, positions = self.masking.ask(ids, rng)
         with torch.random.fork_rng(devices=_cuda(self.plan.device)):
             torch.manual_seed(int(rng.integers(2**31)))
@@ -170,10 +174,27 @@ class Run:
         seconds = time.perf_counter() - start
         self.seconds += seconds
         since = self._since
+        self._last_loss = loss
         since["loss"] += loss * len(positions)
         since["predicted"] += len(positions)
         since["residues"] += n_residues
         since["seconds"] += seconds
+
+    @property
+    def last_loss(self) -> float:
+        """Training loss of the last step."""
+        return self._last_loss
+
+    def progress(self) -> dict:
+        """Where the run stands."""
+        return {
+            "step": self.step,
+            "n_steps": self.plan.n_steps,
+            "residues": self.n_residues,
+            "seconds": self.seconds,
+            "train_loss": self._last_loss,
+            "history": self.history,
+        }
 
     def _gradients(self, ids, asked, positions, lengths) -> float:
         """Mean loss of a step's hidden residues; its gradients are in the model."""
@@ -182,15 +203,35 @@ class Run:
             self._zero_grad()
             total = 0.0
             try:
-                for question in cut_questions(
-                    ids, asked, positions, lengths, self.budget.max_tokens, self.plan.device
-                ):
+                for question in self._own_questions(ids, asked, positions, lengths):
                     loss = losses_of(self.model, question, self.plan).sum() / max(1, len(positions))
                     loss.backward()
                     total += float(loss.detach())
-                return total
+                break
             except (RuntimeError, MemoryError) as error:
                 self.budget.halve(error, len(ids))
+        return self._add_up(total)
+
+    def _own_questions(self, ids, asked, positions, lengths) -> Iterator[Question]:
+        """The crops of a step that are this process's share."""
+        rank, n = process_rank(), n_processes()
+        if n > 1:
+            of_crop = np.repeat(np.arange(len(lengths)) % n == rank, lengths)
+            place = np.cumsum(of_crop) - 1
+            positions = place[positions[of_crop[positions]]]
+            ids, asked, lengths = ids[of_crop], asked[of_crop], lengths[rank::n]
+        if len(lengths):
+            yield from cut_questions(ids, asked, positions, lengths, self.budget.max_tokens, self.plan.device)
+
+    def _add_up(self, loss: float) -> float:
+        """Gradients and loss summed over the processes that train together."""
+        if n_processes() == 1:
+            return loss
+        for tensor in self.trained.values():  # one without crops has no gradients
+            tensor.grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+        total = torch.tensor(loss, device=self.plan.device)
+        sum_over_processes([total, *(t.grad for t in self.trained.values() if t.grad is not None)])
+        return float(total)
 
     def _zero_grad(self) -> None:
         for optimizer in self.optimizers.values():
@@ -321,7 +362,9 @@ def check_settings(file: Path, found: dict, expected: dict) -> None:
     """Raise where a checkpoint is of another configuration."""
     differing = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
     if differing:
-        told = "; ".join(f"{name}: there {found.get(name)!r}, here {expected.get(name)!r}" for name in differing)
+        told = "; ".join(
+            f"{name}: there {found.get(name)!r}, here {expected.get(name)!r}" for name in differing
+        )
         raise ValueError(
             f"{file} is a checkpoint of another configuration ({told}). Resume with the settings and "
             "sequences it was made with, or pass another checkpoint folder."

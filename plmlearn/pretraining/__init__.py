@@ -1,0 +1,8 @@
+"""Masked-language-model training as an estimator.
+
+``PLMMaskedLM``   learn from sequences alone; likelihoods, effects of mutations, embeddings, checkpoints
+"""
+
+from ._estimator import PLMMaskedLM
+
+__all__ = ["PLMMaskedLM"]
