@@ -27,6 +27,8 @@ from .backbones import (
 from .families import FAMILIES
 
 _HEAD = "lm_head."
+# ESM-2 draws weights with deviation 0.02 at any width; that suits its widest. Narrower ones want more.
+_WIDTH_OF_SPREAD = 1280
 
 
 def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
@@ -65,7 +67,8 @@ def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int =
     """
     family, bundled = FAMILIES["esm"], Path(resolve_name("mini"))
     config = transformers.AutoConfig.from_pretrained(bundled)
-    for name, value in {**shape, "dtype": "float32"}.items():
+    spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
+    for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
         setattr(config, name, value)
     with torch.random.fork_rng(devices=[]), _quiet_transformers():
         torch.manual_seed(seed)

@@ -30,13 +30,13 @@ import torch
 
 from plmlearn import PLMMaskedLM
 
-HELD_OUT = 600  # proteins, the first of the corpus, which is shuffled
-HELD_OUT_LENGTH = 512  # residues read of each
+HELD_OUT = 400  # proteins, the first of the corpus, which is shuffled
+HELD_OUT_LENGTH = 254  # residues read of each
 
 SHAPE = {"n_layers": 4, "width": 192, "n_heads": 6}
 COMMON = {
     **SHAPE,
-    "mask_rate": 0.15,
+    "mask_rate": 0.2,
     "weight_decay": 0.01,
     "gradient_clip": 1.0,
     "validation_fraction": None,
@@ -55,7 +55,7 @@ RECIPES = {
         "warmup": 0.002,
         "averaging": 0.998,
         "max_steps": 50_000,
-        "evaluate_every": 250,
+        "evaluate_every": 400,
     },
     # A GPU: a billion residues and more, long crops in the end.
     "gpu": {

@@ -34,7 +34,7 @@ class LanguageHead(nn.Module):
         self.layer_norm = nn.LayerNorm(width, eps=eps)
         self.decoder = None if tied else nn.Linear(width, vocabulary_size, bias=False)
         self.bias = nn.Parameter(self.dense.weight.new_zeros(vocabulary_size))
-        nn.init.normal_(self.dense.weight, std=0.02)
+        nn.init.normal_(self.dense.weight, std=width**-0.5)
         nn.init.zeros_(self.dense.bias)
         if self.decoder is not None:
             nn.init.normal_(self.decoder.weight, std=0.02)

@@ -103,7 +103,7 @@ def check_predictable(sequences: np.ndarray, name: str) -> None:
         shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
         raise SequenceError(
             f"{len(rows)} of {len(sequences)} sequences of {name} (rows {shown}) hold none of the 20 "
-            f"residues {STANDARD_RESIDUES}, only X, B, O, U or Z: there is nothing to predict. Leave them out.",
+            f"residues {STANDARD_RESIDUES}, only X, B, O, U or Z: nothing to predict. Leave them out.",
             rows,
         )
 

@@ -7,6 +7,7 @@ a function of seed and step alone: a run that is resumed asks what an uninterrup
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -202,7 +203,7 @@ def cut_questions(
     """
     ends = np.concatenate([[0], np.cumsum(lengths)])
     cuts = [*split_by_budget(lengths, max_tokens), len(lengths)]
-    for first, last in zip(cuts, cuts[1:]):
+    for first, last in itertools.pairwise(cuts):
         start, stop = ends[first], ends[last]
         here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
         row = torch.from_numpy(asked[start:stop].astype(np.int64)).to(device)
