@@ -16,15 +16,9 @@ import transformers
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .backbones import (
-    Backbone,
-    BackboneWeightsError,
-    _find_files,
-    _quiet_transformers,
-    _read_vocabulary,
-    resolve_name,
-)
+from .backbones import Backbone, _quiet_transformers, _read_vocabulary
 from .families import FAMILIES
+from .hub import BackboneWeightsError, find_files, resolve_name
 
 _HEAD = "lm_head."
 # ESM-2 draws weights with deviation 0.02 at any width; that suits its widest. Narrower ones want more.
@@ -39,7 +33,7 @@ def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
     BackboneWeightsError
         The checkpoint was saved without a language head.
     """
-    folder, found = _find_files(backbone.name, resolve_name(backbone.name), backbone.revision), {}
+    folder, found = find_files(backbone.name, resolve_name(backbone.name), backbone.revision), {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118
@@ -105,17 +99,22 @@ def write_language_model(
             whole.lm_head.get_parameter(name).copy_(tensor)
         whole.tie_weights()
         whole.save_pretrained(folder)
-        source = _find_files(tokenizer_of.name, resolve_name(tokenizer_of.name), tokenizer_of.revision)
+        source = find_files(tokenizer_of.name, resolve_name(tokenizer_of.name), tokenizer_of.revision)
         transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return folder
 
 
-def merged(model: nn.Module) -> nn.Module:
-    """A copy of an encoder with what its adapter learned added to its matrices."""
+def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
+    """A copy of an encoder with what its adapter learned added to its matrices, or one error."""
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):
             module.merge()
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+    if {name for name, _ in model.named_parameters()} != {name for name, _ in plain.named_parameters()}:
+        raise ValueError(
+            "This adapter adds to the architecture, so it cannot be merged into the weights of a plain "
+            "checkpoint. Train with LoRA() or all weights, or keep the estimator itself with plmlearn.save."
+        )
     return model

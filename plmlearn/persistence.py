@@ -28,6 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 from . import adapters
 from .embedding import PLMEmbedder
 from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
+from .estimators import frozen, pair, protein, residue, residue_targets, targets
+from .pretraining import PLMMaskedLM
 
 FORMAT = 1
 
@@ -49,6 +51,7 @@ _CLASSES: dict[str, type] = {
         residue_targets.ResidueClassTarget,
         residue_targets.ResidueValueTarget,
         PLMEmbedder,
+        PLMMaskedLM,
         targets.ClassTarget,
         targets.MultilabelTarget,
         targets.ValueTarget,
@@ -214,7 +217,7 @@ def _decode_object(value: dict, arrays: dict[str, np.ndarray]) -> Any:
         made.__setstate__(state)
     else:
         vars(made).update(state)
-    if issubclass(cls, protein.BasePLMEstimator):
+    if issubclass(cls, (protein.BasePLMEstimator, PLMMaskedLM)):
         made._live = None
     return made
 

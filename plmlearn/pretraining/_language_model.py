@@ -181,7 +181,7 @@ class LanguageModel(ABC):
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
         if precision not in dtypes:
             raise ValueError(f"precision is 'fp32' or 'bf16', got {precision!r}")
-        encoder = merged(live.model.encoder.backbone)
+        encoder = merged(live.model.encoder.backbone, live.backbone.model)
         head = live.model.lm_head.state_dict()
         return write_language_model(Path(folder), encoder, head, live.backbone, dtypes[precision])
 

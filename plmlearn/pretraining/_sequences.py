@@ -13,8 +13,8 @@ from ..backbones import Backbone
 from ..estimators.targets import check_length
 from ..likelihood import View, hide_parts, log_likelihoods
 from ..nn.language import MaskedLanguageModel
-from ..sequences import SequenceError, check_sequences
-from ..training.masking import STANDARD_RESIDUES, Corpus, Masking
+from ..sequences import ALPHABET, SequenceError, check_sequences
+from ..training.masking import Corpus, Masking
 from ..training.plan import Plan
 
 _SHOWN = 10
@@ -97,13 +97,13 @@ class Unlabelled:
 
 def check_predictable(sequences: np.ndarray, name: str) -> None:
     """Raise where sequences hold none of the 20 residues, so that there is nothing to predict."""
-    standard = set(STANDARD_RESIDUES)
+    standard = set(ALPHABET)
     rows = [row for row, sequence in enumerate(sequences) if standard.isdisjoint(sequence)]
     if rows:
         shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
         raise SequenceError(
             f"{len(rows)} of {len(sequences)} sequences of {name} (rows {shown}) hold none of the 20 "
-            f"residues {STANDARD_RESIDUES}, only X, B, O, U or Z: nothing to predict. Leave them out.",
+            f"residues {ALPHABET}, only X, B, O, U or Z: nothing to predict. Leave them out.",
             rows,
         )
 

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..nn.packing import PackedTokens
+from ..sequences import ALPHABET
 from .batching import split_by_budget
-
-STANDARD_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 
 class Corpus:
@@ -86,7 +85,7 @@ class Masking:
     def of(cls, backbone: Backbone, rate: float = 0.15, **shares) -> Masking:
         """For the vocabulary of a backbone."""
         vocabulary = backbone.vocabulary
-        residues = tuple(vocabulary[letter] for letter in STANDARD_RESIDUES)
+        residues = tuple(vocabulary[letter] for letter in ALPHABET)
         return cls(backbone.config.mask_token_id, residues, rate, **shares)
 
     def is_residue(self, ids: np.ndarray) -> np.ndarray:

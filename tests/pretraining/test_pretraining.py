@@ -1,0 +1,437 @@
+"""PLMMaskedLM against transformers, against brute force, and through kill -9."""
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load
+from sklearn.base import clone
+
+from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, save
+from plmlearn import load as load_estimator
+from plmlearn.adapters import LoRA
+from plmlearn.backbones import BackboneWeightsError
+from plmlearn.sequences import SequenceError
+
+TINY = {"n_layers": 2, "width": 32, "n_heads": 2, "batch_size": 8, "crop_length": 24, "precision": "fp32"}
+QUIET = {"random_state": 0, "verbose": 0}
+
+
+def tiny(**changes) -> PLMMaskedLM:
+    return PLMMaskedLM(**{**TINY, **QUIET, "epochs": 2, "validation_fraction": None, **changes})
+
+
+@pytest.fixture(scope="module")
+def proteins(draw_proteins):
+    return draw_proteins(40)
+
+
+@pytest.fixture(scope="module")
+def fitted(proteins):
+    return tiny().fit(proteins)
+
+
+@pytest.fixture(scope="module")
+def folder(fitted, tmp_path_factory) -> Path:
+    return fitted.save_pretrained(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="module")
+def reference(folder):
+    """The saved folder in plain transformers."""
+    model = transformers.EsmForMaskedLM.from_pretrained(folder).eval()
+    return model, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def logits_of(reference, sequence: str, hidden: list[int]) -> np.ndarray:
+    """Log-probabilities of a sequence's residues, those counted from 0 in ``hidden`` masked."""
+    model, tokenizer = reference
+    ids = tokenizer(sequence, return_tensors="pt")["input_ids"]
+    for site in hidden:
+        ids[0, site + 1] = tokenizer.mask_token_id
+    with torch.no_grad():
+        return model(ids).logits[0, 1:-1].double().log_softmax(-1).numpy()
+
+
+# -- the model ------------------------------------------------------------------------------------
+
+
+def test_saved_folder_gives_the_same_logits_in_transformers(fitted, reference, proteins):
+    sequence = proteins[0]
+    expected = logits_of(reference, sequence, [2, 5])
+    live = fitted._restored()
+    vocabulary = live.backbone.vocabulary
+    from plmlearn.likelihood import site_log_probabilities
+    from plmlearn.training.masking import Corpus
+
+    ids = Corpus(live.backbone, [sequence])[0].copy()
+    ids[[3, 6]] = vocabulary["<mask>"]
+    places = np.arange(1, len(ids) - 1)
+    got = site_log_probabilities(live.model, ids, places, live.masking, live.plan, hide=False)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_training_loss_equals_a_direct_computation(make_esm, tmp_path, proteins):
+    """The first step's loss on its hidden residues, from transformers' logits one crop at a time."""
+    from plmlearn.training.masking import Corpus, Masking, draw_crops
+    from plmlearn.training.pretraining import RowStream
+
+    folder = make_esm(tmp_path)
+    lm = PLMMaskedLM(
+        str(folder),
+        precision="fp32",
+        batch_size=8,
+        crop_length=24,
+        max_steps=1,
+        validation_fraction=None,
+        **QUIET,
+    ).fit(proteins)
+    live = lm._restored()
+    plan, corpus = live.plan, Corpus(live.backbone, proteins)
+    rng = np.random.default_rng([plan.seed, 2, 0])
+    ids, lengths = draw_crops(corpus, RowStream(len(proteins), plan.seed).take(0, 8), 24, rng)
+    asked, positions = Masking.of(live.backbone).ask(ids, rng)
+    model = transformers.EsmForMaskedLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        rows = torch.cat(
+            [
+                model(torch.from_numpy(crop.astype(np.int64))[None]).logits[0]
+                for crop in np.split(asked, np.cumsum(lengths)[:-1])
+            ]
+        )
+    expected = torch.nn.functional.cross_entropy(
+        rows[positions], torch.from_numpy(ids[positions].astype(np.int64))
+    )
+    assert lm.history_[0]["train_loss"] == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_every_estimator_loads_the_folder(folder, fitted, proteins):
+    embedded = PLMEmbedder(str(folder), precision="fp32").fit_transform(proteins[:5])
+    np.testing.assert_allclose(embedded, fitted.transform(proteins[:5]), atol=1e-5)
+    labels = [len(s) % 2 for s in proteins]
+    PLMClassifier(str(folder), epochs=1, verbose=0, random_state=0).fit(proteins, labels)
+    again = PLMMaskedLM(
+        str(folder), max_steps=1, lr=1e-12, validation_fraction=None, precision="fp32", **QUIET
+    )
+    np.testing.assert_allclose(
+        again.fit(proteins).score_samples(proteins[:5]), fitted.score_samples(proteins[:5]), atol=1e-4
+    )
+
+
+def test_an_adapter_is_merged_into_the_folder(folder, proteins, tmp_path):
+    lm = PLMMaskedLM(
+        str(folder),
+        adapter=LoRA(rank=2),
+        epochs=2,
+        validation_fraction=None,
+        precision="fp32",
+        lr=1e-2,
+        **QUIET,
+    ).fit(proteins)
+    merged = lm.save_pretrained(tmp_path / "merged")
+    np.testing.assert_allclose(
+        PLMEmbedder(str(merged), precision="fp32").fit_transform(proteins[:5]),
+        lm.transform(proteins[:5]),
+        atol=1e-5,
+    )
+    assert np.abs(lm.transform(proteins[:5]) - tiny_transform(folder, proteins[:5])).max() > 1e-4
+    lm.score(proteins[:2])  # its own model is as it was
+
+
+def tiny_transform(folder, sequences):
+    return PLMEmbedder(str(folder), precision="fp32").fit_transform(sequences)
+
+
+def test_results_do_not_depend_on_the_token_budget(proteins):
+    small, large = (tiny(max_tokens=n, max_steps=3).fit(proteins) for n in (64, 4096))
+    for name, tensor in load(small._trained).items():
+        torch.testing.assert_close(tensor, load(large._trained)[name], atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "muon"}, {"averaging": 0.9}, {"curriculum": [(0.5, 8)]}]
+)
+def test_it_learns_a_family(changes):
+    """Sequences that differ at one site: the others become certain."""
+    family = [f"MKTAYIAKQRQISFV{letter}SHFSRQ" for letter in "ACDEFGHIKLMNPQRSTVWY"]
+    lm = tiny(epochs=40, lr=5e-3, validation_fraction=0.1, **changes).fit(family)
+    assert lm.valid_loss_ < 0.6 * lm.unigram_loss_
+    assert lm.history_[-1]["step"] == lm.n_steps_ == 90
+    assert lm.valid_loss_ == pytest.approx(min(row["valid_loss"] for row in lm.history_), rel=1e-6)
+
+
+# -- likelihoods against brute force --------------------------------------------------------------
+
+
+def test_pseudo_perplexity_by_hand(fitted, reference, proteins):
+    sequence = proteins[1][:9] + "X"
+    vocabulary = fitted._restored().backbone.vocabulary
+    logs = [logits_of(reference, sequence, [i])[i, vocabulary[sequence[i]]] for i in range(9)]
+    assert fitted.pseudo_perplexity([proteins[0], sequence])[1] == pytest.approx(
+        np.exp(-np.mean(logs)), rel=1e-4
+    )
+
+
+def test_score_samples_by_hand(fitted, reference, proteins):
+    """Every residue once, in the parts that the sequence's own digest draws."""
+    from plmlearn.likelihood import hide_parts
+    from plmlearn.training.masking import Corpus
+
+    live = fitted._restored()
+    corpus = Corpus(live.backbone, proteins[:3])
+    expected = []
+    for row in range(3):
+        logs = []
+        for view in hide_parts(corpus, live.masking, 0):
+            if view.row == row:
+                found = logits_of(reference, proteins[row], list(view.places - 1))
+                logs += [found[p - 1, corpus[row][p]] for p in view.places]
+        assert len(logs) == len(proteins[row])
+        expected.append(np.mean(logs))
+    np.testing.assert_allclose(fitted.score_samples(proteins[:3]), expected, atol=1e-4)
+    assert fitted.score(proteins[:3]) == pytest.approx(np.mean(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["masked", "wild_type"])
+def test_mutation_scores_by_hand(fitted, reference, proteins, method):
+    wild = proteins[2]
+    vocabulary = fitted._restored().backbone.vocabulary
+    variants = [[(0, "A")], [(3, "W"), (6, "C")], []]
+    text = [":".join(f"{wild[i]}{i + 1}{new}" for i, new in variant) for variant in variants]
+    expected = []
+    for variant in variants:
+        total = 0.0
+        for i, new in variant:
+            logs = logits_of(reference, wild, [i] if method == "masked" else [])[i]
+            total += logs[vocabulary[new]] - logs[vocabulary[wild[i]]]
+        expected.append(total)
+    np.testing.assert_allclose(fitted.mutation_scores(wild, text, method=method), expected, atol=1e-4)
+    whole = list(wild)
+    whole[3], whole[6] = "W", "C"
+    assert fitted.mutation_scores(wild, ["".join(whole)], method=method)[0] == pytest.approx(
+        expected[1], abs=1e-4
+    )
+
+
+def test_held_out_losses_add_up(proteins):
+    groups = np.array(["a", "b", "c", "d"])[np.arange(40) % 4]
+    lm = tiny(validation_fraction=0.5).fit(proteins, groups=groups)
+    assert set(groups[lm.valid_rows_]) == set(lm.valid_loss_by_group_)
+    assert not set(groups[lm.valid_rows_]) & set(np.delete(groups, lm.valid_rows_))
+    assert lm.valid_loss_by_sequence_.shape == (20,)
+    low, high = min(lm.valid_loss_by_group_.values()), max(lm.valid_loss_by_group_.values())
+    assert low <= lm.valid_loss_ <= high
+
+
+# -- resuming -------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+import torch; torch.set_num_threads(1)
+from tests.pretraining.test_pretraining import long_run
+lm = long_run({folder!r}, {kill_at!r})
+open({out!r}, "wb").write(lm._trained)
+"""
+
+
+def long_run(folder: str, kill_at: int | None) -> PLMMaskedLM:
+    """A run with all that a checkpoint has to hold; killed without warning behind a step."""
+    rng = np.random.default_rng(5)
+    X = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in rng.integers(8, 40, 30)]
+
+    def die(progress):
+        if progress["step"] == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return tiny(
+        max_steps=12,
+        optimizer="muon",
+        averaging=0.9,
+        curriculum=[(0.5, 12)],
+        evaluate_every=4,
+        validation_fraction=0.2,
+        checkpoint=folder,
+        checkpoint_minutes=0,
+        callbacks=[die],
+    ).fit(X)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    root = str(Path(__file__).parents[2])
+
+    def run(folder: str, kill_at: int | None) -> int:
+        code = SCRIPT.format(
+            path=[root], folder=str(tmp_path / folder), kill_at=kill_at, out=str(tmp_path / f"{folder}.bin")
+        )
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode
+
+    assert run("whole", None) == 0
+    assert run("killed", 7) == -signal.SIGKILL
+    assert not (tmp_path / "killed.bin").exists()
+    assert run("killed", None) == 0
+    assert (tmp_path / "killed.bin").read_bytes() == (tmp_path / "whole.bin").read_bytes()
+
+
+def test_time_limit_ends_and_goes_on(proteins, tmp_path):
+    settings = {"max_steps": 6, "checkpoint": str(tmp_path)}
+    first = tiny(**settings, time_limit=1e-9).fit(proteins)
+    assert not first.finished_
+    assert first.n_steps_ == 1
+    second = tiny(**settings, callbacks=[lambda progress: progress["step"] == 4]).fit(proteins)
+    assert second.n_steps_ == 4
+    third = tiny(**settings).fit(proteins)
+    assert third.finished_
+    assert third._trained == tiny(max_steps=6).fit(proteins)._trained
+
+
+def test_a_checkpoint_of_another_configuration(proteins, tmp_path):
+    tiny(max_steps=2, checkpoint=str(tmp_path)).fit(proteins)
+    with pytest.raises(ValueError, match=r"another configuration \(lr: there 0.002, here 0.003\)"):
+        tiny(max_steps=2, lr=3e-3, checkpoint=str(tmp_path)).fit(proteins)
+    with pytest.raises(ValueError, match=r"another configuration .*sequences"):
+        tiny(max_steps=2, checkpoint=str(tmp_path)).fit(proteins[::-1])
+    with pytest.raises(ValueError, match=r"another configuration .*width"):
+        tiny(max_steps=2, width=64, checkpoint=str(tmp_path)).fit(proteins)
+
+
+def test_two_processes_train_one_model(proteins, tmp_path):
+    """Under gloo, as ``accelerate launch`` starts them: gradients are those of one process."""
+    code = (
+        "import sys, torch; torch.set_num_threads(1)\n"
+        "from plmlearn import PLMMaskedLM\n"
+        f"X = {proteins!r}\n"
+        f"lm = PLMMaskedLM(**{ {**TINY, **QUIET, 'max_steps': 3, 'validation_fraction': None}!r}).fit(X)\n"
+        "import torch.distributed as dist\n"
+        "assert dist.get_world_size() == 2\n"
+        "open(sys.argv[1] + str(dist.get_rank()), 'wb').write(lm._trained)\n"
+        "dist.destroy_process_group()\n"
+    )
+    port = 20_000 + os.getpid() % 20_000
+    workers = []
+    for rank in range(2):
+        environment = {
+            **os.environ,
+            "RANK": str(rank),
+            "WORLD_SIZE": "2",
+            "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out")]
+        workers.append(subprocess.Popen(command, env=environment))
+    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    both = [(tmp_path / f"out{rank}").read_bytes() for rank in range(2)]
+    assert both[0] == both[1]
+    alone = load(tiny(max_steps=3).fit(proteins)._trained)
+    for name, tensor in load(both[0]).items():
+        torch.testing.assert_close(tensor, alone[name], atol=2e-5, rtol=1e-3)
+
+
+# -- scikit-learn's ways --------------------------------------------------------------------------
+
+
+def test_pickle_save_and_clone(fitted, proteins, tmp_path):
+    expected = fitted.score_samples(proteins[:4])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).score_samples(proteins[:4]), expected)
+    np.testing.assert_array_equal(
+        load_estimator(save(fitted, tmp_path)).score_samples(proteins[:4]), expected
+    )
+    assert clone(fitted).get_params() == fitted.get_params()
+    changed = pickle.loads(pickle.dumps(fitted)).set_params(width=64)
+    np.testing.assert_array_equal(changed.score_samples(proteins[:4]), expected)
+
+
+def test_same_seed_same_weights_and_input_left_alone(proteins, fitted):
+    X = list(proteins)
+    assert tiny().fit(X)._trained == fitted._trained
+    assert proteins == X
+
+
+def test_features_have_names(fitted):
+    assert fitted.get_feature_names_out()[0] == "plmmaskedlm0"
+    assert len(fitted.get_feature_names_out()) == 32
+
+
+# -- bad input ------------------------------------------------------------------------------------
+
+
+def test_sequences_without_residues_are_named(proteins, fitted):
+    for call in (tiny().fit, fitted.score_samples):
+        with pytest.raises(
+            SequenceError, match=r"1 of 3 sequences of X \(rows 1\) hold none of the 20"
+        ) as error:
+            call([proteins[0], "XXX", proteins[1]])
+        assert error.value.rows == [1]
+
+
+def test_duplicates_are_counted(proteins):
+    with pytest.warns(UserWarning, match="2 of 42 sequences repeat an earlier one"):
+        tiny(max_steps=1).fit([*proteins, proteins[0], proteins[0]])
+
+
+def test_duplicates_are_not_parted(proteins):
+    X = [*proteins[:10]] * 3
+    with pytest.warns(UserWarning, match="20 of 30"):
+        lm = tiny(max_steps=1, validation_fraction=0.3).fit(X)
+    held_out = {X[row] for row in lm.valid_rows_}
+    assert not held_out & {s for row, s in enumerate(X) if row not in lm.valid_rows_}
+
+
+def test_validation_that_repeats_training_is_counted(proteins):
+    with pytest.warns(UserWarning, match=r"2 of 3 sequences of X_val are also in X \(rows 0, 2 of X_val\)"):
+        tiny(max_steps=1).fit(proteins[:30], X_val=[proteins[3], proteins[35], proteins[4]])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"width": 30, "n_heads": 4}, "width=30 is not an even multiple of n_heads=4"),
+        ({"adapter": LoRA()}, "with backbone=None all is trained"),
+        ({"curriculum": [(0.5, 24)]}, "crops of 8 to less than crop_length=24"),
+        ({"curriculum": [(1.0, 12)]}, "add up to less than 1"),
+        ({"optimizer": "sgd"}, "'optimizer' parameter"),
+    ],
+)
+def test_settings_that_do_not_fit(proteins, changes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tiny(**changes).fit(proteins)
+
+
+def test_one_sequence_cannot_be_parted(proteins):
+    with pytest.raises(ValueError, match="there is 1 in all"):
+        tiny(validation_fraction=0.1).fit(proteins[:1])
+    tiny(max_steps=1).fit(proteins[:1])
+
+
+def test_a_checkpoint_without_language_head(folder, proteins, tmp_path):
+    transformers.EsmModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    with pytest.raises(BackboneWeightsError, match="no language head"):
+        PLMMaskedLM(str(tmp_path), max_steps=1, validation_fraction=None, **QUIET).fit(proteins)
+
+
+def test_long_wild_types_are_refused(fitted):
+    with pytest.raises(SequenceError, match="longer than max_length"):
+        clone(fitted).set_params(max_length=10).fit(["MKTAYIAKQRQIS"] * 1).mutation_scores(
+            "MKTAYIAKQRQIS", ["M1A"]
+        )
+
+
+def test_it_must_be_fitted(proteins):
+    from sklearn.exceptions import NotFittedError
+
+    for call in (tiny().score, tiny().transform, tiny().pseudo_perplexity):
+        with pytest.raises(NotFittedError):
+            call(proteins)
