@@ -341,8 +341,8 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         adapter = FullFineTuning() if self.adapter is None else self.adapter
         if type(adapter).after_step is not Adapter.after_step:
             raise ValueError(
-                f"{type(adapter).__name__} steers its own training, which masked-language-model training leaves "
-                "to no one; pass LoRA(), or adapter=None to train all weights."
+                f"{type(adapter).__name__} steers its own training, which this loop has no place for; "
+                "pass LoRA(), or adapter=None to train all weights."
             )
         backbone, head_tensors = self._start(device, precision, seed)
         plan = self._make_plan(backbone, adapter, device, seed)

@@ -133,7 +133,7 @@ class LanguageModel(ABC):
             return np.zeros(len(substitutions))
         live = self._restored()
         ids = Corpus(live.backbone, [sequence])[0]
-        places = np.array(sites) + len(live.backbone.family.prefix)
+        places = np.array(sites) + len(live.backbone.reading.prefix)
         logs = site_log_probabilities(
             live.model, ids, places, live.masking, live.plan, hide=method == "masked"
         )

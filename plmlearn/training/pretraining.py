@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -371,10 +371,27 @@ def check_settings(file: Path, found: dict, expected: dict) -> None:
         )
 
 
+_SETTINGS = (
+    "max_tokens",
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "warmup",
+    "gradient_clip",
+    "seed",
+    "n_steps",
+    "crop_length",
+    "curriculum",
+    "optimizer",
+    "averaging",
+    "evaluate_every",
+)
+
+
 def as_settings(plan: PretrainingPlan) -> dict:
     """What of a plan decides the numbers, in JSON's terms."""
-    skipped = {"device", "dtype", "patience", "epochs", "head_lr"}
-    told = {f.name: getattr(plan, f.name) for f in fields(plan) if f.name not in skipped}
+    told = {name: getattr(plan, name) for name in _SETTINGS}
     return json.loads(json.dumps({**told, "dtype": str(plan.dtype)}))
 
 

@@ -23,6 +23,7 @@ from plmlearn.sequences import SequenceError
 
 TINY = {"n_layers": 2, "width": 32, "n_heads": 2, "batch_size": 8, "crop_length": 24, "precision": "fp32"}
 QUIET = {"random_state": 0, "verbose": 0}
+FP32 = {"precision": "fp32", **QUIET}
 
 
 def tiny(**changes) -> PLMMaskedLM:
@@ -435,3 +436,13 @@ def test_it_must_be_fitted(proteins):
     for call in (tiny().score, tiny().transform, tiny().pseudo_perplexity):
         with pytest.raises(NotFittedError):
             call(proteins)
+
+
+def test_adapters_that_do_not_fit(folder, proteins, tmp_path):
+    from plmlearn.adapters import AdaLoRA, Bottleneck
+
+    lm = PLMMaskedLM(str(folder), max_steps=1, validation_fraction=None, **FP32)
+    with pytest.raises(ValueError, match="AdaLoRA steers its own training"):
+        clone(lm).set_params(adapter=AdaLoRA()).fit(proteins)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        clone(lm).set_params(adapter=Bottleneck()).fit(proteins).save_pretrained(tmp_path)
