@@ -28,7 +28,6 @@ from sklearn.utils.validation import check_is_fitted
 from . import adapters
 from .embedding import PLMEmbedder
 from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
-from .estimators import frozen, pair, protein, residue, residue_targets, targets
 from .pretraining import PLMMaskedLM
 
 FORMAT = 1
