@@ -17,6 +17,7 @@ from .backbones import Backbone, check_fingerprint, load_backbone
 from .nn.encoders import make_encoder
 from .nn.models import ProteinModel
 from .nn.pooling import POOLINGS
+from .quantization import QUANTIZATIONS
 from .sequences import check_sequences, truncate
 from .training.batching import TokenizedSequences
 from .training.devices import PRECISIONS, resolve_device, resolve_precision
@@ -47,6 +48,8 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Tokens that go through the encoder at once; memory grows with it, results do not change.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         "auto" takes bfloat16 where the processor is faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the backbone's matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
     max_length : int, default=1022
         Residues that the encoder sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -86,6 +89,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     layer: int | None = None
     max_tokens: int | str = "auto"
     precision: str = "auto"
+    quantization: str | None = None
     max_length: int = 1022
     long_sequences: str = "truncate"
     invalid: str = "raise"
@@ -98,6 +102,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "layer": [Integral, None],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions(set(PRECISIONS))],
+        "quantization": [StrOptions(set(QUANTIZATIONS)), None],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
         "long_sequences": [StrOptions({"truncate", "window", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
@@ -157,6 +162,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             revision=self.revision,
             device=device,
             precision=resolve_precision(self.precision, device),
+            quantization=self.quantization,
         )
         depth = _depth(self.layer, backbone)
         encoder = make_encoder(backbone.model, compute_dtype=backbone.dtype, trunk_depth=depth, depth=depth)

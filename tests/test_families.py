@@ -16,8 +16,11 @@ import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
-from plmlearn import PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, hub
+from plmlearn import PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor, hub
+from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import BackboneNotFoundError, BackboneWeightsError, load_backbone, unload_backbones
 from plmlearn.families import ALIASES, FAMILIES
 from plmlearn.hub import resolve_name
@@ -341,3 +344,41 @@ def test_a_classifier_of_t5_survives_a_pickle(miniature, data):
     classifier = PLMLoRAClassifier(str(miniature("prostt5")), **TUNING).fit(X, y > np.median(y))
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+@pytest.mark.parametrize("kind", ["esm2", "esmc", "prott5"])
+@pytest.mark.parametrize("adapter", [Frozen(), LoRA(last_n_layers=1), LoRA()], ids=str)
+def test_mixed_layers_train_with_every_method_and_are_kept(miniature, kind, adapter, data):
+    """The weights move, a pickle and a new process give the same, and nothing kept goes stale."""
+    X, y = data
+    model = PLMRegressor(str(miniature(kind)), adapter=adapter, layer_mixing=True, **TUNING | {"epochs": 3})
+    model.fit(X, y)
+    assert model._restored().model.encoder.mixing.weights.abs().min() > 0
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    assert (
+        model.memory_estimate(X).activations
+        > clone(model).set_params(layer_mixing=False).memory_estimate(X).activations
+    )
+
+
+@pytest.mark.parametrize("pooling", ["attention", "light_attention"])
+@pytest.mark.parametrize("head", ["esm", "relu"])
+def test_learned_poolings_and_heads_in_a_grid(miniature, data, pooling, head):
+    X, y = data
+    search = GridSearchCV(
+        PLMRegressor(str(miniature("prott5")), adapter=Frozen(), **TUNING),
+        {"pooling": [pooling], "head": [head], "head_hidden": [4], "head_dropout": [0.2]},
+        cv=2,
+        error_score="raise",
+    ).fit(X, y)
+    best = search.best_estimator_
+    again = pickle.loads(pickle.dumps(best))
+    np.testing.assert_array_equal(again.predict(X), best.predict(X))
+    assert best.transform(X).shape == (len(X), 32 if pooling == "attention" else 64)
+
+
+@pytest.mark.parametrize("kind", ["prott5", "ankh"])
+def test_t5_has_no_cls(miniature, kind):
+    with pytest.raises(ValueError, match="pass pooling='mean'"):
+        PLMEmbedder(str(miniature(kind)), pooling="cls").fit_transform(["MKV"])

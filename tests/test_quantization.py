@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from plmlearn import PLMClassifier, PLMLoRAClassifier, PLMLoRARegressor, load, save
+from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, load, save
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.datasets import make_protein_classification
@@ -192,3 +192,14 @@ def test_nf4_without_bitsandbytes_says_what_to_install(monkeypatch, esm_folder):
     with pytest.raises(ImportError, match=r'pip install "plmlearn\[quantization\]"'):
         load_backbone(str(esm_folder), quantization="nf4")
     assert load_backbone(str(esm_folder), quantization="int8").quantization == "int8"
+
+
+@pytest.mark.parametrize("kind", ["esm2", "esmc", "prott5", "ankh"])
+def test_every_architecture_in_8_bits(empty_cache, miniature, draw_proteins, kind):
+    """Embeddings move by the rounding, not beyond; kept ones are told apart from whole ones."""
+    X, folder = draw_proteins(6), str(miniature(kind))
+    whole = PLMEmbedder(folder, precision="fp32").fit_transform(X)
+    rounded = PLMEmbedder(folder, precision="fp32", quantization="int8").fit_transform(X)
+    assert 0 < np.linalg.norm(rounded - whole) / np.linalg.norm(whole) < 0.05
+    tuned = PLMLoRAClassifier(folder, quantization="int8", epochs=1, verbose=0, random_state=0)
+    assert tuned.fit(X, [0, 1] * 3).predict_proba(X).shape == (6, 2)

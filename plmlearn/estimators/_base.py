@@ -70,6 +70,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     backbone: str = field(default="esm2-8m", kw_only=False)
     revision: str | None = None
     backbone_init: str = "pretrained"
+    layer_mixing: bool = False
     head: str = "esm"
     head_hidden: int | None = None
     head_dropout: float = 0.1
@@ -104,6 +105,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "backbone": [str],
         "revision": [str, None],
         "backbone_init": [StrOptions({"pretrained", "random"})],
+        "layer_mixing": ["boolean"],
         "head": [StrOptions(set(HEADS))],
         "head_hidden": [Interval(Integral, 1, None, closed="left"), None],
         "head_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -152,6 +154,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "revision",
         "backbone_init",
         "quantization",
+        "layer_mixing",
         "head",
         "head_hidden",
     )
@@ -328,6 +331,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
                 compute_dtype=backbone.dtype,
                 trunk_depth=adapter.first_trained_layer(backbone.n_layers),
                 checkpointing=self.gradient_checkpointing,
+                layer_mixing=self.layer_mixing,
             )
             model = self._make_model(encoder, n_outputs).to(device)
         if tensors is not None:

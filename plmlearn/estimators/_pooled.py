@@ -30,7 +30,7 @@ class PooledEstimator(BasePLMEstimator):
 
     def _make_model(self, encoder: PackedEncoder, n_outputs: int) -> nn.Module:
         pooling = POOLINGS[self.pooling](encoder.width)
-        head = make_head(self.head, encoder.width, n_outputs, self.head_hidden, self.head_dropout)
+        head = make_head(self.head, pooling.width, n_outputs, self.head_hidden, self.head_dropout)
         return ProteinModel(encoder, pooling, head)
 
     _SCALE_SAMPLE: ClassVar[int] = 2048
@@ -57,6 +57,7 @@ class PooledEstimator(BasePLMEstimator):
         Returns
         -------
         ndarray of shape (n_proteins, width), float32
+            Of twice the backbone's width with ``pooling="light_attention"``.
         """
         live = self._restored()
         return self._pooled(live, self._inputs(live, self._prepare(X)[0]))

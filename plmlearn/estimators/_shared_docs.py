@@ -8,6 +8,9 @@ _ALL = """
         Branch, tag or commit of a Hugging Face repository.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws its weights anew: the control experiment.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights, not the last one alone. Nothing frozen is
+        then reused: every epoch runs the whole backbone.
     {read_out}
     head_dropout : float, default=0.1
         In [0, 1).
@@ -75,10 +78,13 @@ _ALL = """
         ``fit`` goes on from the tensors of the previous one.
 """
 
-_POOLED = """pooling : {"mean", "max", "cls", "attention"}, default="mean"
-        How residues become one vector per protein.
-    head : {"esm", "mlp", "linear"}, default="esm"
-        "esm": dropout, dense, tanh, dropout, dense. "mlp": layer norm, dense, ReLU, dropout, dense.
+_POOLED = """pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" convolutions and one weight per residue and feature; its vectors are twice as
+        wide. ProtT5 and Ankh have no token for "cls".
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense; with ``head_dropout=0.2`` also the usual one of T5.
+        "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
     head_hidden : int, optional
         Width of the head's hidden layer; None takes the backbone's width."""
 

@@ -17,7 +17,7 @@ from ..embedding import PLMEmbedder
 from ..sequences import check_sequences
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
-_EMBEDDING = ("backbone", "revision", "pooling", "layer")
+_EMBEDDING = ("backbone", "revision", "pooling", "layer", "quantization")
 _AT_RUN_TIME = ("max_tokens", "precision", "max_length", "long_sequences", "invalid", "device")
 
 
@@ -29,6 +29,7 @@ class _FrozenMLP(BaseEstimator):
     layer: int | None = None
     max_tokens: int | str = "auto"
     precision: str = "auto"
+    quantization: str | None = None
     max_length: int = 1022
     long_sequences: str = "truncate"
     invalid: str = "raise"
@@ -145,7 +146,8 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
 
     Parameters
     ----------
-    backbone, revision, pooling, layer, max_tokens, precision, max_length, long_sequences, invalid, device
+    backbone, revision, pooling, layer, max_tokens, precision, quantization, max_length, long_sequences, \
+    invalid, device
         As in :class:`~plmlearn.PLMEmbedder`.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers.
@@ -217,7 +219,8 @@ class PLMFrozenMLPRegressor(RegressorMixin, _FrozenMLP):
 
     Parameters
     ----------
-    backbone, revision, pooling, layer, max_tokens, precision, max_length, long_sequences, invalid, device
+    backbone, revision, pooling, layer, max_tokens, precision, quantization, max_length, long_sequences, \
+    invalid, device
         As in :class:`~plmlearn.PLMEmbedder`.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers.

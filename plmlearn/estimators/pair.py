@@ -48,10 +48,12 @@ class _Pairs(_AnyAdapter):
     _net_class: ClassVar[type[TuningNet]] = PairNet
 
     def _make_model(self, encoder: PackedEncoder, n_outputs: int) -> nn.Module:
-        combination = COMBINATIONS[self.combine](encoder.width)
-        make_pooling = ResidueProjection if combination.over_residues else POOLINGS[self.pooling]
+        make_combination = COMBINATIONS[self.combine]
+        make_pooling = ResidueProjection if make_combination.over_residues else POOLINGS[self.pooling]
+        pooling = make_pooling(encoder.width)
+        combination = make_combination(pooling.width)
         head = make_head(self.head, combination.width, n_outputs, self.head_hidden, self.head_dropout)
-        return PairModel(encoder, make_pooling(encoder.width), combination, head)
+        return PairModel(encoder, pooling, combination, head)
 
     def _make_plan(self, *args):
         return replace(super()._make_plan(*args), epoch_size=self.epoch_size)

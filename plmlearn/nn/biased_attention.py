@@ -13,6 +13,8 @@ Shapes: T tokens, n sequences of L tokens, P keys put before each sequence's own
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -32,16 +34,13 @@ class PositionBias:
 
     def __init__(self, line: Tensor):
         self.line = line
-        self._square: Tensor | None = None
+        if line.device.type != "cpu":
+            _ = self.square  # here, once: layers that are recomputed must not make it
 
-    @property
+    @cached_property
     def square(self) -> Tensor:
         """Biases of all pairs of positions, (H, M, M)."""
-        if self._square is None:
-            n_heads, n_distances = self.line.shape
-            longest = (n_distances + 1) // 2
-            self._square = reversed_rows(self.line, longest).flip(1).view(n_heads, longest, longest)
-        return self._square
+        return reversed_rows(self.line, (self.line.shape[1] + 1) // 2).flip(1)
 
 
 def reversed_rows(line: Tensor, length: int) -> Tensor:
@@ -131,20 +130,21 @@ class _CpuBiasedAttention(torch.autograd.Function):
         groups = blocks(ctx.groups, len(query), len(key))
         for (n, own, seen), log_sum in zip(groups, log_sums, strict=True):
             turned = [as_heads(x[own], n).flip(2) for x in (grad, query, out)]
-            others = [as_heads(x[seen], n) for x in (key, value)]
-            d_query, d_key, d_value = _backward(*turned, *others, line, log_sum, ctx.scale, d_line)
+            heads = [*turned, *(as_heads(x[seen], n) for x in (key, value))]
+            d_query, d_key, d_value = _backward(heads, line, log_sum, ctx.scale, d_line)
             grads[0][own] = as_rows(d_query.flip(2))
             grads[1][seen], grads[2][seen] = as_rows(d_key), as_rows(d_value)
         return *grads, None if d_line is None else d_line.to(line.dtype), None, None
 
 
-def _backward(grad, query, out, key, value, line, log_sum, scale, d_line):
+def _backward(heads, line, log_sum, scale, d_line):
     """Gradients of (n, H, L, K) inputs, queries in reverse order; that of the line is added to.
 
     ``exp(scale * q.k + bias - log_sum)`` and ``g.v - g.out`` each come from one matrix product,
     because the subtracted terms ride along as two extra columns (a high and a low half, so that
     bfloat16 loses nothing of them).
     """
+    grad, query, out, key, value = heads
     n, n_heads, n_keys, _ = key.shape
     length = query.shape[2]
     query = query * scale

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .encoders import PackedEncoder
 from .models import FeatureScaler, PooledModel
 from .packing import Encoded, PackedTokens
+from .pooling import Pooling
 from .ragged import Ragged
 
 
@@ -27,7 +28,7 @@ class Combination(nn.Module, ABC):
     Parameters
     ----------
     width : int
-        Width D of the encoder.
+        Width D of what stands for each protein.
     """
 
     ordered: ClassVar[bool] = False
@@ -83,7 +84,7 @@ class OrderedPair(PooledCombination):
         return torch.cat([first, second], dim=1)
 
 
-class ResidueProjection(nn.Module):
+class ResidueProjection(Pooling):
     """Stands where a pooling does, and makes of each residue a thin key and a value, (R, W).
 
     Parameters
@@ -95,7 +96,7 @@ class ResidueProjection(nn.Module):
     WIDTH = 64
 
     def __init__(self, width: int):
-        super().__init__()
+        super().__init__(2 * self.WIDTH)
         self.project = nn.Linear(width, 2 * self.WIDTH)
 
     def forward(self, encoded: Encoded) -> Tensor:
@@ -114,7 +115,7 @@ class CrossAttention(Combination):
 
     def __init__(self, width: int):
         super().__init__(width)
-        self.width_of_each, self.width = 2 * ResidueProjection.WIDTH, 3 * ResidueProjection.WIDTH
+        self.width = 3 * ResidueProjection.WIDTH
 
     def forward(self, proteins: Ragged, pairs: Tensor) -> Tensor:
         keys, values = (proteins.with_values(part).rows for part in proteins.values.chunk(2, dim=1))

@@ -10,7 +10,9 @@ from torch import nn
 
 
 class EsmHead(nn.Sequential):
-    """ESM's classification head: dropout, dense, tanh, dropout, dense.
+    """The classification head of ESM and T5: dropout, dense, tanh, dropout, dense.
+
+    With a dropout of 0.2 it is that of Schmirler et al. (2024) on ProtT5 and Ankh.
 
     Parameters
     ----------
@@ -51,6 +53,20 @@ class MlpHead(nn.Sequential):
         )
 
 
+class ReluHead(nn.Sequential):
+    """Dense, ReLU, dropout, dense.
+
+    On standardised embeddings, with ``hidden=32`` and a dropout of 0.2, it is the head of Schmirler
+    et al. (2024) on frozen encoders.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        super().__init__(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        )
+
+
 class LinearHead(nn.Sequential):
     """Dropout, dense; ``hidden`` is not used."""
 
@@ -58,7 +74,12 @@ class LinearHead(nn.Sequential):
         super().__init__(nn.Dropout(dropout), nn.Linear(width, n_outputs))
 
 
-HEADS: dict[str, type[nn.Module]] = {"esm": EsmHead, "mlp": MlpHead, "linear": LinearHead}
+HEADS: dict[str, type[nn.Module]] = {
+    "esm": EsmHead,
+    "mlp": MlpHead,
+    "relu": ReluHead,
+    "linear": LinearHead,
+}
 
 
 def make_head(name: str, width: int, n_outputs: int, hidden: int | None, dropout: float) -> nn.Module:

@@ -15,6 +15,7 @@ from .crf import LinearChainCRF
 from .encoders import PackedEncoder
 from .heads import has_weights
 from .packing import PackedTokens, unpack
+from .pooling import Pooling
 from .ragged import Ragged
 
 
@@ -79,15 +80,15 @@ class ProteinModel(PooledModel):
     ----------
     encoder : PackedEncoder
         Backbone with its adapter.
-    pooling : nn.Module
+    pooling : Pooling
         One of :data:`plmlearn.nn.pooling.POOLINGS`.
     head : nn.Module
         One of :data:`plmlearn.nn.heads.HEADS`.
     """
 
-    def __init__(self, encoder: PackedEncoder, pooling: nn.Module, head: nn.Module):
+    def __init__(self, encoder: PackedEncoder, pooling: Pooling, head: nn.Module):
         super().__init__(encoder, pooling)
-        self.scaler = FeatureScaler(encoder.width)
+        self.scaler = FeatureScaler(pooling.width)
         self.head = head
 
     def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Tensor:

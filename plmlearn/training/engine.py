@@ -361,12 +361,12 @@ OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
 def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
     """Trained tensors by learning rate and decay; norms, biases and the encoder's vectors do not decay.
 
-    The encoder's tensors get ``plan.lr``, the others (pooling, head) ``plan.head_lr``.
+    The encoder's tensors get ``plan.lr``, the others (mixing of layers, pooling, head) ``plan.head_lr``.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, tensor in module.named_parameters():
         if tensor.requires_grad:
-            in_encoder = name.startswith("encoder.")
+            in_encoder = name.startswith("encoder.") and not name.startswith("encoder.mixing.")
             factor = plan.lr_factors.get(name.removeprefix("encoder.backbone."), 1.0)
             lr = plan.lr * factor if in_encoder else plan.head_lr
             is_vector = tensor.ndim < 2 or (in_encoder and 1 in tensor.shape)

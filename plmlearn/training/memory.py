@@ -134,6 +134,9 @@ def estimate_memory(
         trained=_trained_matrices(encoder, backbone),
     )
     forward = activation_bytes_per_token(backbone, 0, checkpointing=False)
+    if encoder.mixing is not None:  # every hidden state, and what it is after its norm and its weight
+        per_token += 3 * 4 * encoder.width * (encoder.depth + 1)
+        forward += 3 * 4 * encoder.width * (encoder.depth + 1)
     of_rows = inputs.lengths[inputs.of_row]  # a protein for each row, or two
     step = _largest_batch(of_rows.ravel(), plan.max_tokens, plan.batch_size * of_rows[0].size)
     pass_without_gradients = _largest_batch(inputs.lengths, plan.max_tokens)

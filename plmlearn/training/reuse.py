@@ -58,8 +58,8 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
 def reusable(model: Model) -> str | None:
     """What of the frozen part to keep: "pooled" or "residues" embeddings, "trunk" activations, or nothing."""
     encoder = model.encoder
-    if encoder.trunk_depth == 0:
-        return None
+    if encoder.trunk_depth == 0 or encoder.mixing is not None:
+        return None  # a mean of all hidden states changes with its weights
     return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, has_weights, make_head
+from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
 from plmlearn.nn.packing import Encoded
 from plmlearn.nn.pooling import POOLINGS
 
@@ -25,10 +25,23 @@ def attend(pooling: nn.Module, sequence: torch.Tensor) -> torch.Tensor:
     return scores.softmax(0) @ sequence
 
 
+def attend_lightly(pooling: nn.Module, sequence: torch.Tensor) -> torch.Tensor:
+    """Staerk et al.'s figure 2, with a loop over positions for the convolutions."""
+
+    def convolve(layer: nn.Conv1d) -> torch.Tensor:
+        padded = torch.cat([torch.zeros(4, WIDTH), sequence, torch.zeros(4, WIDTH)])
+        windows = [padded[i : i + 9] for i in range(len(sequence))]
+        return torch.stack([torch.einsum("kd,odk->o", w, layer.weight) + layer.bias for w in windows])
+
+    values, scores = convolve(pooling.value), convolve(pooling.score)
+    return torch.cat([(scores.softmax(0) * values).sum(0), values.max(0).values])
+
+
 BY_SEQUENCE = {
     "mean": lambda pooling, sequence: sequence.mean(0),
     "max": lambda pooling, sequence: sequence.max(0).values,
     "attention": attend,
+    "light_attention": attend_lightly,
 }
 
 
@@ -48,9 +61,10 @@ def test_every_pooling_is_tested():
 @settings(max_examples=25, deadline=None)
 def test_pooling_equals_a_loop_with_gradients(name, lengths, seed):
     torch.manual_seed(seed)
-    pooling, encoded = POOLINGS[name](WIDTH), draw(lengths, seed)
+    pooling, encoded = POOLINGS[name](WIDTH).eval(), draw(lengths, seed)
     found, expected = pooling(encoded), loop(name, pooling, encoded)
-    torch.testing.assert_close(found, expected)
+    assert found.shape == (len(lengths), pooling.width)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     inputs = [encoded.residues, encoded.first, *pooling.parameters()]
     weight = torch.randn_like(expected)
     gradients = [
@@ -60,6 +74,18 @@ def test_pooling_equals_a_loop_with_gradients(name, lengths, seed):
         assert (a is None) == (b is None)
         if a is not None:
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_light_attention_drops_values_in_training_only():
+    pooling, encoded = POOLINGS["light_attention"](WIDTH), draw([30, 5])
+    assert not torch.equal(pooling.train()(encoded), pooling(encoded))
+    assert torch.equal(pooling.eval()(encoded), pooling(encoded))
+
+
+def test_cls_needs_a_token_before_the_residues():
+    residues = torch.zeros(3, WIDTH)
+    with pytest.raises(ValueError, match="pooling='mean'"):
+        POOLINGS["cls"](WIDTH)(Encoded(residues, [3], None))
 
 
 def test_attention_pooling_survives_large_scores():
@@ -86,6 +112,8 @@ def test_numbers_of_parameters():
     assert count(EsmHead(8, 3, None, 0.1)) == (8 * 8 + 8) + (8 * 3 + 3)
     assert count(MlpHead(8, 3, 4, 0.1)) == 2 * 8 + (8 * 4 + 4) + (4 * 3 + 3)
     assert count(LinearHead(8, 3, 4, 0.1)) == 8 * 3 + 3
+    assert count(ReluHead(1024, 1, 32, 0.2)) == (1024 * 32 + 32) + (32 + 1)  # Schmirler et al., frozen
+    assert count(EsmHead(1024, 10, None, 0.2)) == 1024 * 1024 + 1024 + 10 * 1024 + 10  # on ProtT5
 
 
 def test_esm_head_written_out():

@@ -7,7 +7,7 @@ start, stop)`` and ``finish(hidden)``; calling it does all three.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ class PackedEncoder(nn.Module, ABC):
         Layers to run; None runs all, and what follows them.
     checkpointing : bool, default=False
         Recompute each layer in the backward pass rather than keep its activations.
+    layer_mixing : bool, default=False
+        Give a learned mean of all hidden states, not the last one alone.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class PackedEncoder(nn.Module, ABC):
         trunk_depth: int = 0,
         depth: int | None = None,
         checkpointing: bool = False,
+        layer_mixing: bool = False,
     ):
         super().__init__()
         self.backbone: Any = backbone
@@ -53,6 +56,7 @@ class PackedEncoder(nn.Module, ABC):
         self.trunk_depth = trunk_depth
         self.depth = self.n_layers if depth is None else depth
         self.checkpointing = checkpointing
+        self.mixing = LayerMixing(self.depth + 1) if layer_mixing else None
 
     @property
     def config(self) -> Any:
@@ -90,10 +94,22 @@ class PackedEncoder(nn.Module, ABC):
     def finish(self, hidden: Tensor) -> Tensor:
         """What follows the last layer, (T, D) to (T, D)."""
 
-    def run(self, hidden: Tensor, tokens: PackedTokens, start: int, stop: int) -> Tensor:
-        """Layers ``start`` to ``stop - 1``; prompts come before their layer, and are gone behind the last."""
+    def run(
+        self,
+        hidden: Tensor,
+        tokens: PackedTokens,
+        start: int,
+        stop: int,
+        states: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Layers ``start`` to ``stop - 1``; prompts come before their layer, and are gone behind the last.
+
+        What enters each layer is added to ``states``.
+        """
         row, shared, hidden = tokens, self.shared(tokens), tokens.rounded(hidden)
         for index in range(start, stop):
+            if states is not None:
+                states.append(hidden[row.without_prompt])
             prompt = learned_part(self.blocks[index], "prompt")
             if prompt is not None:
                 hidden = prompt(hidden[row.without_prompt], tokens)
@@ -145,12 +161,52 @@ class PackedEncoder(nn.Module, ABC):
         return torch.cat([run(piece) for piece in tokens.pieces()])
 
     def _forward(self, tokens: PackedTokens) -> Tensor:
+        if self.mixing is not None:
+            return self.mixing(self._states(tokens))
         if self.trunk_depth == 0:
             hidden = self.embed(tokens)
         else:
             hidden = (self.trunk(tokens) if tokens.trunk is None else tokens.trunk).float()
         hidden = self.run(hidden, tokens, self.trunk_depth, self.depth)
+        return self._last(hidden)
+
+    def _states(self, tokens: PackedTokens) -> list[Tensor]:
+        """Every hidden state, from the token embeddings to the last."""
+        states: list[Tensor] = []
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_depth == 0):
+            hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth, states)
+        hidden = self.run(hidden, tokens, self.trunk_depth, self.depth, states)
+        return [*states, self._last(hidden)]
+
+    def _last(self, hidden: Tensor) -> Tensor:
         return self.finish(hidden) if self.depth == self.n_layers else hidden
+
+
+class LayerMixing(nn.Module):
+    """A mean of all hidden states with learned weights, each state normed: the scalar mix of ELMo.
+
+    All weights are equal at first. Hidden states grow from layer to layer, so that without a norm the
+    last ones would drown the others.
+
+    Parameters
+    ----------
+    n_states : int
+        Layers run, and one for the token embeddings.
+
+    References
+    ----------
+    Peters et al., Deep contextualized word representations, NAACL 2018, doi:10.18653/v1/N18-1202
+    """
+
+    def __init__(self, n_states: int):
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(n_states))
+
+    def forward(self, states: Iterable[Tensor]) -> Tensor:
+        """States (T, D) to their mean (T, D)."""
+        shares = self.weights.softmax(0)
+        normed = (F.layer_norm(state.float(), state.shape[-1:]) for state in states)
+        return torch.stack([share * state for share, state in zip(shares, normed, strict=True)]).sum(0)
 
 
 def layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
