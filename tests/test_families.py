@@ -19,7 +19,14 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from plmlearn import PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor, hub
+from plmlearn import (
+    PLMEmbedder,
+    PLMLoRAClassifier,
+    PLMLoRARegressor,
+    PLMPairClassifier,
+    PLMRegressor,
+    hub,
+)
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import BackboneNotFoundError, BackboneWeightsError, load_backbone, unload_backbones
 from plmlearn.families import ALIASES, FAMILIES
@@ -382,3 +389,10 @@ def test_learned_poolings_and_heads_in_a_grid(miniature, data, pooling, head):
 def test_t5_has_no_cls(miniature, kind):
     with pytest.raises(ValueError, match="pass pooling='mean'"):
         PLMEmbedder(str(miniature(kind)), pooling="cls").fit_transform(["MKV"])
+
+
+def test_pairs_take_light_attention(miniature, data):
+    X, y = data
+    pairs = np.array([X, X[::-1]], dtype=object).T
+    model = PLMPairClassifier(str(miniature("esm2")), pooling="light_attention", adapter=Frozen(), **TUNING)
+    assert model.fit(pairs, y > np.median(y)).predict_proba(pairs).shape == (len(X), 2)

@@ -115,7 +115,7 @@ class CrossAttention(Combination):
 
     def __init__(self, width: int):
         super().__init__(width)
-        self.width = 3 * ResidueProjection.WIDTH
+        self.width_of_each, self.width = 2 * ResidueProjection.WIDTH, 3 * ResidueProjection.WIDTH
 
     def forward(self, proteins: Ragged, pairs: Tensor) -> Tensor:
         keys, values = (proteins.with_values(part).rows for part in proteins.values.chunk(2, dim=1))
