@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import peft
 import safetensors.torch
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
@@ -54,9 +55,18 @@ _CLASSES: dict[str, type] = {
         targets.ClassTarget,
         targets.MultilabelTarget,
         targets.ValueTarget,
-        adapters.LoRA,
-        adapters.FullFineTuning,
+        adapters.AdaLoRA,
+        adapters.Bottleneck,
+        adapters.DoRA,
         adapters.Frozen,
+        adapters.FullFineTuning,
+        adapters.IA3,
+        adapters.LayerNormTuning,
+        adapters.LoRA,
+        adapters.PeftAdapter,
+        adapters.PrefixTuning,
+        adapters.PromptTuning,
+        adapters.VeRA,
         MLPClassifier,
         MLPRegressor,
         StandardScaler,
@@ -102,7 +112,7 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, np.ndarray] = {}
     state = _encode(estimator, "estimator", arrays)
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "versions": {package: version(package) for package in _PACKAGES},
         "estimator": state,
@@ -110,7 +120,7 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
     for name in (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS):  # of an earlier save
         (folder / name).unlink(missing_ok=True)
     if isinstance(estimator, protein.BasePLMEstimator):
-        _save_adapter(estimator, folder, arrays)
+        document["adapter_names"] = _save_adapter(estimator, folder, arrays)
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "arrays.safetensors")
     (folder / "estimator.json").write_text(json.dumps(document, indent=1))
     return folder
@@ -148,7 +158,7 @@ def load(folder: str | Path) -> Any:
         )
     arrays = load_file(folder / "arrays.safetensors")
     if (folder / _ADAPTER_WEIGHTS).exists() and _TRAINED in arrays:
-        _merge_adapter(folder, arrays)
+        _merge_adapter(folder, arrays, document["adapter_names"])
     return _decode(document["estimator"], arrays)
 
 
@@ -171,6 +181,9 @@ def _encode(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         items = [[_encode(k, path, arrays), _encode(v, f"{path}.{k}", arrays)] for k, v in value.items()]
         return {"dict": items}
+    if isinstance(value, peft.PeftConfig):
+        settings = {k: sorted(v) if isinstance(v, set) else v for k, v in value.to_dict().items()}
+        return {"peft": _encode(settings, path, arrays)}
     if type(value) is _CLASSES.get(type(value).__name__):
         state = value.__getstate__() if isinstance(value, BaseEstimator) else vars(value)
         kept = {k: _encode(v, f"{path}.{k}", arrays) for k, v in state.items() if k not in _LEFT_OUT}
@@ -199,6 +212,8 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return arrays[value["array"]].reshape(value["shape"])
     if "items" in value:
         return np.array([_decode(item, arrays) for item in value["items"]], dtype=value["dtype"])
+    if "peft" in value:
+        return peft.PeftConfig.from_peft_type(**_decode(value["peft"], arrays))
     if "tuple" in value:
         return tuple(_decode(item, arrays) for item in value["tuple"])
     if "dict" in value:
@@ -229,33 +244,30 @@ _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _OURS, _PEFTS = "encoder.backbone.", "base_model.model."
 
 
-def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Move adapter tensors from the arrays to the files that peft reads."""
+def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Move adapter tensors from the arrays to the files that peft reads; our names by peft's."""
     fitted = estimator._as_fitted()
     adapter = fitted._make_adapter()
-    tensors = safetensors.torch.load(estimator._trained)
-    if hasattr(adapter, "peft_config"):
+    tensors, ours = safetensors.torch.load(estimator._trained), {}
+    if isinstance(adapter, adapters.PeftMethod):
         config = adapter.peft_config(estimator._restored().backbone)
         config.base_model_name_or_path = fitted.backbone
         config.inference_mode = True
         config.save_pretrained(folder)
-        names = {name: _peft_name(name) for name in tensors if name.startswith(_OURS)}
-        moved = {names[name]: tensors.pop(name) for name in names}
+        ours = {_peft_name(name): name for name in tensors if name.startswith(_OURS)}
+        moved = {name: tensors.pop(ours[name]) for name in ours}
         safetensors.torch.save_file(moved, folder / _ADAPTER_WEIGHTS, metadata={"format": "pt"})
     arrays[_TRAINED] = np.frombuffer(safetensors.torch.save(tensors), dtype=np.uint8)
+    return ours
 
 
-def _merge_adapter(folder: Path, arrays: dict[str, np.ndarray]) -> None:
+def _merge_adapter(folder: Path, arrays: dict[str, np.ndarray], ours: dict[str, str]) -> None:
     tensors = safetensors.torch.load(arrays[_TRAINED].tobytes())
     for name, tensor in safetensors.torch.load_file(folder / _ADAPTER_WEIGHTS).items():
-        tensors[_our_name(name)] = tensor
+        tensors[ours[name]] = tensor
     arrays[_TRAINED] = np.frombuffer(safetensors.torch.save(tensors), dtype=np.uint8)
 
 
 def _peft_name(name: str) -> str:
-    return _PEFTS + name.removeprefix(_OURS).replace(".default", "")
-
-
-def _our_name(name: str) -> str:
-    owner, _, leaf = name.removeprefix(_PEFTS).rpartition(".")
-    return f"{_OURS}{owner}.default.{leaf}"
+    name = _PEFTS + name.removeprefix(_OURS).replace(".default", "")
+    return name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")  # DoRA's older form

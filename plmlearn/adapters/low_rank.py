@@ -189,13 +189,15 @@ class VeRA(PeftMethod):
     default_lr: ClassVar[float] = 1e-2
 
     def peft_config(self, backbone: Backbone) -> peft.VeraConfig:
-        return peft.VeraConfig(
+        config = peft.VeraConfig(
             r=int(self.rank),
             vera_dropout=self.dropout,
             d_initial=self.initial_scale,
             projection_prng_key=int(self.projection_seed),
             target_modules=self._pattern(backbone),
         )
+        config.save_projection = False  # set here, it does not warn
+        return config
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
