@@ -27,6 +27,7 @@ from sklearn.preprocessing import LabelBinarizer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
+from .adapters.peft_methods import PeftMethod
 from .embedding import PLMEmbedder
 from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
 from .pretraining import PLMMaskedLM
@@ -249,7 +250,7 @@ def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -
     fitted = estimator._as_fitted()
     adapter = fitted._make_adapter()
     tensors, ours = safetensors.torch.load(estimator._trained), {}
-    if isinstance(adapter, adapters.PeftMethod):
+    if isinstance(adapter, PeftMethod):
         config = adapter.peft_config(estimator._restored().backbone)
         config.base_model_name_or_path = fitted.backbone
         config.inference_mode = True

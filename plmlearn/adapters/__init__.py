@@ -10,7 +10,6 @@ from .base import Adapter, target_pattern
 from .bottleneck import Bottleneck
 from .low_rank import IA3, DoRA, LoRA, VeRA
 from .peft_adapter import PeftAdapter
-from .peft_methods import PeftMethod
 from .soft import PrefixTuning, PromptTuning
 from .tuning import Frozen, FullFineTuning, LayerNormTuning
 
@@ -25,7 +24,6 @@ __all__ = [
     "LayerNormTuning",
     "LoRA",
     "PeftAdapter",
-    "PeftMethod",
     "PrefixTuning",
     "PromptTuning",
     "VeRA",
