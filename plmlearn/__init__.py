@@ -32,6 +32,7 @@ _MODULES = (
     "metrics",
     "model_selection",
     "pretraining",
+    "presets",
     "sequences",
 )
 

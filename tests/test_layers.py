@@ -85,6 +85,7 @@ ROWS = [
     "estimators.signal_peptides",
     "pretraining",
     "persistence",
+    "presets",
 ]
 # Packages whose modules have a row each; their __init__ is a docstring.
 PARTED = ["nn", "training", "estimators"]
