@@ -64,6 +64,9 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         leaves it out, and halves the time that the random field takes.
     ignore_label : str, optional
         Letter of ``regions`` for residues that were not measured.
+    predict_output : {"label", "proba"}, default="label"
+        What ``predict`` returns; "proba" is for ``cross_val_predict``, whose own ``method="predict_proba"``
+        puts numbers in the place of the types, which have a meaning here.
     {shared}
 
     Attributes
@@ -108,6 +111,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
     long_sequences: str = "truncate"
     class_weight: Any = None
     composition_weight: float = 0.5
+    predict_output: str = "label"
 
     _SHARED: ClassVar[str] = SIGNAL_PARAMETERS
     _parameter_constraints: ClassVar[dict] = {
@@ -115,6 +119,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         "long_sequences": [StrOptions({"truncate"})],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "composition_weight": [Interval(Real, 0, None, closed="left")],
+        "predict_output": [StrOptions({"label", "proba"})],
     }
 
     # -- fit ----------------------------------------------------------------------------------
@@ -249,6 +254,8 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         -------
         ndarray of shape (n_proteins,)
         """
+        if self.predict_output == "proba":
+            return self.predict_proba(X, kingdom)
         reading, outputs = self._read(X, kingdom)
         return reading.decode(outputs)
 

@@ -135,7 +135,7 @@ def hydrophobic_core(signal: str) -> int:
 
 def rows_without_path(allowed: Sequence[np.ndarray]) -> list[int]:
     """Proteins whose allowed states (L, S) no path through the chains goes along."""
-    follows, first = transitions().astype(np.float32), _are("np") | _are("IO")
+    follows, first = transitions().astype(np.float32), starts(CHAINS)
     lost = []
     for row, states in enumerate(allowed):
         reached = first & states[0]

@@ -475,3 +475,60 @@ def test_cuda_equals_cpu():
     for ours, theirs in zip([value.detach(), *gradients(value.sum(), moved)], expected):
         torch.testing.assert_close(ours.cpu(), theirs)
     torch.testing.assert_close(moved.crf.viterbi(moved.emissions, moved.mask)[0].cpu(), paths)
+
+
+# -- labels known in part, other constraints, possible lengths ----------------------------------
+
+
+@pytest.mark.parametrize("length, n_states", [(1, 1), (2, 3), (4, 3), (6, 2), (5, 4)])
+def test_probability_of_allowed_labels_equals_enumeration_with_gradients(length, n_states):
+    problem = make_problem(length, n_states, seed=7)
+    rng = torch.Generator().manual_seed(length)
+    allowed = torch.rand(*problem.mask.shape, n_states, generator=rng) < 0.6
+    allowed |= torch.nn.functional.one_hot(problem.tags.clamp(max=n_states - 1), n_states).bool()
+    brute = []
+    for emissions, row, mask in zip(problem.emissions, allowed, problem.mask):
+        paths, scores = enumerate_paths(problem.crf, emissions[mask])
+        within = row[mask].gather(1, paths.T).all(0)
+        brute.append(scores[within].logsumexp(0) - scores.logsumexp(0))
+    expected = torch.stack(brute)
+    found = problem.crf.log_probability(problem.emissions, allowed, problem.mask)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    parameters = [problem.emissions, *problem.crf.parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad(found.sum(), parameters, retain_graph=True),
+        torch.autograd.grad(expected.sum(), parameters, allow_unused=True, materialize_grads=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE)
+
+
+def test_labels_that_no_path_has_are_of_probability_zero():
+    crf = LinearChainCRF(2, allowed_transitions=[[True, True], [False, True]])
+    allowed = torch.tensor([[[False, True], [True, False]]])
+    found = crf.log_probability(torch.zeros(1, 2, 2), allowed, torch.ones(1, 2, dtype=torch.bool))
+    assert found.tolist() == [-math.inf]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_possible_lengths_equal_those_of_enumeration(seed):
+    rng = torch.Generator().manual_seed(seed)
+    crf = LinearChainCRF(3)
+    for allowed in (crf.allowed_transitions, crf.allowed_starts, crf.allowed_ends):
+        allowed.copy_(torch.rand(allowed.shape, generator=rng) < 0.4)
+    impossible = [i for i in range(6) if not len(all_paths(crf, i + 1))]
+    if not impossible:
+        crf.require_paths(range(1, 7))
+        return
+    with pytest.raises(ValueError, match=rf"rows \[{', '.join(map(str, impossible))}\] of 6"):
+        crf.require_paths(range(1, 7))
+
+
+def test_constraints_can_be_replaced_and_go_into_the_state():
+    crf = LinearChainCRF(2)
+    crf.constrain([[True, True], [False, True]], [True, False], [True, True])
+    other = LinearChainCRF(2)
+    other.load_state_dict(crf.state_dict())
+    assert other.violations([[1, 0]]) == [(0, 0), (0, 1)]
+    with pytest.raises(ValueError, match="No allowed path"):
+        crf.constrain([[True, False], [False, True]], [True, False], [False, True])
