@@ -26,8 +26,9 @@ check: .venv/installed           ## formatting, lint and types
 bench: .venv/installed           ## speed against fair baselines; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
 
-docs: .venv/installed            ## rewrite docs/api.md from the docstrings
+docs: .venv/installed            ## rewrite docs/api.md and docs/backbones.md from docstrings and tables
 	$(BIN)/python docs/build_api.py
+	$(BIN)/python docs/build_backbones.py
 
 clean:
 	rm -rf .venv build *.egg-info

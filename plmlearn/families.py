@@ -1,7 +1,7 @@
 """The table of pretrained architectures, and the short names of published weights.
 
 A family is a row of :data:`FAMILIES`, chosen by ``config.model_type`` and never by a name; a short
-name is a row of :data:`ALIASES`.
+name is a row of :data:`CHECKPOINTS`.
 """
 
 from __future__ import annotations
@@ -136,24 +136,73 @@ FAMILIES = {
     ),
 }
 
-ALIASES = {
-    "esm2-8m": "facebook/esm2_t6_8M_UR50D",
-    "esm2-35m": "facebook/esm2_t12_35M_UR50D",
-    "esm2-150m": "facebook/esm2_t30_150M_UR50D",
-    "esm2-650m": "facebook/esm2_t33_650M_UR50D",
-    "esm2-3b": "facebook/esm2_t36_3B_UR50D",
-    "esm2-15b": "facebook/esm2_t48_15B_UR50D",
-    "esm1b": "facebook/esm1b_t33_650M_UR50S",
-    "esm1v": "facebook/esm1v_t33_650M_UR90S_1",
-    "esmc-300m": "biohub/ESMC-300M",
-    "esmc-600m": "biohub/ESMC-600M",
-    "esmc-6b": "biohub/ESMC-6B",
-    "prott5": "Rostlab/prot_t5_xl_half_uniref50-enc",
-    "prott5-full": "Rostlab/prot_t5_xl_uniref50",
-    "prostt5": "Rostlab/ProstT5",
-    "prostt5-3di": "Rostlab/ProstT5#3di",
-    "ankh-base": "ElnaggarLab/ankh-base",
-    "ankh-large": "ElnaggarLab/ankh-large",
-    "ankh3-large": "ElnaggarLab/ankh3-large",
-    "ankh3-xl": "ElnaggarLab/ankh3-xl",
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights that have a short name.
+
+    Parameters
+    ----------
+    place : str
+        Id on the Hugging Face hub; with ``#3di``, read as structural states.
+    family : str
+        Row of :data:`FAMILIES`; loading goes by the folder's own ``config.model_type``.
+    licence : str
+        As its publishers state it.
+    shape : dict
+        What its configuration has other than the library's default, for sizes in the documentation.
+    """
+
+    place: str
+    family: str
+    licence: str
+    shape: dict
+
+
+def _esm(place: str, layers: int, width: int, heads: int, **more) -> Checkpoint:
+    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    shape |= {"intermediate_size": 4 * width, "vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32}
+    shape |= {"max_position_embeddings": 1026, "position_embedding_type": "rotary"} | more
+    return Checkpoint(f"facebook/{place}", "esm", "MIT", shape)
+
+
+def _esmc(place: str, layers: int, width: int, heads: int, inner: int) -> Checkpoint:
+    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    return Checkpoint(f"biohub/{place}", "esmc", "MIT", shape | {"intermediate_size": inner})
+
+
+def _prot_t5(place: str, licence: str, **more) -> Checkpoint:
+    shape = {"num_layers": 24, "d_model": 1024, "num_heads": 32, "d_kv": 128, "d_ff": 16384}
+    return Checkpoint(f"Rostlab/{place}", "t5", licence, shape | {"vocab_size": 128} | more)
+
+
+def _ankh(place: str, width: int, heads: int, inner: int, **more) -> Checkpoint:
+    shape = {"num_layers": 48, "d_model": width, "num_heads": heads, "d_kv": 64, "d_ff": inner}
+    shape |= {"vocab_size": 144, "relative_attention_num_buckets": 64, "feed_forward_proj": "gated-gelu"}
+    return Checkpoint(f"ElnaggarLab/{place}", "t5", "CC BY-NC-SA 4.0", shape | more)
+
+
+_ABSOLUTE = {"position_embedding_type": "absolute"}
+
+CHECKPOINTS = {
+    "esm2-8m": _esm("esm2_t6_8M_UR50D", 6, 320, 20),
+    "esm2-35m": _esm("esm2_t12_35M_UR50D", 12, 480, 20),
+    "esm2-150m": _esm("esm2_t30_150M_UR50D", 30, 640, 20),
+    "esm2-650m": _esm("esm2_t33_650M_UR50D", 33, 1280, 20),
+    "esm2-3b": _esm("esm2_t36_3B_UR50D", 36, 2560, 40),
+    "esm2-15b": _esm("esm2_t48_15B_UR50D", 48, 5120, 40),
+    "esm1b": _esm("esm1b_t33_650M_UR50S", 33, 1280, 20, emb_layer_norm_before=True, **_ABSOLUTE),
+    "esm1v": _esm("esm1v_t33_650M_UR90S_1", 33, 1280, 20, **_ABSOLUTE),
+    "esmc-300m": _esmc("ESMC-300M", 30, 960, 15, 2560),
+    "esmc-600m": _esmc("ESMC-600M", 36, 1152, 18, 3072),
+    "esmc-6b": _esmc("ESMC-6B", 80, 2560, 40, 6912),
+    "prott5": _prot_t5("prot_t5_xl_half_uniref50-enc", "AFL 3.0"),
+    "prott5-full": _prot_t5("prot_t5_xl_uniref50", "AFL 3.0"),
+    "prostt5": _prot_t5("ProstT5", "MIT", vocab_size=150),
+    "prostt5-3di": _prot_t5("ProstT5#3di", "MIT", vocab_size=150),
+    "ankh-base": _ankh("ankh-base", 768, 12, 3072),
+    "ankh-large": _ankh("ankh-large", 1536, 16, 3840),
+    "ankh3-large": _ankh("ankh3-large", 1536, 16, 3840, vocab_size=256, feed_forward_proj="gated-silu"),
 }
+
+ALIASES = {name: checkpoint.place for name, checkpoint in CHECKPOINTS.items()}

@@ -23,7 +23,11 @@ def name_of(page: Path) -> str:
 
 
 def load_build_api():
-    spec = importlib.util.spec_from_file_location("build_api", ROOT / "docs" / "build_api.py")
+    return load_script("build_api")
+
+
+def load_script(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -55,6 +59,23 @@ def test_links_resolve(page):
 def test_api_page_is_current():
     build_api = load_build_api()
     assert build_api.PAGE.read_text() == build_api.render(), "run `make docs`"
+
+
+def test_backbones_page_is_current():
+    script = load_script("build_backbones")
+    assert script.PAGE.read_text() == script.render(), "run `make docs`"
+
+
+PUBLISHED = {"esm2-650m": 651e6, "esmc-300m": 333e6, "esmc-600m": 575e6, "prott5": 1.21e9, "ankh-base": 453e6}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_shapes_of_the_table_have_the_published_sizes(name):
+    """Of weights as published: file sizes of ProtT5 (2.42 GB in half precision) and Ankh (1.81 GB)."""
+    script = load_script("build_backbones")
+    checkpoint = script.CHECKPOINTS[name]
+    count = script.n_parameters(checkpoint, script.FAMILIES[checkpoint.family])
+    assert count == pytest.approx(PUBLISHED[name], rel=0.005)
 
 
 def test_every_public_name_is_on_the_api_page():

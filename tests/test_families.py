@@ -391,6 +391,7 @@ def test_t5_has_no_cls(miniature, kind):
         PLMEmbedder(str(miniature(kind)), pooling="cls").fit_transform(["MKV"])
 
 
+@pytest.mark.filterwarnings("ignore::plmlearn.model_selection.PairWarning")
 def test_pairs_take_light_attention(miniature, data):
     X, y = data
     pairs = np.array([X, X[::-1]], dtype=object).T
