@@ -88,7 +88,8 @@ def row(name: str, checkpoint: Checkpoint) -> str:
 
 
 def render() -> str:
-    return HEADER + "".join(row(name, checkpoint) for name, checkpoint in CHECKPOINTS.items()) + FOOTER
+    rows = [row(name, checkpoint) for name, checkpoint in CHECKPOINTS.items()]
+    return "".join([HEADER, *rows, FOOTER]).rstrip() + "\n"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The bias of a score depends on the key's position less the query's alone, so one line of 2 L - 1
 numbers per head holds all of them. Read with the queries in reverse order, rows of the (L, L) matrix
 of biases are the line shifted by one each, which a strided view shows without making it: on a CPU
-memory grows with L, not with its square (a protein of 10,000 residues would take 6 GB for 32 heads in bfloat16).
+memory grows with L, not with its square (in bfloat16, 10,000 residues would take 6 GB for 32 heads).
 
 The library has no gradient for a bias, so the backward pass is written here; the forward kernel hands
 over the log-sum-exp, the backward recomputes probabilities block by block.
