@@ -55,9 +55,6 @@ class SequenceError(ValueError):
         self.rows = list(rows)
 
 
-# ---- the three checks
-
-
 def check_sequences(X: Any, *, invalid: str = "raise", min_length: int = 1) -> np.ndarray:
     """Clean protein sequences from whatever holds them, or one error that names every bad row.
 
@@ -120,8 +117,7 @@ def truncate(
     max_length : int
         Residues to keep, from the first.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
-        Cut longer ones and warn once, with counts and rows; leave them whole, to be read in windows; or
-        refuse them.
+        Cut longer ones and warn once, with counts; leave them whole, to be read in windows; refuse them.
 
     Examples
     --------
@@ -138,9 +134,8 @@ def truncate(
     which = f"{len(long)} of {len(flat)} sequences (rows {shown}{', …' if len(long) > 5 else ''})"
     if long_sequences == "raise":
         raise SequenceError(
-            f"{which} are longer than max_length={max_length}. Raise max_length (at most 10000; time and "
-            "memory grow with it), or pass long_sequences='window' to read them in windows, or 'truncate' to "
-            "read the first max_length residues.",
+            f"{which} are longer than max_length={max_length}. Raise max_length (at most 10000), or pass "
+            "long_sequences='window' to read them in windows, or 'truncate' to read only so many residues.",
             sorted({i // per_row for i in long}),
         )
     warnings.warn(
@@ -187,7 +182,11 @@ def check_pairs(X: Any, *, invalid: str = "raise") -> np.ndarray:
            ['MST', 'AAK']], dtype=object)
     """
     _check_option("invalid", invalid, ("raise", "replace"))
-    rows = _two_columns(_rows(X, "pairs"))
+    given = _rows(X, "pairs")
+    flat = given.ravel().tolist() if isinstance(given, np.ndarray) and given.shape[1:] == (2,) else []
+    if set(map(type, flat)) == {str} and all(text and _is_clean(text) for text in set(flat)):
+        return given.astype(object)
+    rows = _two_columns(given)
     clean = np.empty((len(rows), 2), dtype=object)
     problems: list[tuple[int, str]] = []
     for row, pair in enumerate(rows):

@@ -52,7 +52,8 @@ class _Pairs(_AnyAdapter):
         make_pooling = ResidueProjection if make_combination.over_residues else POOLINGS[self.pooling]
         pooling = make_pooling(encoder.width)
         combination = make_combination(pooling.width)
-        head = make_head(self.head, combination.width, n_outputs, self.head_hidden, self.head_dropout)
+        hidden = self.head_hidden or encoder.width
+        head = make_head(self.head, combination.width, n_outputs, hidden, self.head_dropout)
         return PairModel(encoder, pooling, combination, head)
 
     def _make_plan(self, *args):

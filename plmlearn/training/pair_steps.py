@@ -26,7 +26,7 @@ from .engine import TuningNet, _Step
 from .inference import infer
 from .plan import Plan
 
-_NUMBERS_AT_ONCE = 1 << 24  # of the features of pairs that are judged together
+_NUMBERS_AT_ONCE = 1 << 20  # of the features of pairs that are judged together
 
 
 class TokenizedPairs(TokenizedSequences):
