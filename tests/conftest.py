@@ -204,6 +204,12 @@ def miniature(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
+def write_miniature():
+    """A function that writes an architecture with changes to its configuration into a folder."""
+    return lambda name, folder, **changes: MINIATURES[name](folder, **changes)
+
+
+@pytest.fixture(scope="session")
 def make_esm():
     """:func:`write_esm`, for tests that need another seed or another architecture."""
     return write_esm

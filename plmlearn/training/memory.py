@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..cache import default_cache
@@ -188,7 +188,10 @@ def activation_bytes_per_token(
     # Inputs of trained matrices: query, key and value share theirs; the output's is counted already.
     kept += width * bool({"query", "key", "value"} & set(trained))
     kept += sum(first[name].in_features for name in ("ffn_in", "ffn_out") if name in trained)
-    layer_bytes = kept * item + 2 * 4 * width  # both norms keep their float32 input
+    norms = [module for module in layer.modules() if type(module).__name__.endswith("LayerNorm")]
+    # They keep their float32 input; RMS norms, made of several steps, one result in between as well.
+    n_kept_by_norms = sum(1 if isinstance(norm, nn.LayerNorm) else 2 for norm in norms)
+    layer_bytes = kept * item + n_kept_by_norms * 4 * width
     # Position tables, final norm and pooling; then the stream, a layer norm, GELU and its gradient.
     working = 4 * 4 * width + 2 * (width + inner) * item
     if checkpointing and n_trained_layers:

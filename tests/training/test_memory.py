@@ -86,6 +86,26 @@ def test_the_count_covers_what_is_kept(adapter, precision, checkpointing):
         assert count < 2 * kept  # not wasteful either
 
 
+SHAPES = {
+    "esmc": {"hidden_size": 96, "intermediate_size": 256},
+    "prott5": {"d_model": 96, "d_kv": 32, "d_ff": 256},
+    "ankh": {"d_model": 96, "d_kv": 24, "d_ff": 256},
+}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_count_covers_what_other_architectures_keep(write_miniature, tmp_path, kind, precision):
+    folder = write_miniature(kind, tmp_path, **SHAPES[kind])
+    backbone = load_backbone(str(folder), precision=precision)
+    for adapter in (LoRA(), FullFineTuning(last_n_layers=3)):
+        count = activation_bytes_per_token(
+            backbone, 3, checkpointing=False, trained=TRAINED[type(adapter)](adapter)
+        )
+        kept = kept_bytes_per_token(backbone, adapter, checkpointing=False)
+        assert kept < count < 1.6 * kept
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_each_further_layer_costs_what_it_keeps(checkpointing):
     backbone = load_backbone("mini")
