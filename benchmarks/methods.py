@@ -1,0 +1,168 @@
+"""Every method on the same task and budget: score, trained parameters, seconds, memory.
+
+    PLMLEARN_DATA=data python benchmarks/methods.py                  # a quarter of an hour on one thread
+    PLMLEARN_DATA=data python benchmarks/methods.py --write docs/methods.md
+
+The task is GB1 "sampled": fitness of 4-site variants of a protein of 56 residues (what follows it in the
+construct is the same for all, and left out). All methods tune the bundled encoder on the same training
+variants for as many epochs, at the rate that is their default and otherwise equal settings; the score is
+Spearman's on test variants. Each runs in a process of its own, on one thread, in float32; memory is what
+the peak of that process exceeds what it held after imports and a first fit of two proteins. One task, one
+seed and a barely pretrained encoder: the table shows what methods cost, and no order of merit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import peft
+import psutil
+import torch
+from scipy.stats import spearmanr
+
+from plmlearn import PLMRegressor
+from plmlearn.adapters import (
+    IA3,
+    AdaLoRA,
+    Adapter,
+    Bottleneck,
+    DoRA,
+    Frozen,
+    FullFineTuning,
+    LayerNormTuning,
+    LoRA,
+    PeftAdapter,
+    PrefixTuning,
+    PromptTuning,
+    VeRA,
+)
+from plmlearn.datasets import fetch_gb1
+
+LENGTH = 56
+METHODS: dict[str, Adapter] = {
+    "frozen": Frozen(),
+    "layer norms": LayerNormTuning(),
+    "IA3": IA3(),
+    "prompt, first layer": PromptTuning(),
+    "prompt, all layers": PromptTuning(layers="all"),
+    "prefix": PrefixTuning(),
+    "VeRA": VeRA(target_modules="all"),
+    "LoRA, key and value": LoRA(),
+    "LoRA, all matrices": LoRA(target_modules="all"),
+    "LoRA, last 2 layers": LoRA(target_modules="all", last_n_layers=2),
+    "DoRA, all matrices": DoRA(target_modules="all"),
+    "AdaLoRA, all matrices": AdaLoRA(target_modules="all"),
+    "LoHa (peft), all matrices": PeftAdapter(peft.LoHaConfig(r=8, alpha=16), target_modules="all"),
+    "bottleneck, half the width": Bottleneck(reduction=2),
+    "full": FullFineTuning(),
+}
+
+
+@dataclass
+class Figures:
+    """What one run reports."""
+
+    score: float
+    n_trained: int
+    seconds: float
+    bytes: int
+
+
+def measure(method: str, n_train: int, n_test: int, epochs: int) -> Figures:
+    """Train and test one method; to be called in a fresh process."""
+    fixed = {"precision": "fp32", "device": "cpu", "verbose": 0, "random_state": 0, "head_dropout": 0.0}
+    adapter = METHODS[method]
+    PLMRegressor("mini", adapter=Frozen(), epochs=1, **fixed).fit(["MKV", "MAV"], [0.0, 1.0])
+    (X, y), (X_test, y_test) = drawn("train", n_train), drawn("test", n_test)
+    before, start = psutil.Process().memory_info().rss, time.perf_counter()
+    regressor = PLMRegressor("mini", adapter=adapter, epochs=epochs, **fixed).fit(X, y)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    score = spearmanr(regressor.predict(X_test), y_test)[0]
+    return Figures(float(score), regressor.n_trainable_parameters_, seconds, max(0, peak - before))
+
+
+def drawn(subset: str, n_rows: int) -> tuple[list[str], np.ndarray]:
+    data = fetch_gb1(split="sampled", subset=subset)
+    rows = np.random.default_rng(0).permutation(len(data.data))[:n_rows]
+    return [data.data[i][:LENGTH] for i in rows], data.target[rows]
+
+
+def in_fresh_process(method: str, options: argparse.Namespace) -> Figures:
+    arguments = [
+        "--child",
+        method,
+        "--train",
+        options.train,
+        "--test",
+        options.test,
+        "--epochs",
+        options.epochs,
+    ]
+    command = [sys.executable, __file__, *map(str, arguments)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "PLMLEARN_CACHE": ""}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone)
+    return Figures(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def report(options: argparse.Namespace) -> str:
+    lines = [
+        "| method | test Spearman | trained parameters | seconds | memory, MiB |",
+        "|---|---|---|---|---|",
+    ]
+    for method in options.methods or METHODS:
+        found = in_fresh_process(method, options)
+        cells = f"{found.score:.3f} | {found.n_trained:,} | {found.seconds:.0f} | {found.bytes / 2**20:.0f}"
+        lines.append(f"| {method} | {cells} |")
+        print(lines[-1], flush=True)
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    lines += [
+        "",
+        f"{options.train:,} training and {options.test:,} test variants, {options.epochs} epochs, one thread "
+        f"of {platform.machine()}, Python {platform.python_version()}, {packages}. Parameters include the "
+        "head's; seconds are those of the fit.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def page(table: str) -> str:
+    """The table with what it shows, as a page of the guide."""
+    shown = (__doc__ or "").split("\n\n")
+    return (
+        f"# Methods compared\n\n{shown[-1].strip()}\n\n`python benchmarks/methods.py` prints it.\n\n{table}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--train", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="these alone")
+    parser.add_argument("--write", type=Path, help="write the page to this file")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        torch.set_num_threads(1)
+        print(json.dumps(asdict(measure(options.child, options.train, options.test, options.epochs))))
+        return
+    table = report(options)
+    if options.write:
+        options.write.write_text(page(table))
+
+
+if __name__ == "__main__":
+    main()
