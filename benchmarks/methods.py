@@ -20,6 +20,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -100,19 +101,12 @@ def drawn(subset: str, n_rows: int) -> tuple[list[str], np.ndarray]:
 
 
 def in_fresh_process(method: str, options: argparse.Namespace) -> Figures:
-    arguments = [
-        "--child",
-        method,
-        "--train",
-        options.train,
-        "--test",
-        options.test,
-        "--epochs",
-        options.epochs,
-    ]
-    command = [sys.executable, __file__, *map(str, arguments)]
-    alone = os.environ | {"OMP_NUM_THREADS": "1", "PLMLEARN_CACHE": ""}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone)
+    command = [sys.executable, __file__, "--child", method]
+    for name in ("train", "test", "epochs"):
+        command += [f"--{name}", str(getattr(options, name))]
+    with tempfile.TemporaryDirectory() as cache:  # nothing is known from an earlier run
+        alone = os.environ | {"OMP_NUM_THREADS": "1", "PLMLEARN_CACHE": cache}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone)
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -138,10 +132,8 @@ def report(options: argparse.Namespace) -> str:
 
 def page(table: str) -> str:
     """The table with what it shows, as a page of the guide."""
-    shown = (__doc__ or "").split("\n\n")
-    return (
-        f"# Methods compared\n\n{shown[-1].strip()}\n\n`python benchmarks/methods.py` prints it.\n\n{table}"
-    )
+    what = (__doc__ or "").split("\n\n")[-1].strip()
+    return f"# Methods compared\n\n{what}\n\nPrinted by `python benchmarks/methods.py`.\n\n{table}"
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ _ALL = """
         Highest learning rate of the adapter; None takes what suits the method
         (1e-3 LoRA, 1e-4 full fine-tuning).
     head_lr : float, optional
-        The same for pooling and head; None takes the larger of ``lr`` and 1e-3.
+        The same for pooling and head; None takes 1e-3, or ``lr`` where a larger one is given.
     weight_decay : float, default=0.01
         Norms and biases do not decay.
     optimizer : {"adamw", "adamax"}, default="adamw"

@@ -154,9 +154,9 @@ class PLMClassifier(_Classifies, _AnyAdapter):
         "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
         by ``save_pretrained``.
     adapter : Adapter, optional
-        How the backbone is adapted: :class:`~plmlearn.adapters.LoRA` (also for None),
-        :class:`~plmlearn.adapters.FullFineTuning`, :class:`~plmlearn.adapters.Frozen`. Its parameters are
-        searchable as ``adapter__rank``.
+        How the backbone is adapted, any of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA, AdaLoRA,
+        VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Its parameters are searchable as ``adapter__rank``.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
     {shared}
@@ -208,9 +208,9 @@ class PLMRegressor(_Regresses, _AnyAdapter):
         "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
         by ``save_pretrained``.
     adapter : Adapter, optional
-        How the backbone is adapted: :class:`~plmlearn.adapters.LoRA` (also for None),
-        :class:`~plmlearn.adapters.FullFineTuning`, :class:`~plmlearn.adapters.Frozen`. Its parameters are
-        searchable as ``adapter__rank``.
+        How the backbone is adapted, any of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA, AdaLoRA,
+        VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Its parameters are searchable as ``adapter__rank``.
     {shared}
 
     Attributes

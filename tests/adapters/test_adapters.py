@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -262,3 +263,20 @@ def test_target_pattern_matches_whole_names_only(esm2):
     assert re.fullmatch(pattern, "encoder.layer.1.attention.output.dense")
     assert not re.fullmatch(pattern, "encoder.layer.1.output.dense")
     assert not re.fullmatch(pattern, "encoder.layer.11.attention.output.dense")
+
+
+def test_the_method_that_contributing_shows_works(backbone):
+    """A new method is one class."""
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    names: dict = {"__name__": "shown"}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    adapter = names["BitFit"](last_n_layers=1)
+    if not any(name.endswith(".bias") for name, _ in backbone.model.named_parameters()):
+        pytest.skip("no biases in this architecture")
+    trained = trained_tensors(adapter.install(backbone))
+    assert {layer_index(name, backbone) for name in trained} == {2}
+    assert all(name.endswith(".bias") for name in trained)
+    model, tokens = build(adapter, backbone), tokens_of(backbone)
+    start = {name: tensor.detach().clone() for name, tensor in trained_tensors(model).items()}
+    train(model, tokens)
+    assert all(not torch.equal(p, start[name]) for name, p in trained_tensors(model).items())
