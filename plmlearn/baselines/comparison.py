@@ -1,5 +1,6 @@
 """``compare``: several estimators on the same folds and seeds, with honest intervals and tests."""
 
+import pickle
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 
-_COLUMNS = ("estimator", "metric", "mean", "low", "high", "difference", "p_value", "fit_seconds", "n_scores")
+_COLUMNS = (
+    *("estimator", "metric", "mean", "low", "high", "difference", "p_value"),
+    *("fit_seconds", "fitted_mb", "n_scores"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class Comparison:
             (two-sided); nan for the reference itself.
         ``fit_seconds``
             Mean time of one fit.
+        ``fitted_mb``
+            Mean size of a fitted estimator when pickled, in MB: what it takes to keep or to send. nan for
+            one that cannot be pickled.
         ``n_scores``
             Number of folds times seeds.
     scores : dict of (estimator, metric) to ndarray of shape (n_seeds, n_folds)
@@ -131,21 +138,32 @@ def compare(
     scoring = [scoring] if isinstance(scoring, str) else scoring  # names the columns of the result
     scores: dict[tuple[str, str], list] = {}
     seconds: dict[str, list] = {name: [] for name in estimators}
+    sizes: dict[str, list] = {name: [] for name in estimators}
     ratios = []
     for seed in random_states:
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
             result = cross_validate(
-                _seeded(estimator, seed), X, y, cv=splits, scoring=scoring, n_jobs=n_jobs, error_score="raise"
+                *(_seeded(estimator, seed), X, y),
+                cv=splits,
+                scoring=scoring,
+                n_jobs=n_jobs,
+                error_score="raise",
+                return_estimator=True,
             )
+            sizes[name] += [_size_mb(fitted) for fitted in result.pop("estimator")]
             seconds[name] += result["fit_time"].tolist()
             for metric in (key for key in result if key.startswith("test_")):
                 scores.setdefault((name, metric[5:]), []).append(result[metric])
     table = {key: np.array(values) for key, values in scores.items()}
     ratio = float(np.mean(ratios))
     rows = [
-        _row(name, metric, table, reference, ratio, confidence, float(np.mean(seconds[name])))
+        {
+            **_row(name, metric, table, reference, ratio, confidence),
+            "fit_seconds": float(np.mean(seconds[name])),
+            "fitted_mb": float(np.mean(sizes[name])),
+        }
         for name, metric in table
     ]
     return Comparison(rows, table, reference, confidence)
@@ -162,7 +180,7 @@ def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[fl
 
 
 def _row(
-    name: str, metric: str, table: dict, reference: str, ratio: float, confidence: float, seconds: float
+    name: str, metric: str, table: dict, reference: str, ratio: float, confidence: float
 ) -> dict[str, Any]:
     values, others = table[name, metric].ravel(), table[reference, metric].ravel()
     if len(values) < 2:
@@ -178,7 +196,6 @@ def _row(
         "high": mean + half,
         "difference": np.nan if own else float((values - others).mean()),
         "p_value": np.nan if own else corrected_ttest(values - others, ratio)[1],
-        "fit_seconds": seconds,
         "n_scores": len(values),
     }
 
@@ -195,6 +212,13 @@ def _seeded(estimator: Any, seed: int | None) -> Any:
     estimator = clone(estimator)
     names = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
     return estimator if seed is None else estimator.set_params(**dict.fromkeys(names, seed))
+
+
+def _size_mb(fitted: Any) -> float:
+    try:
+        return len(pickle.dumps(fitted)) / 1e6
+    except (pickle.PicklingError, TypeError, AttributeError):
+        return np.nan
 
 
 def _text(value: Any) -> str:

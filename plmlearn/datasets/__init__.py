@@ -3,6 +3,7 @@
 from ._base import clear_data_home, get_data_home
 from ._fetch_protein import fetch_deeploc2, fetch_gb1, fetch_ppi, fetch_stability
 from ._fetch_residue import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
+from ._symmetry import SYMMETRY_CLASSES, load_symmetry, make_homo_oligomers, symmetry_class
 from ._synthetic import (
     make_mutational_landscape,
     make_protein_classification,
@@ -13,6 +14,7 @@ from ._synthetic import (
 )
 
 __all__ = [
+    "SYMMETRY_CLASSES",
     "clear_data_home",
     "fetch_deeploc2",
     "fetch_disorder",
@@ -22,10 +24,13 @@ __all__ = [
     "fetch_signal_peptides",
     "fetch_stability",
     "get_data_home",
+    "load_symmetry",
+    "make_homo_oligomers",
     "make_mutational_landscape",
     "make_protein_classification",
     "make_protein_pairs",
     "make_protein_regression",
     "make_proteins",
     "make_residue_labels",
+    "symmetry_class",
 ]

@@ -1,5 +1,7 @@
 """Comparisons on the same splits, checked against scikit-learn and the formula of Nadeau and Bengio."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -80,3 +82,10 @@ def test_bad_input():
     one_split = [(np.arange(40), np.arange(40, 60))]
     with pytest.raises(ValueError, match="2 or more folds"):
         compare(MODELS, X, y, cv=one_split)
+
+
+def test_sizes_are_those_of_pickles():
+    X, y = np.zeros((24, 1)), np.arange(24.0)
+    result = compare({"mean": DummyRegressor()}, X, y, cv=3)
+    fitted = DummyRegressor().fit(X[:16], y[:16])
+    assert result.rows[0]["fitted_mb"] == pytest.approx(len(pickle.dumps(fitted)) / 1e6, rel=0.02)
