@@ -160,7 +160,7 @@ class Checkpoint:
 
 
 def _esm(place: str, layers: int, width: int, heads: int, **more) -> Checkpoint:
-    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    shape: dict = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
     shape |= {"intermediate_size": 4 * width, "vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32}
     shape |= {"max_position_embeddings": 1026, "position_embedding_type": "rotary"} | more
     return Checkpoint(f"facebook/{place}", "esm", "MIT", shape)
@@ -177,7 +177,7 @@ def _prot_t5(place: str, licence: str, **more) -> Checkpoint:
 
 
 def _ankh(place: str, width: int, heads: int, inner: int, **more) -> Checkpoint:
-    shape = {"num_layers": 48, "d_model": width, "num_heads": heads, "d_kv": 64, "d_ff": inner}
+    shape: dict = {"num_layers": 48, "d_model": width, "num_heads": heads, "d_kv": 64, "d_ff": inner}
     shape |= {"vocab_size": 144, "relative_attention_num_buckets": 64, "feed_forward_proj": "gated-gelu"}
     return Checkpoint(f"ElnaggarLab/{place}", "t5", "CC BY-NC-SA 4.0", shape | more)
 
