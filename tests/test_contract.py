@@ -46,6 +46,7 @@ from plmlearn import (
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
     PLMLoRARegressor,
+    PLMMaskedLM,
     PLMRegressor,
 )
 from plmlearn.adapters import Frozen, LoRA
@@ -62,9 +63,13 @@ ESTIMATORS = {
     "PLMFrozenMLP": PLMFrozenMLP("mini", **PERCEPTRON),
     "PLMFrozenMLPRegressor": PLMFrozenMLPRegressor("mini", **PERCEPTRON),
     "PLMEmbedder": PLMEmbedder("mini", precision="fp32"),
+    "PLMMaskedLM": PLMMaskedLM(
+        "mini", max_steps=2, batch_size=8, precision="fp32", random_state=0, verbose=0
+    ),
 }
+TRANSFORMERS = ["PLMEmbedder", "PLMMaskedLM"]
 PAIRS = ["PLMPairClassifier", "PLMPairRegressor"]  # estimators/test_pair.py holds them to the same
-PREDICTORS = [name for name in ESTIMATORS if name != "PLMEmbedder"]
+PREDICTORS = [name for name in ESTIMATORS if name not in TRANSFORMERS]
 CLASSIFIERS = [name for name, estimator in ESTIMATORS.items() if is_classifier(estimator)]
 REGRESSORS = [name for name, estimator in ESTIMATORS.items() if is_regressor(estimator)]
 DATA_FREE_CHECKS = [

@@ -69,7 +69,8 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
     epochs : float, default=10
         Times that each sequence is looked at.
     max_steps : int, optional
-        Optimiser steps; overrides ``epochs``.
+        Optimiser steps; overrides ``epochs``. 0 leaves the weights as they are: with ``adapter=Frozen()``
+        a published model is ready to score mutations and sequences.
     batch_size : int, default=32
         Crops of ``crop_length`` in an optimiser step.
     max_tokens : int or "auto", default="auto"
@@ -153,7 +154,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
     Examples
     --------
     >>> from plmlearn import PLMMaskedLM
-    >>> family = ["MKTAYIAKQRQISFVKSH", "MKTAYLAKQRQLSFVKSH", "MRTAYIAKQRQISFIKSH"] * 4
+    >>> family = ["MKTAYIAKQRQISFVKSH", "MKTAYLAKQRQLSFVKSH", "MRTAYIAKQRQISFIKSH"]
     >>> lm = PLMMaskedLM("mini", epochs=2, validation_fraction=None, random_state=0, verbose=0)
     >>> lm.fit(family).mutation_scores(family[0], ["I6L", "I6W"]).shape
     (2,)
@@ -209,7 +210,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         "crop_length": [Interval(Integral, 8, None, closed="left")],
         "curriculum": ["array-like", None],
         "epochs": [Interval(Real, 0, None, closed="neither")],
-        "max_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "max_steps": [Interval(Integral, 0, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -325,8 +326,12 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _schedule(self, plan: PretrainingPlan, n_rows: int) -> PretrainingPlan:
         """The plan with its steps counted."""
         per_epoch = max(1, round(n_rows / self.batch_size))
-        n_steps = self.max_steps or max(1, math.ceil(self.epochs * n_rows / self.batch_size))
-        return replace(plan, n_steps=n_steps, evaluate_every=self.evaluate_every or min(per_epoch, n_steps))
+        n_steps = math.ceil(self.epochs * n_rows / self.batch_size)
+        return replace(
+            plan,
+            n_steps=n_steps if self.max_steps is None else self.max_steps,
+            evaluate_every=self.evaluate_every or per_epoch,
+        )
 
     def _model_settings(self) -> dict:
         names = (*self._ARCHITECTURE, "init", "mask_rate")
