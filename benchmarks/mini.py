@@ -2,7 +2,7 @@
 
     PLMLEARN_DATA=data python benchmarks/mini.py                       # all: some 20 minutes on one thread
     PLMLEARN_DATA=data python benchmarks/mini.py perplexity probes
-    PLMLEARN_DATA=data python benchmarks/mini.py --write docs/mini.md  # and put the tables into a page
+    PLMLEARN_DATA=data python benchmarks/mini.py --write docs/pretraining.md  # and put the tables into a page
 
 ``perplexity``: of residues replaced by the mask token (15 % of each protein, at least 40 residues), by
 set of proteins none of which was trained on. ``probes``: linear models on frozen embeddings. ``lora``:
@@ -311,7 +311,7 @@ def lora(scale: float) -> str:
                 "mini",
                 backbone_init=init,
                 target_modules="all",
-                epochs=max(3, min(20, round(3000 / n))),
+                epochs=max(1, round(min(20, max(3, 3000 / n)) * min(1.0, scale * 2))),
                 random_state=0,
                 verbose=0,
             )

@@ -55,7 +55,7 @@ def load_proteins() -> tuple[str, tuple, tuple]:
 source, (X_train, y_train), (X_test, y_test) = load_proteins()
 print(f"Data       {source}")
 print(f"           {len(X_train)} to train on, {len(X_test)} to test on, half of them positive")
-print("Backbone   'mini', bundled: an encoder of 2.7 M parameters that is barely pretrained")
+print("Backbone   'mini', bundled: an encoder of 1.8 M parameters with little pretraining")
 print("Time       one or two minutes on two cores, most of it for LoRA\n")
 
 models = {

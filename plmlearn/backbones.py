@@ -237,7 +237,7 @@ def load_backbone(
     >>> from plmlearn.backbones import load_backbone
     >>> backbone = load_backbone("mini")
     >>> backbone.n_layers, backbone.config.hidden_size
-    (6, 192)
+    (4, 192)
     >>> ids, lengths = backbone.tokenize(["MKV"])
     >>> ids.tolist()
     [0, 20, 15, 7, 2]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import lzma
+import math
 import os
 import platform
 import shutil
@@ -138,10 +139,56 @@ def install(data: Path, run: Path, recipe: str, device: str) -> None:
         copy.mkdir()
         shutil.copy(run / "checkpoint.safetensors", copy)
         lm = train(data, copy, recipe, None, device, lambda progress: True)
+        write_best(lm, Path(home) / "best", recipe)
         asset = Path(str(files("plmlearn.assets") / "mini"))
-        write_best(lm, asset, recipe)
+        for name in ("config.json", "model.safetensors", "training.json"):  # the tokenizer stays
+            shutil.copyfile(Path(home) / "best" / name, asset / name)
+    put_into_card(asset)
     size = sum(file.stat().st_size for file in asset.iterdir())
     print(f"{asset}: {size / 1e6:.1f} MB")
+
+
+FIRST, LAST = "<!-- written by tools/train_mini.py from training.json -->", "<!-- end -->"
+
+
+def card(figures: dict) -> str:
+    """The part of the model card that figures go into."""
+    recipe = figures["recipe"]
+    settings = ", ".join(f"{name} {value}" for name, value in recipe.items() if name != "name")
+    curve = [row for row in figures["curve"] if row["residues"] <= figures["residues"]]
+    shown = [row for i, row in enumerate(curve) if i % max(1, len(curve) // 10) == 0]
+    shown += [curve[-1]] if curve[-1] not in shown else []
+    lines = [
+        "| | |",
+        "|---|---|",
+        f"| shape | {recipe['n_layers']} layers, width {recipe['width']}, {recipe['n_heads']} heads; "
+        f"{figures['n_parameters'] / 1e6:.1f} M parameters |",
+        f"| residues read | {figures['residues'] / 1e6:.1f} M in {figures['steps']:,} steps, "
+        f"{figures['hours']} hours |",
+        f"| held-out loss | {figures['held_out_loss']:.3f} nats per hidden residue (perplexity "
+        f"{math.exp(figures['held_out_loss']):.2f}); frequencies of residues reach "
+        f"{figures['unigram_loss']:.3f} ({math.exp(figures['unigram_loss']):.2f}) |",
+        "",
+        f'Settings of `PLMMaskedLM` (recipe "{recipe["name"]}"): {settings}. Held out: the first '
+        f"{figures['held_out_proteins']} proteins of the corpus.",
+        "",
+        "| residues, M | training loss | held-out loss |",
+        "|---|---|---|",
+        *(
+            f"| {row['residues'] / 1e6:.1f} | {row['train_loss']:.3f} | {row['valid_loss']:.3f} |"
+            for row in shown
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def put_into_card(asset: Path) -> None:
+    """Write the figures of ``training.json`` into the model card."""
+    page = asset / "README.md"
+    before, _, rest = page.read_text().partition(FIRST)
+    after = rest.partition(LAST)[2]
+    figures = json.loads((asset / "training.json").read_text())
+    page.write_text(f"{before}{FIRST}\n{card(figures)}\n{LAST}{after}")
 
 
 class Stop:
