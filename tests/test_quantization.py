@@ -114,7 +114,7 @@ def test_the_quantized_backbone_is_shared_and_known_by_its_original(kind):
     size, full = (sum(t.nbytes for t in b.tensors()) for b in (backbone, plain))
     assert size < full * {"int8": 0.3, "nf4": 0.18}[kind]
     quantized = [name for name, m in backbone.model.named_modules() if isinstance(m, QuantizedLinear)]
-    assert len(quantized) == 6 * 6
+    assert len(quantized) == 6 * backbone.n_layers
     assert all(name.startswith("encoder.layer.") for name in quantized)
 
 
@@ -155,7 +155,7 @@ def test_lora_learns_on_top_and_survives_a_pickle(kind, precision, data, tmp_pat
 def test_checkpointing_and_reused_layers_change_nothing(kind, data):
     X, y = data
     outputs = []
-    for changes in ({}, {"gradient_checkpointing": True}, {"last_n_layers": 6}):
+    for changes in ({}, {"gradient_checkpointing": True}, {"last_n_layers": load_backbone("mini").n_layers}):
         regressor = PLMLoRARegressor(
             "mini", quantization=kind, precision="fp32", epochs=1, random_state=0, verbose=0, device="cpu"
         )

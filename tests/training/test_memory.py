@@ -110,7 +110,7 @@ def test_the_count_covers_what_other_architectures_keep(write_miniature, tmp_pat
 def test_each_further_layer_costs_what_it_keeps(checkpointing):
     backbone = load_backbone("mini")
     counts, kept = (
-        [measure(n) for n in (2, 6)]
+        [measure(n) for n in (2, backbone.n_layers)]
         for measure in (
             lambda n: activation_bytes_per_token(backbone, n, checkpointing=checkpointing),
             lambda n: kept_bytes_per_token(
@@ -216,7 +216,7 @@ def test_the_largest_batch_is_counted():
     def activations(X, **parameters):
         return PLMLoRAClassifier("mini", device="cpu", **parameters).memory_estimate(X).activations
 
-    X = proteins([98] * 20)
+    X = proteins([98] * 12)
     one = activations(X[:1], max_tokens=100)
     assert activations(X, max_tokens=100) == one
     assert activations(X, max_tokens=300) == 3 * one
