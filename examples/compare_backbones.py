@@ -14,7 +14,7 @@ backbones = sys.argv[1:] or ["mini"]
 # Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
-    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]
+    source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::16]
     X, y = proteins.data[bacterial], proteins.target[bacterial] != "NO_SP"
 except FileNotFoundError:
     source = "generated"
@@ -23,7 +23,7 @@ print(f"{len(X)} {source} proteins")
 
 # Each protein goes through each backbone once, however many candidates and folds there are.
 frozen = GridSearchCV(
-    PLMFrozenMLP(solver="lbfgs", max_iter=1000, random_state=0),
+    PLMFrozenMLP(learning_rate_init=0.01, max_iter=500, random_state=0),
     {"backbone": backbones, "pooling": ["mean", "max"], "alpha": [1.0, 10.0]},
     cv=3,
     scoring="matthews_corrcoef",
@@ -33,6 +33,6 @@ for i in ranked:
     print(f"{frozen.cv_results_['mean_test_score'][i]:6.2f}  {frozen.cv_results_['params'][i]}")
 
 best = frozen.best_params_["backbone"]
-tuned = PLMLoRAClassifier(best, target_modules="all", epochs=5, batch_size=8, random_state=0, verbose=0)
+tuned = PLMLoRAClassifier(best, target_modules="all", epochs=8, batch_size=8, random_state=0, verbose=0)
 scores = cross_val_score(tuned, X, y, cv=3, scoring="matthews_corrcoef")
 print(f"{scores.mean():6.2f}  LoRA on {best}")

@@ -91,7 +91,7 @@ def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator
         raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]
     if preset.estimator is None:
-        if task not in preset.tasks:
+        if task is None or task not in preset.tasks:
             raise ValueError(f"{name} has task={task!r}; expected one of {', '.join(preset.tasks)}.")
         kind, of_task = preset.tasks[task]
     elif task is not None:

@@ -352,7 +352,7 @@ class _StopTraining(Exception):
     """Ends the fit loop early."""
 
 
-OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adamax": torch.optim.Adamax,
 }
