@@ -15,7 +15,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "plmlearn" / "assets" / "mini" / "README.md",
 ]
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "residues", "speed")]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("getting-started", "data", "residues", "pairs", "speed")]
 
 
 def name_of(page: Path) -> str:

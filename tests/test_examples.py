@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-REAL = ("SignalP 6", "NetSurfP-2", "CheZOD", "GB1")  # what an example calls the data it found
+REAL = (
+    "SignalP 6",
+    "NetSurfP-2",
+    "CheZOD",
+    "GB1",
+    "Bernett",
+    "generated pairs, both",
+)  # what an example calls the data it found
 EXAMPLES = sorted(Path(__file__).parent.parent.joinpath("examples").glob("*.py"))
 
 

@@ -69,7 +69,7 @@ def test_table_metrics_groups_and_reference():
     )
     assert len(result.rows) == 6
     frame = result.to_frame()
-    assert frame.shape == (6, 9)
+    assert frame.shape == (6, 10)
     assert frame[frame.estimator == "mean"].p_value.isna().all()
     lines = str(result).splitlines()
     assert lines[0].split() == frame.columns.tolist()
