@@ -55,5 +55,6 @@ for label, values in zip(labels, probabilities[0].T):
 axes.axvline(site + 0.5, color="black", linestyle=":", label=f"cut after {site}")
 axes.set_xticks(np.arange(1, len(X_test[row]) + 1), list(X_test[row]), fontsize=6)
 axes.set(xlabel="residue", ylabel="probability", ylim=(0, 1.02))
-axes.legend(loc="center right")
+axes.margins(x=0.01)
+figure.legend(loc="outside right upper")
 figure.savefig("signal_peptide.png", dpi=150)
