@@ -61,7 +61,9 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
     yield f"### {name}"
     yield ""
     if not (inspect.isclass(thing) or inspect.isroutine(thing)):
-        yield f"A {type(thing).__name__}" + (f" of: {', '.join(thing)}." if isinstance(thing, dict) else ".")
+        yield f"A {type(thing).__name__}" + (
+            f" of: {', '.join(thing)}." if isinstance(thing, dict | tuple) else "."
+        )
         return
     yield from ["```python", f"{name}{_signature(thing)}", "```", ""]
     yield from markdown_of(inspect.getdoc(thing) or "")

@@ -222,7 +222,7 @@ def draw_rows(
     Examples
     --------
     >>> draw_rows(3, 7, np.random.default_rng(0))
-    array([2, 0, 1, 1, 2, 0, 1])
+    array([2, 0, 1, 2, 1, 0, 2])
     """
     if strata is None:
         n_rounds = -(-n_drawn // n_rows)
