@@ -133,7 +133,7 @@ class DoRA(_LowRank):
 
     Notes
     -----
-    Cost: a step takes about twice that of LoRA, as each adapted matrix is put together to measure it.
+    Cost: a step takes longer than LoRA's, as each adapted matrix is put together to measure it.
 
     References
     ----------

@@ -119,7 +119,7 @@ class PLMPairClassifier(_Classifies, _Pairs):
         How two proteins become one vector. "mean": of their embeddings. "symmetric": mean, absolute
         difference and product. "concat": one behind the other, for relations with a direction (kinase and
         substrate). "cross_attention": residues of each attend to those of the other; ``pooling`` is not
-        used, and a pair of proteins of 400 residues costs about a millisecond.
+        used, and every pair costs a pass of its own.
     epoch_size : int, optional
         Pairs drawn for an epoch, anew each time; None takes every pair once. An epoch of 16,384 pairs of
         a large set lets validation and early stopping act often.
