@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One thread of torch per test process: two processes with two threads each stall one another on two cores.
 WORKERS ?= 2
+SPEED = $(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
+# For the rows with biotrainer: make bench PEER="--peer-python peer/bin/python", see benchmarks/peer.py.
+PEER ?=
 
 .PHONY: demo test check bench docs clean
 
@@ -23,8 +26,17 @@ check: .venv/installed           ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed           ## speed against fair baselines; writes docs/benchmarks.md
-	$(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
+bench: .venv/installed           ## speed and memory against fair baselines, an hour of a quiet machine; writes docs/benchmarks.md
+	cp docs/benchmarks-preface.md docs/benchmarks.md
+	$(SPEED) --only training --proteins 64 --rounds 3
+	$(SPEED) --only embedding tokenising --proteins 400 --rounds 3 $(PEER)
+	$(SPEED) --only frozen --proteins 500
+	$(SPEED) --only tuned --proteins 64
+	$(SPEED) --only training embedding --proteins 32 --rounds 2 --shape 35m $(PEER)
+	$(SPEED) --only lengths budget --rounds 2
+	$(BIN)/python benchmarks/left_out.py --proteins 32 --rounds 3 --write docs/benchmarks.md
+	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
+	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write docs/benchmarks.md
 
 docs: .venv/installed            ## rewrite docs/api.md and docs/backbones.md from docstrings and tables
 	$(BIN)/python docs/build_api.py
