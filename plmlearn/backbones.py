@@ -41,6 +41,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
 
 
+_TOKENIZED_AT_ONCE = 4096  # sequences: what the look-up copies on its way stays small
+
+
 @dataclass(frozen=True, eq=False)
 class Backbone:
     """A frozen pretrained encoder and how it reads sequences.
@@ -157,10 +160,15 @@ class Backbone:
         self._check_positions(sequences)
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
-        text = "".join([prefix + sequence + suffix for sequence in sequences])
-        ids = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        return ids, lengths + n_prefix + n_suffix
+        lengths += n_prefix + n_suffix
+        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
+            chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
+            text = "".join([prefix + sequence + suffix for sequence in chunk])
+            place = slice(end, end := end + len(text))
+            ids[place] = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+        return ids, lengths
 
     @property
     def n_positions(self) -> int | None:
