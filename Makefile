@@ -29,10 +29,10 @@ check: .venv/installed           ## formatting, lint and types
 bench: .venv/installed           ## speed and memory against fair baselines, an hour of a quiet machine; writes docs/benchmarks.md
 	cp docs/benchmarks-preface.md docs/benchmarks.md
 	$(SPEED) --only training --proteins 64 --rounds 3
-	$(SPEED) --only embedding tokenising --proteins 400 --rounds 3 $(PEER)
-	$(SPEED) --only frozen --proteins 500
+	$(SPEED) --only embedding tokenising --proteins 240 --rounds 2 $(PEER)
+	$(SPEED) --only frozen --proteins 400
 	$(SPEED) --only tuned --proteins 64
-	$(SPEED) --only training embedding --proteins 32 --rounds 2 --shape 35m $(PEER)
+	$(SPEED) --only training embedding --proteins 24 --rounds 2 --shape 35m $(PEER)
 	$(SPEED) --only lengths budget --rounds 2
 	$(BIN)/python benchmarks/left_out.py --proteins 32 --rounds 3 --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
