@@ -32,7 +32,11 @@ def main() -> None:
     model = EsmModel.from_pretrained(options.folder, add_pooling_layer=False).eval()
     tokenizer = EsmTokenizer.from_pretrained(options.folder, do_lower_case=False)
     embedder = ESM2(
-        name=options.folder, model=model, tokenizer=tokenizer, use_half_precision=False, device="cpu"
+        name=options.folder,
+        model=model,
+        tokenizer=tokenizer,
+        use_half_precision=False,
+        device=torch.device("cpu"),
     )
     service = EmbeddingService(embedder)
     sequences = json.loads(options.sequences.read_text())
