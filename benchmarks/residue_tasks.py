@@ -12,8 +12,8 @@ a random field over 37 states.
 
 Models learn from training proteins drawn at random (``--proteins``, of each partition for signal peptides; 0
 takes all) and are tested on all test proteins, or on as many as they learned from. The floor is the two
-convolutions of the "cnn" head on one-hot residues, trained on the same proteins. "mini" has read little: larger
-backbones are another matter.
+convolutions of the "cnn" head on one-hot residues, trained on the same proteins. "mini" has read little:
+larger backbones are another matter.
 """
 
 from __future__ import annotations
