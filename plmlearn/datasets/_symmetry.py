@@ -132,7 +132,7 @@ def load_symmetry(
     array(['C2', 'C1'], dtype=object)
     """
     check_choices(form=(form, _FORMS))
-    table = read_csv(path, sequence=sequence, target=symmetry)
+    table = read_csv(os.fspath(path), sequence=sequence, target=symmetry)
     indicator = _indicator(table.columns[symmetry], path)
     names = np.array(SYMMETRY_CLASSES, dtype=object)
     rarity = np.where(indicator, -indicator.sum(axis=0), -len(indicator) - 1)
