@@ -103,7 +103,8 @@ def test_the_count_covers_what_other_architectures_keep(write_miniature, tmp_pat
             backbone, 3, checkpointing=False, trained=TRAINED[type(adapter)](adapter)
         )
         kept = kept_bytes_per_token(backbone, adapter, checkpointing=False)
-        assert kept < count < 2 * kept
+        wasteful = 2.0 if (kind, precision) == ("prott5", "bf16") else 1.6
+        assert kept < count < wasteful * kept
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -222,7 +222,8 @@ def test_bfloat16_is_close_to_float32(both_precisions, depth):
         found = encoder(tokens)
     assert found.dtype == torch.float32
     # In bfloat16 throughout, transformers' own passes are .021 (ESM-C) to .038 (Ankh) off.
-    assert (found - expected).norm() / expected.norm() < 0.035
+    bound = 0.035 if getattr(exact.config, "is_gated_act", False) else 0.03
+    assert (found - expected).norm() / expected.norm() < bound
     assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.999
 
 
