@@ -1,4 +1,4 @@
-"""``compare``: several estimators on the same folds and seeds, with honest intervals and tests."""
+"""``compare``: several estimators on the same folds and seeds, with honest intervals, tests and costs."""
 
 import pickle
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,13 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
+from sklearn.utils.parallel import Parallel, delayed
+
+from plmlearn.baselines.peak_memory import PeakMemory
 
 _COLUMNS = (
     *("estimator", "metric", "mean", "low", "high", "difference", "p_value"),
-    *("fit_seconds", "fitted_mb", "n_scores"),
+    *("fit_seconds", "peak_mb", "peak_gpu_mb", "fitted_mb", "n_scores"),
 )
 
 
@@ -33,6 +36,14 @@ class Comparison:
             (two-sided); nan for the reference itself.
         ``fit_seconds``
             Mean time of one fit.
+        ``peak_mb``
+            Most memory that a fold's fit and predictions took at once on top of what the process held before
+            them, in MB of resident memory, with programs they ran (MMseqs2): the largest of all folds. A
+            lower bound, watched 200 times a second. What an earlier fold or estimator left behind (a loaded
+            backbone, cached embeddings, freed memory that is used again) is not counted a second time: for
+            the peak of one estimator in full, compare it alone in a fresh process.
+        ``peak_gpu_mb``
+            The same for torch's tensors on CUDA devices, exactly; nan where torch uses none.
         ``fitted_mb``
             Mean size of a fitted estimator when pickled, in MB: what it takes to keep or to send. nan for
             one that cannot be pickled.
@@ -103,7 +114,7 @@ def compare(
     confidence : float, default=0.95
         Of the intervals.
     n_jobs : int, default=None
-        Folds to fit at once.
+        Folds to fit at once, in processes of their own.
 
     Returns
     -------
@@ -137,32 +148,23 @@ def compare(
     reference = names[0] if reference is None else reference
     scoring = [scoring] if isinstance(scoring, str) else scoring  # names the columns of the result
     scores: dict[tuple[str, str], list] = {}
-    seconds: dict[str, list] = {name: [] for name in estimators}
-    sizes: dict[str, list] = {name: [] for name in estimators}
+    costs: dict[str, list] = {name: [] for name in estimators}
     ratios = []
     for seed in random_states:
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
-            result = cross_validate(
-                *(_seeded(estimator, seed), X, y),
-                cv=splits,
-                scoring=scoring,
-                n_jobs=n_jobs,
-                error_score="raise",
-                return_estimator=True,
-            )
-            sizes[name] += [_size_mb(fitted) for fitted in result.pop("estimator")]
-            seconds[name] += result["fit_time"].tolist()
-            for metric in (key for key in result if key.startswith("test_")):
-                scores.setdefault((name, metric[5:]), []).append(result[metric])
+            seeded = _seeded(estimator, seed)
+            folds = Parallel(n_jobs=n_jobs)(delayed(_fold)(seeded, X, y, split, scoring) for split in splits)
+            costs[name] += [cost for _, cost in folds]
+            for metric in folds[0][0]:
+                scores.setdefault((name, metric), []).append([fold[metric] for fold, _ in folds])
     table = {key: np.array(values) for key, values in scores.items()}
     ratio = float(np.mean(ratios))
     rows = [
         {
             **_row(name, metric, table, reference, ratio, confidence),
-            "fit_seconds": float(np.mean(seconds[name])),
-            "fitted_mb": float(np.mean(sizes[name])),
+            **_costs(costs[name]),
         }
         for name, metric in table
     ]
@@ -177,6 +179,30 @@ def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[fl
     if error == 0:
         return 0.0, float(mean == 0)
     return error, float(2 * stats.t.sf(abs(mean) / error, df=n - 1))
+
+
+def _fold(
+    estimator: Any, X: Any, y: Any, split: tuple, scoring: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of one fit, and what it cost, measured in the process that runs it."""
+    with PeakMemory() as memory:
+        result = cross_validate(
+            estimator, X, y, cv=[split], scoring=scoring, error_score="raise", return_estimator=True
+        )
+    cost = {
+        "fit_seconds": result["fit_time"][0],
+        "peak_mb": memory.peak_mb,
+        "peak_gpu_mb": memory.peak_gpu_mb,
+        "fitted_mb": _size_mb(result["estimator"][0]),
+    }
+    return {key[5:]: result[key][0] for key in result if key.startswith("test_")}, cost
+
+
+def _costs(folds: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        key: float((np.max if key.startswith("peak") else np.mean)([fold[key] for fold in folds]))
+        for key in folds[0]
+    }
 
 
 def _row(

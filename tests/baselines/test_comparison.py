@@ -1,6 +1,7 @@
 """Comparisons on the same splits, checked against scikit-learn and the formula of Nadeau and Bengio."""
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_table_metrics_groups_and_reference():
     )
     assert len(result.rows) == 6
     frame = result.to_frame()
-    assert frame.shape == (6, 10)
+    assert frame.shape == (6, 12)
     assert frame[frame.estimator == "mean"].p_value.isna().all()
     lines = str(result).splitlines()
     assert lines[0].split() == frame.columns.tolist()
@@ -89,3 +90,35 @@ def test_sizes_are_those_of_pickles():
     result = compare({"mean": DummyRegressor()}, X, y, cv=3)
     fitted = DummyRegressor().fit(X[:16], y[:16])
     assert result.rows[0]["fitted_mb"] == pytest.approx(len(pickle.dumps(fitted)) / 1e6, rel=0.02)
+
+
+def hold(megabytes):
+    taken = np.ones(megabytes * 125_000)
+    time.sleep(0.1)
+    return taken.sum()
+
+
+class Hungry(DummyRegressor):
+    """A mean that takes so many megabytes in ``fit``, and as many others in ``predict``."""
+
+    def __init__(self, fit_mb=0, predict_mb=0):
+        super().__init__()
+        self.fit_mb, self.predict_mb = fit_mb, predict_mb
+
+    def fit(self, X, y):
+        hold(self.fit_mb)
+        return super().fit(X, y)
+
+    def predict(self, X):
+        hold(self.predict_mb)
+        return super().predict(X)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_peak_memory_is_that_of_the_hungriest_step(n_jobs):
+    models = {"none": Hungry(), "fit": Hungry(80, 20), "predict": Hungry(0, 160)}
+    result = compare(models, np.zeros((9, 1)), np.arange(9.0), cv=3, n_jobs=n_jobs)
+    none, fit, predict = (row["peak_mb"] for row in result.rows)
+    assert 0 <= none < 20
+    assert 75 < fit < 100
+    assert 155 < predict < 180
