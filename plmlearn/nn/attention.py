@@ -1,8 +1,9 @@
 """Attention over packed rows, and rotary positions.
 
 ``packed_attention`` lets every token attend to the tokens of its own sequence only. On a CPU it
-walks over the sequences (runs of equal length go together), which costs nothing for padding; on
-other devices it pads to the longest sequence and masks.
+walks over the sequences (runs of equal length go together), on a GPU in half precision the library's
+kernel for sequences of any lengths does; neither pads. Elsewhere (float32 on a GPU) rows are padded to
+the longest sequence and masked.
 
 In bfloat16 on a CPU the library's backward pass takes four times its forward pass, so that one is
 written here: the forward kernel hands over the log-sum-exp, the backward recomputes probabilities
@@ -22,6 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .packing import PackedTokens
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch 2.9
+    varlen_attn = None  # type: ignore[assignment]
 
 flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_cpu_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -51,6 +57,8 @@ def packed_attention(
     """
     if query.device.type == "cpu":
         return _CpuPackedAttention.apply(query, key, value, tokens.groups, scale)
+    if _has_varlen_kernel(query):
+        return varlen_attention(query, key, value, tokens, scale=scale)
     return padded_attention(query, key, value, tokens, scale=scale)
 
 
@@ -81,6 +89,39 @@ def padded_attention(
         mask = mask[:, None, None]
     out = F.scaled_dot_product_attention(pad(query, own, longest), keys, values, attn_mask=mask, scale=scale)
     return out.transpose(1, 2).flatten(0, 1)[own]
+
+
+def _has_varlen_kernel(query: Tensor) -> bool:
+    """Whether the library's unpadded kernel takes such heads: half precision, Ampere or newer."""
+    width = query.shape[-1]
+    return (
+        varlen_attn is not None
+        and query.device.type == "cuda"
+        and torch.version.hip is None
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and width % 8 == 0
+        and width <= 256
+        and torch.cuda.get_device_capability(query.device) >= (8, 0)
+    )
+
+
+def varlen_attention(
+    query: Tensor, key: Tensor, value: Tensor, tokens: PackedTokens, *, scale: float
+) -> Tensor:
+    """The same as :func:`packed_attention`, by the library's kernel for sequences of any lengths."""
+    n_before = (len(key) - len(query)) // len(tokens.lengths)
+    longest = max(tokens.lengths)
+    # Early releases of the kernel know no other scale than this one.
+    usual = query.shape[-1] ** -0.5
+    if scale != usual:
+        query = query * (scale / usual)
+    own, seen = (_bounds(tokens.lengths_tensor + n) for n in (0, n_before))
+    return varlen_attn(query, key, value, own, seen, longest, longest + n_before)  # type: ignore[return-value]
+
+
+def _bounds(lengths: Tensor) -> Tensor:
+    """Where each sequence begins, and where the last ends: (B + 1,) int32."""
+    return F.pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
 
 
 class _CpuPackedAttention(torch.autograd.Function):

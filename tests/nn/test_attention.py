@@ -50,6 +50,43 @@ def test_equals_softmax_written_out(attend, lengths):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
 
 
+def kernel_written_out(query, key, value, own, seen, longest, longest_seen):
+    """What the library's unpadded kernel promises of its arguments, in a loop."""
+    for bounds, most in ((own, longest), (seen, longest_seen)):
+        assert bounds.dtype == torch.int32
+        assert bounds.diff().max() == most
+    outs = []
+    for i in range(len(own) - 1):
+        mine, theirs = slice(own[i], own[i + 1]), slice(seen[i], seen[i + 1])
+        scores = torch.einsum("ihk,jhk->hij", query[mine], key[theirs]) / math.sqrt(query.shape[-1])
+        outs.append(torch.einsum("hij,jhk->ihk", scores.softmax(-1), value[theirs]))
+    return torch.cat(outs)
+
+
+@pytest.mark.parametrize("n_before", [0, 4])
+@pytest.mark.parametrize("scale", [8**-0.5, 0.4])
+def test_unpadded_kernel_is_told_where_sequences_begin(monkeypatch, n_before, scale):
+    query, *_, tokens = draw([3, 9, 9, 1])
+    key, value, *_ = draw([n + n_before for n in tokens.lengths], seed=1)
+    monkeypatch.setattr(attention, "varlen_attn", kernel_written_out)
+    found = attention.varlen_attention(query, key, value, tokens, scale=scale)
+    torch.testing.assert_close(found, packed_attention(query, key, value, tokens, scale=scale))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [[1], [17, 17], [1, 9, 700, 33, 33]], ids=str)
+def test_unpadded_kernel_equals_float32_on_a_gpu(lengths, dtype):
+    *tensors, tokens = draw(lengths, n_heads=4, width=16, dtype=dtype)
+    exact = with_gradients(written_out, *(x.float() for x in tensors), tokens, 0.25)
+    on_gpu = PackedTokens(tokens.ids.cuda(), lengths, 1, 1)
+    assert attention._has_varlen_kernel(tensors[0].cuda())
+    found = with_gradients(packed_attention, *(x.cuda() for x in tensors), on_gpu, 0.25)
+    largest = max(x.norm() for x in exact[1:])
+    for a, b in zip(found, exact):
+        assert (a.cpu().float() - b).norm() < 0.015 * (largest if lengths == [1] else b.norm())
+
+
 @given(st.lists(st.integers(1, 25), min_size=1, max_size=8), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_equals_softmax_for_any_lengths(lengths, seed):
