@@ -154,7 +154,7 @@ def _random_residues(n: int, backbone: Backbone) -> Tensor:
         len(reading.prefix),
         len(reading.suffix),
     )
-    return make_encoder(backbone.model).embed(tokens)[tokens.is_residue].clone()
+    return make_encoder(backbone.model).embed(tokens)[tokens.residue_index]
 
 
 def _device_of(backbone: Backbone) -> torch.device:

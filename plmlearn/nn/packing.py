@@ -3,7 +3,7 @@
 The tokens of all sequences of a batch lie one behind the other in one row of T tokens, so every
 matrix product sees real tokens only, and no result can depend on how much padding a neighbour
 needed. :class:`PackedTokens` remembers where each sequence begins, and which tokens are residues:
-that mask is made here, once, and everything behind the encoder sees residues only
+that index is made here, once, and everything behind the encoder sees residues only
 (:class:`Encoded`).
 
 A protein that is longer than a model reads comes as several overlapping windows, each a sequence of
@@ -111,10 +111,14 @@ class PackedTokens:
         return torch.arange(len(self.ids), device=self.device) - starts
 
     @cached_property
-    def is_residue(self) -> Tensor:
-        """The residue mask, shape (T,): True = residue, False = special token."""
-        lengths = torch.repeat_interleave(self.lengths_tensor, self.lengths_tensor, output_size=len(self.ids))
-        return (self.positions >= self.n_prefix) & (self.positions < lengths - self.n_suffix)
+    def residue_index(self) -> Tensor:
+        """The residues' tokens, shape (R,); made without asking a device how many there are."""
+        counts = torch.tensor(self.residues_of_each, device=self.device)
+        n_residues = sum(self.residues_of_each)
+        skipped = self.starts + self.n_prefix - (counts.cumsum(0) - counts)
+        return torch.arange(n_residues, device=self.device) + torch.repeat_interleave(
+            skipped, counts, output_size=n_residues
+        )
 
     @property
     def residue_lengths(self) -> list[int]:
@@ -200,7 +204,7 @@ class Encoded:
 
 def unpack(hidden: Tensor, tokens: PackedTokens) -> Encoded:
     """Encoder output of shape (T, D), parted into residues and first tokens of whole proteins."""
-    residues, first = hidden[tokens.is_residue], hidden[tokens.starts]
+    residues, first = hidden[tokens.residue_index], hidden[tokens.starts]
     if tokens.offsets is not None:
         blend = Blend(tokens.offsets, tokens.residues_of_each, tokens.device)
         residues, first = blend.residues(residues), blend.sequences(first)

@@ -87,13 +87,13 @@ def test_prompts_start_as_the_encoders_own_embeddings_of_residues(backbone):
     """In ESM with the factor of token dropout, 0.88, that all its embeddings carry."""
     encoder = make_encoder(PromptTuning(n_tokens=40).install(backbone))
     tokens = tokens_of(backbone, ["ACDEFGHIKLMNPQRSTVWY"])
-    own = encoder.embed(tokens)[tokens.is_residue]
+    own = encoder.embed(tokens)[tokens.residue_index]
     distance = (encoder.blocks[0].prompt.vectors[:, None] - own).abs().amax(-1).min(dim=1)
     assert distance.values.max() < 1e-5
     assert len(set(distance.indices.tolist())) > 10
     if backbone.config.model_type == "esm":
         table = backbone.model.embeddings.word_embeddings.weight
-        torch.testing.assert_close(own, 0.88 * table[tokens.ids[tokens.is_residue]])
+        torch.testing.assert_close(own, 0.88 * table[tokens.ids[tokens.residue_index]])
 
 
 @torch.no_grad()

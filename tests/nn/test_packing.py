@@ -24,11 +24,11 @@ def test_positions_starts_and_groups_match_a_loop(lengths):
 
 
 @given(LENGTHS, st.sampled_from([(1, 1), (0, 1), (2, 0), (1, 0)]))
-def test_residue_mask_leaves_out_special_tokens(lengths, specials):
+def test_residue_index_leaves_out_special_tokens(lengths, specials):
     n_prefix, n_suffix = specials
     tokens = make_tokens(lengths, n_prefix, n_suffix)
-    expected = [n_prefix <= i < n - n_suffix for n in lengths for i in range(n)]
-    assert tokens.is_residue.tolist() == expected
+    mask = [n_prefix <= i < n - n_suffix for n in lengths for i in range(n)]
+    assert tokens.residue_index.tolist() == [i for i, is_residue in enumerate(mask) if is_residue]
     assert tokens.residue_lengths == [n - n_prefix - n_suffix for n in lengths]
 
 
