@@ -20,11 +20,13 @@ import errno
 import json
 import os
 import threading
+import time
 import uuid
 import warnings
 import zlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +40,104 @@ GIB = 1 << 30
 KEY_BYTES = 16
 SHARD_PREFIX = "activations-"  # what bears another name is not ours, and is left alone
 
-Compute = Callable[[list[int]], Iterator[tuple[int, Tensor]]]
-"""Given positions of missing entries, yields (position, tensor) for each, in any order."""
+BLOCK_BYTES = 1 << 26  # entries are kept, written and forgotten in blocks of about this size,
+BLOCK_SECONDS = 60  # or of what this time gives
+
+Computed = tuple[np.ndarray, np.ndarray, Tensor]
+"""Positions of some entries, the rows of each, and all their rows one behind the other."""
+
+Compute = Callable[[np.ndarray], Iterable[Computed]]
+"""Given positions of missing entries, yields them batch by batch, in any order."""
 
 
 class CacheWarning(UserWarning):
     """The cache could not be read or written; results are right, but were computed again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Entries side by side in one tensor: a hundred thousand proteins are not as many objects.
+
+    Parameters
+    ----------
+    namespace : str
+    keys : ndarray of bytes, shape (n,)
+    n_rows : ndarray of int, shape (n,)
+        Rows of each entry.
+    values : Tensor of shape (rows, D)
+    """
+
+    namespace: str
+    keys: np.ndarray
+    n_rows: np.ndarray
+    values: Tensor
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """First row of each entry."""
+        return first_rows(self.n_rows)
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.keys, kind="stable")
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """Index of each key in this block, -1 where it is not here."""
+        place = np.searchsorted(self.keys, keys, sorter=self._order)
+        index = self._order[np.minimum(place, len(self.keys) - 1)]
+        return np.where(self.keys[index] == keys, index, -1)
+
+    def merged(self, other: Block) -> Block:
+        """The entries of both."""
+        keys, n_rows = np.append(self.keys, other.keys), np.append(self.n_rows, other.n_rows)
+        return Block(self.namespace, keys, n_rows, torch.cat([self.values, other.values]))
+
+
+def first_rows(n_rows: np.ndarray) -> np.ndarray:
+    """Where each entry begins, if they lie one behind the other."""
+    return np.cumsum(n_rows) - n_rows
+
+
+class Entries(Sequence):
+    """What was found for n keys, in their order: views of larger tensors, None for what was not."""
+
+    def __init__(self, n: int):
+        self._values: list[Tensor] = []
+        self._which = np.full(n, -1)  # of these values has the entry,
+        self._first = np.zeros(n, dtype=np.int64)  # from this row
+        self._n_rows = np.zeros(n, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def __getitem__(self, i):
+        if self._which[i] < 0:
+            return None
+        return self._values[self._which[i]].narrow(0, int(self._first[i]), int(self._n_rows[i]))
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Positions of what was not found."""
+        return np.flatnonzero(self._which < 0)
+
+    def put(self, positions: np.ndarray, values: Tensor, first: np.ndarray, n_rows: np.ndarray) -> None:
+        """Take in entries: of each its position, first row in ``values``, and number of rows."""
+        self._which[positions] = len(self._values)
+        self._first[positions], self._n_rows[positions] = first, n_rows
+        self._values.append(values)
+
+    def put_found(self, keys: np.ndarray, block: Block) -> bool:
+        """Take from a block what is still missing; whether it had any of it."""
+        missing = self.missing
+        index = block.find(keys[missing])
+        here, index = index >= 0, index[index >= 0]
+        if len(index):
+            self.put(missing[here], block.values, block.first[index], block.n_rows[index])
+        return bool(len(index))
 
 
 class Cache:
@@ -60,14 +154,13 @@ class Cache:
         self.folder = folder
         self.memory_limit = memory_limit
         self.disk_limit = disk_limit
-        self._memory: OrderedDict[tuple[str, bytes], Tensor] = OrderedDict()
-        self._memory_bytes = 0
-        self._shards: dict[Path, dict[bytes, Tensor]] = {}
+        self._memory: list[Block] = []  # the least recently used come first
+        self._shards: dict[Path, Block | None] = {}
         self._lock = threading.RLock()
 
     def fetch(
         self, namespace: str, keys: Sequence[bytes], compute: Compute, *, bytes_needed: int, persist: bool
-    ) -> list[Tensor | None]:
+    ) -> Entries:
         """Entries for all keys; what is not there yet is computed and kept.
 
         Parameters
@@ -84,53 +177,60 @@ class Cache:
 
         Returns
         -------
-        list of Tensor or None
+        Entries
             In the order of ``keys``; None for what fits neither tier.
         """
         with self._lock:
-            found = self._look_up(namespace, keys)
-            missing = [i for i, entry in enumerate(found) if entry is None]
-            if not missing:
-                return found
+            wanted = np.frombuffer(b"".join(keys), dtype=f"S{KEY_BYTES}")
+            found = self._look_up(namespace, wanted)
             in_memory = bytes_needed <= self.memory_limit
             on_disk = self.disk_limit > 0 and (persist or (not in_memory and bytes_needed <= self.disk_limit))
-            if not (in_memory or on_disk):
+            if not len(found.missing) or not (in_memory or on_disk):
                 return found
-            writer = _ShardWriter(self, namespace) if on_disk else None
-            for i, tensor in compute(missing):
-                found[i] = tensor
-                if in_memory:
-                    self._remember(namespace, keys[i], tensor)
-                if writer is not None and writer.add(keys[i], tensor) and not in_memory:
-                    found[i] = None  # read back below, memory-mapped
-            if writer is not None:
-                writer.close()
-                found = [
-                    entry if entry is not None else again
-                    for entry, again in zip(found, self._look_up(namespace, keys), strict=True)
-                ]
+            for positions, n_rows, values in _gathered(compute(found.missing)):
+                block = Block(namespace, wanted[positions], n_rows, values)
+                on_disk = on_disk and self._write(block)
+                if in_memory or not on_disk:
+                    self._remember(block)
+                    found.put(positions, values, block.first, n_rows)
+                if not (in_memory or on_disk):
+                    break  # the disk has failed, and memory is not to take it all
+            if len(found.missing):  # what went to disk alone is read back, memory-mapped
+                self._look_up(namespace, wanted, found)
             return found
 
-    def _look_up(self, namespace: str, keys: Sequence[bytes]) -> list[Tensor | None]:
-        found = [self._memory.get((namespace, key)) for key in keys]
-        for key in keys:
-            if (namespace, key) in self._memory:
-                self._memory.move_to_end((namespace, key))
-        if any(entry is None for entry in found):
-            for path in self._shard_paths(namespace):
-                shard = self._open(path)
-                found = [shard.get(key) if f is None else f for f, key in zip(found, keys, strict=True)]
-                if all(entry is not None for entry in found):
-                    break
+    def _look_up(self, namespace: str, keys: np.ndarray, found: Entries | None = None) -> Entries:
+        found = Entries(len(keys)) if found is None else found
+        for block in [block for block in self._memory if block.namespace == namespace]:
+            if found.put_found(keys, block):
+                self._memory.remove(block)
+                self._memory.append(block)
+        for path in self._shard_paths(namespace) if len(found.missing) else []:
+            shard = self._open(path)
+            if shard is not None:
+                found.put_found(keys, shard)
+            if not len(found.missing):
+                break
         return found
 
-    def _remember(self, namespace: str, key: bytes, tensor: Tensor) -> None:
-        known = self._memory.pop((namespace, key), None)
-        self._memory_bytes += tensor.nbytes - (0 if known is None else known.nbytes)
-        self._memory[namespace, key] = tensor
+    def _remember(self, block: Block) -> None:
+        """Keep a block in memory; small ones are merged, so that they stay few."""
+        while small := [
+            known
+            for known in self._memory
+            if known.namespace == block.namespace
+            and known.nbytes <= block.nbytes
+            and known.nbytes + block.nbytes <= BLOCK_BYTES
+        ]:
+            self._memory.remove(small[-1])
+            block = small[-1].merged(block)
+        self._memory.append(block)
         while self._memory_bytes > self.memory_limit:
-            _, oldest = self._memory.popitem(last=False)
-            self._memory_bytes -= oldest.nbytes
+            del self._memory[0]
+
+    @property
+    def _memory_bytes(self) -> int:
+        return sum(block.nbytes for block in self._memory)
 
     # -- disk ---------------------------------------------------------------------------------
 
@@ -140,23 +240,41 @@ class Cache:
     def _files(self, namespace: str, ending: str) -> list[Path]:
         return sorted(self.folder.glob(f"{namespace}/{SHARD_PREFIX}*{ending}"))
 
-    def _open(self, path: Path) -> dict[bytes, Tensor]:
-        """Entries of a shard as memory-mapped views; none if the file cannot be believed."""
+    def _open(self, path: Path) -> Block | None:
+        """A shard, memory-mapped; None if the file cannot be believed."""
         if path not in self._shards:
             try:
                 self._shards[path] = _read_shard(path)
                 with contextlib.suppress(OSError):
                     os.utime(path)  # last used: the oldest go first
             except OSError as error:
-                self._shards[path] = {}
+                self._shards[path] = None
                 if not isinstance(error, FileNotFoundError):
                     _warn(f"cannot read from {path.parent} ({error}); what it holds is computed again.")
             except (SafetensorError, ValueError, KeyError) as error:
-                self._shards[path] = {}
+                self._shards[path] = None
                 with contextlib.suppress(OSError):
                     path.unlink()
                 _warn(f"{path.name} is damaged ({error}); it was dropped and is computed again.")
         return self._shards[path]
+
+    def _write(self, block: Block) -> bool:
+        """Whether a block is on disk now; a failure is said once and costs nothing but the reuse."""
+        temporary = self.folder / block.namespace / f"{SHARD_PREFIX}{uuid.uuid4().hex}.tmp"
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            _write_shard(temporary, block)
+            n_bytes = temporary.stat().st_size
+            if n_bytes > self.disk_limit:
+                raise OSError(errno.EFBIG, f"{n_bytes} bytes are beyond the limit of {self.disk_limit}")
+            self.make_room(n_bytes)
+            temporary.replace(temporary.with_suffix(".safetensors"))
+        except (OSError, SafetensorError) as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            _warn(f"cannot write to {self.folder} ({error}); later runs compute again.")
+            return False
+        return True
 
     def make_room(self, n_bytes: int) -> None:
         """Remove the least recently used shards until ``n_bytes`` more fit on disk."""
@@ -200,79 +318,48 @@ class Cache:
         with self._lock:
             if memory:
                 self._memory.clear()
-                self._memory_bytes = 0
             if disk:
                 for path in [*self._files("*", ".safetensors"), *self._files("*", ".tmp")]:
                     path.unlink(missing_ok=True)
                 self._shards.clear()
 
 
-class _ShardWriter:
-    """Collects entries and writes them in files of some 256 MiB."""
-
-    SHARD_BYTES = 1 << 28
-
-    def __init__(self, cache: Cache, namespace: str):
-        self.cache = cache
-        self.folder = cache.folder / namespace
-        self.pending: list[tuple[bytes, Tensor]] = []
-        self.n_bytes = 0
-        self.usable = True
-
-    def add(self, key: bytes, tensor: Tensor) -> bool:
-        """Queue an entry; False once writing has failed."""
-        if self.usable:
-            self.pending.append((key, tensor))
-            self.n_bytes += tensor.nbytes
-            if self.n_bytes >= self.SHARD_BYTES:
-                self.close()
-        return self.usable
-
-    def close(self) -> None:
-        """Write what is queued; a failure is said once and costs nothing but the reuse."""
-        if not self.pending:
-            return
-        temporary = self.folder / f"{SHARD_PREFIX}{uuid.uuid4().hex}.tmp"
-        try:
-            self._write(temporary)
-        except (OSError, SafetensorError) as error:
-            self.usable = False
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            _warn(f"cannot write to {self.folder.parent} ({error}); later runs compute again.")
-            for key, tensor in self.pending:
-                self.cache._remember(self.folder.name, key, tensor)
-        self.pending, self.n_bytes = [], 0
-
-    def _write(self, temporary: Path) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_shard(temporary, self.pending)
-        n_bytes = temporary.stat().st_size
-        if n_bytes > self.cache.disk_limit:
-            raise OSError(errno.EFBIG, f"{n_bytes} bytes are beyond the limit of {self.cache.disk_limit}")
-        self.cache.make_room(n_bytes)
-        temporary.replace(temporary.with_suffix(".safetensors"))
+def _gathered(computed: Iterable[Computed]) -> Iterator[Computed]:
+    """Batches put together until they make a block, or a minute has passed: who stops then loses no more."""
+    batches: list[Computed] = []
+    n_bytes, since = 0, time.monotonic()
+    for batch in computed:
+        batches.append(batch)
+        n_bytes += batch[2].nbytes
+        if n_bytes >= BLOCK_BYTES or time.monotonic() - since > BLOCK_SECONDS:
+            yield _joined(batches)
+            batches, n_bytes, since = [], 0, time.monotonic()
+    if batches:
+        yield _joined(batches)
 
 
-def _write_shard(path: Path, entries: list[tuple[bytes, Tensor]]) -> None:
-    values = torch.cat([tensor for _, tensor in entries]).contiguous()
+def _joined(batches: list[Computed]) -> Computed:
+    positions, n_rows, values = zip(*batches, strict=True)
+    return np.concatenate(positions), np.concatenate(n_rows), torch.cat(values)
+
+
+def _write_shard(path: Path, block: Block) -> None:
     tensors = {
-        "keys": torch.tensor(np.frombuffer(b"".join(key for key, _ in entries), dtype=np.uint8)),
-        "rows": torch.tensor([len(tensor) for _, tensor in entries]),
-        "values": values,
+        "keys": torch.tensor(np.frombuffer(block.keys.tobytes(), dtype=np.uint8)),
+        "rows": torch.from_numpy(block.n_rows),
+        "values": block.values.contiguous(),
     }
     save_file(tensors, path, metadata={"checksum": json.dumps(_checksum(tensors))})
 
 
-def _read_shard(path: Path) -> dict[bytes, Tensor]:
+def _read_shard(path: Path) -> Block:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in ("keys", "rows", "values")}
         expected = json.loads((file.metadata() or {}).get("checksum", "null"))
     if _checksum(tensors) != expected:
         raise ValueError("checksum differs")
-    keys = tensors["keys"].numpy().tobytes()
-    rows = tensors["values"].split(tensors["rows"].tolist())
-    return {keys[KEY_BYTES * i : KEY_BYTES * (i + 1)]: row for i, row in enumerate(rows)}
+    keys = np.frombuffer(tensors["keys"].numpy().tobytes(), dtype=f"S{KEY_BYTES}")
+    return Block(path.parent.name, keys, tensors["rows"].numpy(), tensors["values"])
 
 
 def _checksum(tensors: dict[str, Tensor]) -> int:
@@ -350,10 +437,9 @@ def disabled() -> Iterator[None]:
     """
     limits = _cache.memory_limit, _cache.disk_limit
     _cache.memory_limit = _cache.disk_limit = 0
-    kept, _cache._memory = _cache._memory, OrderedDict()
-    n_bytes, _cache._memory_bytes = _cache._memory_bytes, 0
+    kept, _cache._memory = _cache._memory, []
     try:
         yield
     finally:
         _cache.memory_limit, _cache.disk_limit = limits
-        _cache._memory, _cache._memory_bytes = kept, n_bytes
+        _cache._memory = kept

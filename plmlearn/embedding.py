@@ -25,6 +25,8 @@ from .training.memory import auto_max_tokens
 from .training.plan import Plan
 from .training.reuse import pooled_embeddings, residue_embeddings
 
+CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -138,22 +140,34 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         ndarray of float32, shape (n_proteins, D)
-            With ``pooling=None`` an object array of n_proteins arrays of shape (L, D).
+            With ``pooling=None`` an object array of n_proteins arrays of shape (L, D), to be read only.
         """
         check_is_fitted(self, "n_features_out_")
         sequences = check_sequences(X, invalid=self.invalid)
         sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
         model, backbone, plan = self._load()
         check_fingerprint(backbone, self.backbone_fingerprint_)
+        order: dict[str, int] = {}
+        of_row = np.array([order.setdefault(s, len(order)) for s in sequences])
+        distinct = list(order)
+        for start in range(0, len(distinct), CHUNK):
+            some = self._embed(distinct[start : start + CHUNK], model, backbone, plan)
+            if start == 0:
+                embeddings = np.empty((len(distinct), *some.shape[1:]), some.dtype)
+            embeddings[start : start + CHUNK] = some
+        return embeddings if len(distinct) == len(of_row) else embeddings[of_row]
+
+    def _embed(self, distinct: list[str], model: ProteinModel, backbone: Backbone, plan: Plan) -> np.ndarray:
+        """Embeddings of distinct sequences."""
         window = self.max_length if self.long_sequences == "window" else None
-        inputs = TokenizedSequences(backbone, sequences, window)
-        if self.pooling is None:
-            residues = residue_embeddings(model.encoder, inputs, backbone, plan)
-            out = np.empty(len(inputs), dtype=object)
-            out[:] = [residues[i].numpy() for i in inputs.of_row]
-            return out
-        pooled = pooled_embeddings(model, inputs, backbone, plan)
-        return torch.cat(pooled).numpy()[inputs.of_row]
+        inputs = TokenizedSequences(backbone, distinct, window)
+        if self.pooling is not None:
+            return torch.cat(list(pooled_embeddings(model, inputs, backbone, plan))).numpy()
+        out = np.empty(len(distinct), dtype=object)
+        out[:] = [residues.numpy() for residues in residue_embeddings(model.encoder, inputs, backbone, plan)]
+        for residues in out:
+            residues.flags.writeable = False  # a view of what the cache holds
+        return out
 
     def _load(self) -> tuple[ProteinModel, Backbone, Plan]:
         device = resolve_device(self.device)

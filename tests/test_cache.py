@@ -37,9 +37,18 @@ class Source:
         self.computed: list[int] = []
 
     def __call__(self, missing):
-        for position in reversed(missing):  # any order will do
-            self.computed.append(self.numbers[position])
-            yield position, value_of(self.numbers[position], self.rows(self.numbers[position]))
+        """Batches of at most two entries, in an order of its own."""
+        missing = missing[::-1]
+        for batch in np.split(missing, range(2, len(missing), 2)):
+            numbers = [self.numbers[position] for position in batch]
+            self.computed += numbers
+            n_rows = np.array([self.rows(i) for i in numbers])
+            yield batch, n_rows, torch.cat([value_of(i, n) for i, n in zip(numbers, n_rows)])
+
+
+def one_entry(value: torch.Tensor):
+    """Computes a single entry."""
+    return lambda missing: iter([(missing, np.array([len(value)]), value)])
 
 
 def fetch(cache: Cache, numbers, *, persist=False, namespace="space", rows=lambda i: 1, needed=None):
@@ -101,7 +110,7 @@ def test_entries_may_have_different_lengths(cache):
 def test_bits_survive_the_disk(cache, dtype):
     value = torch.randn(5, WIDTH).to(dtype)
     options = {"bytes_needed": 1, "persist": True}
-    cache.fetch("space", [key_of(1)], lambda missing: iter([(0, value)]), **options)
+    cache.fetch("space", [key_of(1)], one_entry(value), **options)
     (found,) = Cache(cache.folder, 0, 1 << 20).fetch("space", [key_of(1)], Source([]), **options)
     assert found.dtype == dtype
     assert torch.equal(found, value)
@@ -126,7 +135,7 @@ def test_what_does_not_fit_memory_goes_to_disk(cache):
 def test_what_fits_neither_is_left_to_the_caller(tmp_path):
     cache = Cache(tmp_path, memory_limit=10 * ROW_BYTES, disk_limit=20 * ROW_BYTES)
     found, computed = fetch(cache, range(50))
-    assert found == [None] * 50
+    assert list(found) == [None] * 50
     assert computed == []
     assert shards(cache) == []
 
@@ -134,14 +143,43 @@ def test_what_fits_neither_is_left_to_the_caller(tmp_path):
 # -- limits ---------------------------------------------------------------------------------------
 
 
-def test_memory_forgets_the_least_recently_used(tmp_path):
-    cache = Cache(tmp_path, memory_limit=10 * ROW_BYTES, disk_limit=0)
-    fetch(cache, range(10))
-    fetch(cache, [9])  # computed first, but used again, so that 8 is now the oldest
-    fetch(cache, [10])
+def test_memory_forgets_the_block_least_recently_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module, "BLOCK_BYTES", 4 * ROW_BYTES)  # so that blocks are not merged
+    cache = Cache(tmp_path, memory_limit=12 * ROW_BYTES, disk_limit=0)
+    for block in ([0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]):
+        fetch(cache, block)
+    fetch(cache, [1])  # used again, so that 4 to 7 are now the oldest
+    fetch(cache, [12, 13])
     assert cache.info()["memory_bytes"] == 10 * ROW_BYTES
-    assert fetch(cache, [*range(8), 9, 10])[1] == []
-    assert fetch(cache, [8])[1] == [8]
+    assert fetch(cache, [0, 1, 2, 3, *range(8, 14)])[1] == []
+    assert fetch(cache, [4, 7])[1] == [4, 7]
+
+
+def test_small_blocks_are_merged(tmp_path):
+    """A protein at a time for long leaves a few blocks, each entry findable."""
+    cache = Cache(tmp_path, memory_limit=1 << 20, disk_limit=0)
+    for i in range(100):
+        fetch(cache, [i], rows=lambda i: 1 + i % 3)
+    assert len(cache._memory) < 10
+    assert fetch(cache, range(100), rows=lambda i: 1 + i % 3)[1] == []
+
+
+def test_what_is_computed_slowly_is_kept_before_the_end(cache, monkeypatch):
+    """Who stops a long run keeps what was done up to the last minute."""
+    monkeypatch.setattr(cache_module, "BLOCK_SECONDS", 0)
+
+    class Stops(Source):
+        def __call__(self, missing):
+            for n, batch in enumerate(super().__call__(missing)):
+                if n == 3:
+                    raise KeyboardInterrupt
+                yield batch
+
+    options = {"bytes_needed": 10 * ROW_BYTES, "persist": True}
+    with pytest.raises(KeyboardInterrupt):
+        cache.fetch("space", [key_of(i) for i in range(10)], Stops(range(10)), **options)
+    again = Cache(cache.folder, cache.memory_limit, cache.disk_limit)
+    assert fetch(again, range(10), persist=True)[1] == [0, 1, 2, 3]
 
 
 @given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=12, unique=True), max_size=12))
@@ -151,7 +189,7 @@ def test_memory_stays_below_its_limit_and_is_counted_exactly(calls):
     for numbers in calls:
         found, _ = fetch(cache, numbers, rows=lambda i: 1 + i % 3)
         assert None not in found
-        held = sum(tensor.nbytes for tensor in cache._memory.values())
+        held = sum(block.values.nbytes for block in cache._memory)
         assert cache.info()["memory_bytes"] == held <= cache.memory_limit
 
 
@@ -159,7 +197,7 @@ def test_memory_is_counted_exactly_after_the_disk_failed(cache, monkeypatch):
     monkeypatch.setattr(cache_module, "_write_shard", raise_on_write(errno.ENOSPC))
     with pytest.warns(CacheWarning, match="cannot write"):
         fetch(cache, range(5), persist=True)
-    held = sum(tensor.nbytes for tensor in cache._memory.values())
+    held = sum(block.values.nbytes for block in cache._memory)
     assert cache.info()["memory_bytes"] == held == 5 * ROW_BYTES
 
 
@@ -171,8 +209,13 @@ def test_disk_forgets_the_oldest_shards(tmp_path):
         age(cache, 10)
     assert len(shards(cache)) == 3
     fresh = Cache(cache.folder, 0, cache.disk_limit)
-    assert fresh._look_up("space", [key_of(5), key_of(15)]) == [None, None]
-    assert None not in fresh._look_up("space", [key_of(i) for i in range(20, 50)])
+    assert list(look_up(fresh, [5, 15])) == [None, None]
+    assert None not in look_up(fresh, range(20, 50))
+
+
+def look_up(cache: Cache, numbers):
+    """What the cache has, nothing computed."""
+    return cache._look_up("space", np.array([key_of(i) for i in numbers], dtype="S16"))
 
 
 def save_one_shard(folder: Path) -> bytes:
@@ -200,7 +243,7 @@ def test_disk_stays_below_its_limit(tmp_path_factory, calls, persist):
 
 
 def test_large_sets_are_written_in_several_shards(cache, monkeypatch):
-    monkeypatch.setattr(cache_module._ShardWriter, "SHARD_BYTES", 30 * ROW_BYTES)
+    monkeypatch.setattr(cache_module, "BLOCK_BYTES", 30 * ROW_BYTES)
     found, _ = fetch(cache, range(200))
     assert None not in found
     assert len(shards(cache)) == 7
@@ -267,7 +310,7 @@ def test_what_a_killed_writer_left_is_ignored_and_cleared(cache):
 
 
 def raise_on_write(number: int):
-    def write(path, entries):
+    def write(path, block):
         path.write_bytes(b"begun")
         raise OSError(number, os.strerror(number))
 
@@ -284,7 +327,7 @@ def test_a_disk_that_cannot_be_written_costs_one_warning(tmp_path, monkeypatch, 
     fetch(cache, range(5, 9), persist=True)  # a second warning would be an error
     assert len(warned) == 1
     assert computed == [0, 1, 2, 3, 4]
-    assert (None in found) == (memory_rows == 0)
+    assert None not in found
     assert list(tmp_path.glob("*/*")) == []
     assert fetch(cache, range(5), persist=True)[1] == ([] if memory_rows else [0, 1, 2, 3, 4])
 
@@ -312,22 +355,22 @@ def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path):
 
 
 def test_writing_fails_halfway(tmp_path, monkeypatch):
-    """The first shards are written, then the disk is full: nothing is lost, nothing wrong."""
+    """The disk is full after two shards, memory too small: what fits neither is left to the caller."""
     write, written = cache_module._write_shard, []
 
-    def write_two(path, entries):
+    def write_two(path, block):
         if len(written) == 2:
             raise OSError(errno.ENOSPC, "no space left")
         written.append(path)
-        write(path, entries)
+        write(path, block)
 
     monkeypatch.setattr(cache_module, "_write_shard", write_two)
-    monkeypatch.setattr(cache_module._ShardWriter, "SHARD_BYTES", 10 * ROW_BYTES)
+    monkeypatch.setattr(cache_module, "BLOCK_BYTES", 10 * ROW_BYTES)
     cache = Cache(tmp_path, memory_limit=20 * ROW_BYTES, disk_limit=1 << 20)
     with pytest.warns(CacheWarning, match="cannot write"):
         found, computed = fetch(cache, range(60))
-    assert computed == list(range(60))
-    assert None not in found
+    assert computed == list(range(30, 60))  # this source begins with the last
+    assert list(found.missing) == list(range(30))
     assert len(shards(cache)) == 2
 
 
@@ -414,13 +457,13 @@ def test_disabled_reuses_nothing_and_keeps_what_was_there(empty_cache):
     n_files = len(shards(shared))
     with empty_cache.disabled():
         found, computed = fetch(shared, range(5), persist=True)
-        assert found == [None] * 5
+        assert list(found) == [None] * 5
         assert computed == []
         assert empty_cache.info()["memory_bytes"] == 0
     assert (shared.memory_limit, shared.disk_limit) == limits
     assert len(shards(shared)) == n_files
     assert fetch(shared, range(5), persist=True)[1] == [3, 4]
-    held = sum(tensor.nbytes for tensor in shared._memory.values())
+    held = sum(block.values.nbytes for block in shared._memory)
     assert empty_cache.info()["memory_bytes"] == held
 
 
@@ -444,7 +487,7 @@ def test_limits_are_in_gib_and_zero_switches_a_tier_off(empty_cache, tmp_path):
         fetch(shared, range(3), persist=True)
         assert shards(shared) == []
         empty_cache.limit(memory=0)
-        assert fetch(shared, range(3))[0] == [None] * 3
+        assert list(fetch(shared, range(3))[0]) == [None] * 3
     finally:
         shared.memory_limit, shared.disk_limit, shared.folder = before
 
@@ -470,7 +513,11 @@ def test_keys_of_bytes_are_numpy_safe(cache):
     options = {"bytes_needed": 256 * ROW_BYTES, "persist": True}
 
     def compute(missing):
-        return ((i, torch.full((1, WIDTH), float(values[i]))) for i in missing)
+        yield (
+            missing,
+            np.ones_like(missing),
+            torch.from_numpy(values[missing]).float()[:, None].repeat(1, WIDTH),
+        )
 
     cache.fetch("space", keys, compute, **options)
     found = Cache(cache.folder, 0, 1 << 20).fetch("space", keys, Source([]), **options)

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 import plmlearn.training.reuse as reuse
-from plmlearn import PLMEmbedder
+from plmlearn import PLMEmbedder, embedding
 
 LAYERS = [None, 0, 1, 3, -1, -2, -4]
 
@@ -116,6 +116,26 @@ def test_each_protein_is_embedded_once(folder, X, empty_cache, encoded):
     assert sum(encoded) == len(X)
     np.testing.assert_array_equal(second[:8], first)
     np.testing.assert_array_equal(third, first)
+
+
+@pytest.mark.parametrize("pooling", ["mean", None])
+def test_many_sequences_are_embedded_in_several_goes(folder, X, empty_cache, encoded, monkeypatch, pooling):
+    """Every row its own protein's, each distinct one once, however many are tokenised at a time."""
+    expected = PLMEmbedder(folder, pooling=pooling).fit_transform(X)
+    empty_cache.clear()
+    encoded.clear()
+    monkeypatch.setattr(embedding, "CHUNK", 3)
+    rows = [0, 5, *range(len(X)), 5, 0]
+    found = PLMEmbedder(folder, pooling=pooling).fit_transform([X[i] for i in rows])
+    assert (sum(encoded), max(encoded)) == (len(X), 3)
+    for i, embedding_of_row in zip(rows, found):
+        np.testing.assert_allclose(embedding_of_row, expected[i], atol=1e-5)
+
+
+def test_embeddings_of_residues_cannot_spoil_the_cache(folder, X, empty_cache):
+    residues = PLMEmbedder(folder, pooling=None).fit_transform(X)
+    with pytest.raises(ValueError, match="read-only"):
+        residues[0][:] = 0
 
 
 def test_embeddings_are_found_on_disk(folder, X, empty_cache, encoded):

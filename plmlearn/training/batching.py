@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..backbones import Backbone
+from ..cache import Entries
 from ..nn.packing import PackedTokens
 from ..nn.windows import cut
 
@@ -59,7 +60,7 @@ class TokenizedSequences:
         self.lengths = np.array([sum(n for _, n in windows) for windows in self._windows], dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.n_prefix, self.n_suffix = len(backbone.reading.prefix), len(backbone.reading.suffix)
-        self._known: dict[str, Sequence[Any]] = {}
+        self._known: dict[str, Entries] = {}
 
     def __len__(self) -> int:
         return len(self.of_row)
@@ -73,13 +74,13 @@ class TokenizedSequences:
         """Residues of each row."""
         return self.residue_lengths[self.of_row]
 
-    def know(self, kind: str, values: Sequence[Any]) -> None:
+    def know(self, kind: str, values: Entries) -> None:
         """Take in what has been computed of each distinct sequence.
 
         Parameters
         ----------
         kind : {"trunk", "pooled", "residues"}
-        values : list of Tensor or None
+        values : Entries
             (L, D) activations that enter the first trained layer, (1, D) pooled embeddings, or one
             embedding per residue.
         """
@@ -92,7 +93,7 @@ class TokenizedSequences:
         A batch with one unknown embedding is encoded whole, so known ones cost their tokens too.
         """
         pooled = self._known.get("pooled")
-        if pooled is None or any(value is None for value in pooled):
+        if pooled is None or len(pooled.missing):
             return self.lengths
         return np.ones_like(self.lengths)
 

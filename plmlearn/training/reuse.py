@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..backbones import Backbone
-from ..cache import default_cache
+from ..cache import Computed, Entries, default_cache, first_rows
 from ..nn.encoders import PackedEncoder
 from ..nn.models import PooledModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
@@ -50,7 +50,7 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
         values = _recall(key, encoder.trunk, inputs.lengths, size, inputs, backbone, plan)
     else:
         return
-    if any(value is None for value in values):
+    if len(values.missing):
         default_cache().say_too_large(int(inputs.lengths.sum()) * encoder.width * size)
     inputs.know(kind, values)
 
@@ -65,7 +65,7 @@ def reusable(model: Model) -> str | None:
 
 def pooled_embeddings(
     model: PooledModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
-) -> list[Tensor]:
+) -> Entries:
     """The (1, D) pooled embedding of each distinct sequence; ``model`` must be frozen up to its head."""
     key = f"pooled-{type(model.pooling).__name__}-{model.encoder.depth}"
     each_one = np.ones(inputs.n_distinct, dtype=int)
@@ -75,7 +75,7 @@ def pooled_embeddings(
 
 def residue_embeddings(
     encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
-) -> list[Tensor]:
+) -> Entries:
     """The (L, D) residue embeddings of each distinct sequence by a frozen encoder."""
     values = _kept_residues(encoder, inputs, backbone, plan)
     return _complete(values, _residue_maker(encoder), inputs.residue_lengths, inputs, plan)
@@ -83,7 +83,7 @@ def residue_embeddings(
 
 def _kept_residues(
     encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
-) -> list[Tensor | None]:
+) -> Entries:
     """The same, None for those that the cache has no room for."""
     key, n_residues = f"residues-{encoder.depth}", inputs.residue_lengths
     return _recall(key, _residue_maker(encoder), n_residues, 4, inputs, backbone, plan)
@@ -103,11 +103,11 @@ def _recall(
     plan: Plan,
     *,
     persist: bool = False,
-) -> list[Tensor | None]:
+) -> Entries:
     """What ``make`` gives for each distinct sequence, ``n_rows`` vectors each, kept by content."""
 
-    def compute(missing: list[int]) -> Iterator[tuple[int, Tensor]]:
-        return run_frozen(make, n_rows, inputs, np.array(missing), plan)
+    def compute(missing: np.ndarray) -> Iterator[Computed]:
+        return run_frozen(make, n_rows, inputs, missing, plan)
 
     return default_cache().fetch(
         f"{backbone.fingerprint}-{backbone.arithmetic}-{key}",
@@ -119,19 +119,18 @@ def _recall(
 
 
 def _complete(
-    values: list[Tensor | None], make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, plan: Plan
-) -> list[Tensor]:
-    """Values that the cache had no room for, computed for this call alone."""
-    missing = [i for i, value in enumerate(values) if value is None]
-    for i, value in run_frozen(make, n_rows, inputs, np.array(missing, dtype=int), plan):
-        values[i] = value
-    return values  # type: ignore[return-value]
+    values: Entries, make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, plan: Plan
+) -> Entries:
+    """With what the cache had no room for, computed for this call alone."""
+    for distinct, rows, computed in run_frozen(make, n_rows, inputs, values.missing, plan):
+        values.put(distinct, computed, first_rows(rows), rows)
+    return values
 
 
 def run_frozen(
     make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, distinct: np.ndarray, plan: Plan
-) -> Iterator[tuple[int, Tensor]]:
-    """(index of the distinct sequence, its vectors) for each, batch by batch, longest first."""
+) -> Iterator[Computed]:
+    """Distinct sequences, how many vectors each has, and all these vectors: batch by batch, longest first."""
     budget = Budget(plan.max_tokens)
     remaining = distinct[np.argsort(-inputs.lengths[distinct], kind="stable")]
     while len(remaining):
@@ -144,5 +143,5 @@ def run_frozen(
         except (RuntimeError, MemoryError) as error:
             budget.halve(error, int(inputs.lengths[remaining].sum()))
             continue
-        yield from zip(chunk.tolist(), result.split(n_rows[chunk].tolist()), strict=True)
+        yield chunk, n_rows[chunk], result
         remaining = remaining[len(chunk) :]

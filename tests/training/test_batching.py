@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmlearn.backbones import load_backbone
+from plmlearn.cache import Entries
 from plmlearn.training.batching import (
     TokenizedSequences,
     draw_rows,
@@ -27,6 +28,15 @@ def backbone():
 def batches_of(data, max_tokens, rows=None):
     rows = np.arange(len(data)) if rows is None else rows
     return list(make_batches(data, rows, max_tokens, CPU))
+
+
+def entries(values) -> Entries:
+    """Values of each distinct sequence, None for those that are not known."""
+    known = Entries(len(values))
+    for i, value in enumerate(values):
+        if value is not None:
+            known.put(np.array([i]), value, np.array([0]), np.array([len(value)]))
+    return known
 
 
 def sequences_of(batch, backbone) -> list[str]:
@@ -74,7 +84,7 @@ def test_tokens_of_rows_count_each_sequence_once(backbone):
     data = TokenizedSequences(backbone, ["MKV", "A", "MKV", "GGGG"])
     assert data.n_tokens(np.array([0, 1, 2])) == 5 + 3
     assert data.n_tokens(np.array([False, False, False, True])) == 6
-    data.know("pooled", [torch.zeros(1, 2)] * 3)
+    data.know("pooled", entries([torch.zeros(1, 2)] * 3))
     assert data.n_tokens(np.arange(4)) == 3
 
 
@@ -88,7 +98,7 @@ def test_keys_tell_sequences_apart_and_do_not_depend_on_neighbours(backbone):
 def test_known_trunks_go_to_their_sequences(backbone):
     sequences = ["MKVA", "A", "GG", "MKVA"]
     data = TokenizedSequences(backbone, sequences)
-    data.know("trunk", [torch.full((n, 2), float(i)) for i, n in enumerate(data.lengths)])
+    data.know("trunk", entries([torch.full((n, 2), float(i)) for i, n in enumerate(data.lengths)]))
     for batch in batches_of(data, 8):
         expected = [data.of_row[row] for row in batch.rows]
         pieces = batch.tokens.trunk.split(batch.tokens.lengths)
@@ -97,7 +107,7 @@ def test_known_trunks_go_to_their_sequences(backbone):
 
 def test_known_embeddings_go_to_their_sequences_and_cost_one_token(backbone):
     data = TokenizedSequences(backbone, ["MKVA" * 9, "A", "GG"])
-    data.know("pooled", [torch.full((1, 2), float(i)) for i in range(3)])
+    data.know("pooled", entries([torch.full((1, 2), float(i)) for i in range(3)]))
     (batch,) = batches_of(data, 3)
     pooled = batch.tokens.pooled[batch.sequence_of_row]
     assert pooled[:, 0].tolist() == data.of_row[batch.rows].tolist()
@@ -106,7 +116,7 @@ def test_known_embeddings_go_to_their_sequences_and_cost_one_token(backbone):
 def test_budget_is_kept_where_only_some_embeddings_are_known(backbone):
     """A batch with one unknown embedding is encoded whole, so all its tokens count."""
     data = TokenizedSequences(backbone, ["A" * n for n in range(1, 30)])
-    data.know("pooled", [None if i % 7 == 0 else torch.zeros(1, 2) for i in range(29)])
+    data.know("pooled", entries([None if i % 7 == 0 else torch.zeros(1, 2) for i in range(29)]))
     for batch in batches_of(data, 40):
         if batch.tokens.pooled is None:
             assert sum(batch.tokens.lengths) <= 40
