@@ -220,16 +220,17 @@ class TuningNet(skorch.NeuralNet):
 
     def _backpropagate(self, step: _Step) -> float:
         """Put the gradients of a step's loss where the optimiser finds them; returns the loss."""
-        return sum(self._accumulate(micro, step) for micro in self._micro_batches(step))
+        shares = [self._accumulate(micro, step) for micro in self._micro_batches(step)]
+        return sum(map(float, shares))  # asked for last: a GPU computes while the next batch is packed
 
     def _micro_batches(self, step: _Step) -> Iterator[Batch]:
         return make_batches(step.data.inputs, step.rows, self.budget_.max_tokens, self.plan.device)
 
-    def _accumulate(self, micro: Batch, step: _Step) -> float:
+    def _accumulate(self, micro: Batch, step: _Step) -> Tensor:
         """Add a micro-batch's share to the gradients; returns its share of the step's loss."""
         share = self._weighted_loss(self._forward(micro), micro.rows, step.data) / step.data.size(step.rows)
         self.scaler_.scale(share).backward()
-        return float(share.detach())
+        return share.detach()
 
     def _accumulate_penalty(self) -> None:
         """Add the adapter's own penalty to the gradients; losses are reported without it."""
