@@ -435,7 +435,8 @@ def _rows(X: Any, noun: str) -> Any:
     if isinstance(rows, np.ndarray) and rows.ndim == 0:
         raise ValueError(f"Expected a list of {noun}, got an array without dimensions. Pass X.reshape(1).")
     if len(rows) == 0:
-        raise ValueError(f"found 0 {noun}, that is 0 sample(s), while a minimum of 1 is required.")
+        hint = "Look at the file or the filter that they come from."
+        raise ValueError(f"found 0 {noun}, that is 0 sample(s), while a minimum of 1 is required. {hint}")
     return rows
 
 

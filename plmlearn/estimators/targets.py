@@ -51,7 +51,7 @@ class ClassTarget(Target):
         if len(classes) < 2:
             raise ValueError(
                 f"y holds one class only, {classes.tolist()[0]!r}, in {len(labels)} rows; "
-                "a classifier needs at least 2 classes."
+                "a classifier needs at least 2 classes. Add proteins of another class, or stratify the split."
             )
         return cls(classes)
 
@@ -177,12 +177,13 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
     """``y`` of a regressor as float64 (n,) or (n, k), or an error."""
     y = check_length(y, n_rows)
     _refuse_missing(y)
-    try:
-        values = y.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    odd = np.flatnonzero([y.dtype.kind not in "biuf" and not _is_numeric(row) for row in y])
+    if len(odd):
         raise ValueError(
-            f"y holds something that is no number ({error}); a regressor takes floats."
-        ) from None
+            f"y holds no number in {_name_rows(odd)} (the first: {y[odd].tolist()[0]!r}); a regressor takes "
+            "floats. For labels use a classifier."
+        )
+    values = y.astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 1:
         values = column_or_1d(values, warn=True)
     if values.ndim > 2:
@@ -199,9 +200,7 @@ def check_length(y: Any, n_rows: int, name: str = "y") -> np.ndarray:
         raise ValueError(
             "y is None; expected one target per protein. This estimator requires y to be passed."
         )
-    if hasattr(y, "toarray"):
-        y = y.toarray()
-    y = np.asarray(y)
+    y = _as_array(y, name)
     if y.ndim == 0 or len(y) != n_rows:
         found = "a single value" if y.ndim == 0 else f"{len(y)} rows"
         raise ValueError(
@@ -209,6 +208,24 @@ def check_length(y: Any, n_rows: int, name: str = "y") -> np.ndarray:
             "Pass one entry per protein."
         )
     return y
+
+
+def _as_array(y: Any, name: str) -> np.ndarray:
+    """What numpy makes of ``y``, but nothing missing becomes a label: numpy reads ["a", nan] as "nan"."""
+    if hasattr(y, "toarray"):
+        return y.toarray()
+    if np.ma.is_masked(y):
+        return np.where(np.ma.getmaskarray(y), None, y.astype(object))
+    try:
+        array = np.asarray(y)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; expected the same form in each.") from None
+    if array.dtype.kind == "T":
+        return array.astype(object)
+    if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
+        entries = np.array(y, dtype=object)
+        return array if all(isinstance(entry, str) for entry in entries.flat) else entries
+    return array
 
 
 def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
@@ -232,6 +249,16 @@ def _refuse_missing(y: np.ndarray) -> None:
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "
             "Leave those proteins out of X and y."
         )
+
+
+def _is_numeric(row: Any) -> bool:
+    if np.iscomplexobj(row):
+        return False
+    try:
+        np.asarray(row).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _name_rows(rows: np.ndarray) -> str:

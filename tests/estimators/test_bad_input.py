@@ -123,6 +123,8 @@ BAD_LABELS = {
     "one class": (lambda y: ["yes"] * N, "one class only, 'yes'"),
     "nan": (lambda y: [np.nan, *np.arange(N - 1) % 2], "missing .* in 1 row: 0"),
     "None": (lambda y: [None, *y[1:]], "missing .* in 1 row: 0"),
+    "nan among text": (lambda y: [*y[1:].tolist(), np.nan], "missing .* in 1 row: 11"),
+    "ragged": (lambda y: [["no"], *[["no", "yes"]] * (N - 1)], "rows of different lengths"),
     "numbers": (lambda y: VALUES, "For numbers use a regressor"),
     "not 0 and 1": (lambda y: np.ones((N, 2), dtype=int) + 1, "indicator of 0 and 1"),
 }
@@ -136,7 +138,7 @@ def test_bad_labels(spoil, message, classifier, X):
 BAD_VALUES = {
     "nan": ([np.nan, *VALUES[1:]], "missing .* in 1 row: 0"),
     "inf": ([*VALUES[1:], -np.inf], "infinite in 1 row: 11"),
-    "text": (LABELS, "no number .*'no'.*takes floats"),
+    "text": (LABELS, "no number in 12 rows: 0, .*'no'.*takes floats"),
     "too few": (VALUES[:3], "X has 12 proteins and y has 3 rows"),
     "three dimensions": (np.ones((N, 2, 2)), r"expected \(n_proteins,\)"),
 }

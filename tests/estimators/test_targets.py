@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -109,6 +110,9 @@ def test_values_of_other_width_are_refused():
         pd.Series(["a", "b", "a"], index=[5, 6, 7]),
         pd.Series(["a", "b", "a"], dtype="category"),
         np.array(["a", "b", "a"], dtype=object),
+        np.array(["a", "b", "a"], dtype=np.dtypes.StringDType()),
+        np.ma.array([0, 1, 0]),
+        polars.Series(["a", "b", "a"]),
         ("a", "b", "a"),
     ],
     ids=lambda y: type(y).__name__,
@@ -138,7 +142,12 @@ def test_indicators_of_every_kind():
         (np.ones((3, 2), dtype=int) * [1, 2], "indicator of 0 and 1"),
         (np.ones((3, 2), dtype=int) * [-1, 1], "indicator of 0 and 1"),
         (np.array(["a", 1, "b"], dtype=object), "mixes text and other labels"),
-        ([["a"], ["b"], ["a", "b"]], "inhomogeneous|one label per protein"),
+        ([["a"], ["b"], ["a", "b"]], "y has rows of different lengths"),
+        (["a", np.nan, "b"], "missing .* in 1 row: 1;"),
+        (("a", "b", float("nan")), "missing .* in 1 row: 2;"),
+        (np.array(["a", np.nan, "b"], dtype=np.dtypes.StringDType(na_object=np.nan)), "in 1 row: 1;"),
+        (np.ma.array([0, 1, 1], mask=[0, 0, 1]), "missing .* in 1 row: 2;"),
+        (["a", 1, "b"], "mixes text and other labels"),
     ],
 )
 def test_bad_labels(y, message):
@@ -159,7 +168,12 @@ def test_a_column_of_values_is_made_flat():
 @pytest.mark.parametrize(
     "y, message",
     [
-        (["high", "low", "low"], "'high'.* takes floats"),
+        (["high", "low", "low"], "no number in 3 rows: 0, 1, 2 .*'high'.* takes floats. For labels use a cl"),
+        (["1", "2", "3 mM"], "no number in 1 row: 2 .*'3 mM'"),
+        (np.array([1.0, {}, 2.0], dtype=object), "no number in 1 row: 1 "),
+        ([1.0, 2 + 1j, 2.0], "no number in 3 rows"),
+        ([[1.0], [2.0, 3.0], [4.0]], "rows of different lengths"),
+        (np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0]), "missing .* in 1 row: 1;"),
         ([1.0, np.inf, -np.inf], "infinite in 2 rows: 1, 2;"),
         ([1.0, np.nan, 2.0], "missing .* in 1 row: 1;"),
         ([[1.0, 2.0], [None, 1.0], [1.0, 1.0]], "missing .* in 1 row: 1;"),
