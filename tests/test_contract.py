@@ -448,11 +448,20 @@ def test_embedder_gives_data_frames_on_request(X):
 # -- scikit-learn's tools -----------------------------------------------------------------------
 
 
-@pytest.fixture(params=[list, np.array, pd.Series], ids=["list", "array", "Series"])
+TOOLS_SEE = {
+    f"{container.__name__}{'-routing' * routing}": (container, routing)
+    for container in (list, np.array, pd.Series)
+    for routing in (False, True)
+}
+
+
+@pytest.fixture(params=TOOLS_SEE.values(), ids=TOOLS_SEE.keys())
 def X_in(request, X):
-    """The proteins in a list, an array and a Series whose index is no 0, 1, 2, …"""
-    made = request.param(X)
-    return made.set_axis(range(100, 100 + len(X))) if isinstance(made, pd.Series) else made
+    """The proteins in a list, an array and a Series whose index is no 0, 1, 2, …; routing off and on."""
+    container, routing = request.param
+    made = container(X)
+    with sklearn.config_context(enable_metadata_routing=routing):
+        yield made.set_axis(range(100, 100 + len(X))) if container is pd.Series else made
 
 
 @pytest.fixture
@@ -460,13 +469,11 @@ def classifier():
     return clone(ESTIMATORS["PLMLoRAClassifier"])
 
 
-@pytest.mark.parametrize("routing", [False, True], ids=["plain", "routing"])
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_cross_validation(name, routing, make, X_in):
+def test_cross_validation(name, make, X_in):
     estimator, y = make(name)
-    with sklearn.config_context(enable_metadata_routing=routing):
-        scores = cross_val_score(estimator, X_in, y, cv=2, error_score="raise")
-        predicted = cross_val_predict(estimator, X_in, y, cv=2)
+    scores = cross_val_score(estimator, X_in, y, cv=2, error_score="raise")
+    predicted = cross_val_predict(estimator, X_in, y, cv=2)
     assert np.isfinite(scores).all()
     assert predicted.shape == y.shape
 
@@ -493,11 +500,11 @@ def test_grid_search_over_parameters_and_kinds_of_adapters(X, y):
     assert len(search.cv_results_["params"]) == 3
 
 
-def test_grid_search_in_two_processes_finds_the_same(classifier, X, y):
+def test_grid_search_in_two_processes_finds_the_same(classifier, X_in, y):
     """Parallel fits neither share files nor state."""
     grid = {"rank": [1, 2]}
-    alone = GridSearchCV(classifier, grid, cv=2, scoring="neg_log_loss", error_score="raise").fit(X, y)
-    both = clone(alone).set_params(n_jobs=2).fit(X, y)
+    alone = GridSearchCV(classifier, grid, cv=2, scoring="neg_log_loss", error_score="raise").fit(X_in, y)
+    both = clone(alone).set_params(n_jobs=2).fit(X_in, y)
     key = "mean_test_score"
     np.testing.assert_allclose(both.cv_results_[key], alone.cv_results_[key], atol=1e-5)
 
@@ -550,10 +557,10 @@ def test_train_test_split(classifier, X_in, y):
     assert 0 <= classifier.fit(X_train, y_train).score(X_test, y_test) <= 1
 
 
-def test_optuna_objective(classifier, X, y):
+def test_optuna_objective(classifier, X_in, y):
     def objective(trial: optuna.Trial) -> float:
         candidate = clone(classifier).set_params(rank=trial.suggest_int("rank", 1, 3))
-        return cross_val_score(candidate, X, y, cv=2, scoring="neg_log_loss", error_score="raise").mean()
+        return cross_val_score(candidate, X_in, y, cv=2, scoring="neg_log_loss", error_score="raise").mean()
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
