@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -39,7 +39,7 @@ from ..training.plan import Plan
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
 from ..training.schedules import SCHEDULES
-from ._shared_docs import ATTRIBUTES, PARAMETERS
+from ._shared_docs import ATTRIBUTES, PARAMETERS, retell
 from .labelled import Labelled
 from .scoring import make_score
 from .targets import Target, check_length, check_weights
@@ -138,6 +138,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     }
 
     _SHARED: ClassVar[str] = PARAMETERS
+    _WORDS: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -147,6 +148,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
             shared = {"shared": cls._SHARED.strip(), "learned": ATTRIBUTES.strip()}
             for name, text in shared.items():
                 cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
+        retell(cls, cls._WORDS)
 
     # What the trained tensors fit into; all else may change between fit and predict.
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (

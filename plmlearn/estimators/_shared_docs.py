@@ -1,7 +1,13 @@
-"""What the parameters and attributes common to all tuned estimators mean.
+"""What the parameters, attributes and methods common to all tuned estimators mean.
 
-The text stands in each estimator's docstring where that has ``{shared}`` and ``{learned}``.
+The text of ``..._PARAMETERS`` and ``ATTRIBUTES`` stands in each estimator's docstring where that has
+``{shared}`` and ``{learned}``. ``retell`` gives inherited methods the words of the kind of ``X`` at hand.
 """
+
+import inspect
+from collections.abc import Mapping
+from functools import reduce, update_wrapper
+from types import FunctionType
 
 _ALL = """
     revision : str, optional
@@ -104,6 +110,12 @@ RESIDUE_PARAMETERS = (
     .replace("The same for pooling and head;", "The same for the head;")
 )
 
+PAIR_PARAMETERS = (
+    PARAMETERS.replace("Passes over the training proteins.", "Passes over the training pairs.")
+    .replace("Proteins of an optimiser step.", "Pairs of an optimiser step.")
+    .replace("of the proteins aside", "of the pairs aside")
+)
+
 _FROM, _TO = RESIDUE_PARAMETERS.index("    max_length :"), RESIDUE_PARAMETERS.index("    invalid :")
 SIGNAL_PARAMETERS = (
     RESIDUE_PARAMETERS.replace(
@@ -136,3 +148,41 @@ ATTRIBUTES = """
     backbone_fingerprint_ : str
         Digest of the frozen weights; predictions refuse others.
 """
+
+# Words of the methods of an estimator of proteins, and those that stand for them with other rows.
+PAIR_WORDS = {
+    "protein": "pair",
+    "list, array or Series of str, shape (n_pairs,)": (
+        "array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples"
+    ),
+    "Amino-acid sequences.": """Amino-acid sequences of both partners, one pair per row. Of two lists a and b
+            pass ``list(zip(a, b))``.""",
+    """groups : array-like of shape (n_pairs,), optional
+            Clusters that the""": """groups : array-like of shape (n_pairs, 2) or (n_pairs,), optional
+            Clusters of both partners, or one per pair, that the
+           """,
+}
+RESIDUE_WORDS = {
+    """array-like of shape (n_proteins,) or (n_proteins, n_targets)
+            Targets.""": """list or array of targets, shape (n_proteins,)
+            One str or array per protein, with an entry for each of its residues.""",
+}
+
+
+def retell(cls: type, words: Mapping[str, str]) -> None:
+    """Give a class copies of those methods that it inherits whose docstrings these words change, in turn."""
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        before = method.__doc__ or ""
+        told = reduce(lambda text, word: text.replace(word, words[word]), words, before)
+        if told != before and name not in vars(cls) and not name.startswith("_"):
+            setattr(cls, name, _retold(method, told))
+
+
+def _retold(method: FunctionType, told: str) -> FunctionType:
+    """The same code under another docstring, without a call in between."""
+    same = FunctionType(
+        *(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
+    )
+    update_wrapper(same, method)
+    same.__kwdefaults__, same.__doc__ = method.__kwdefaults__, told
+    return same

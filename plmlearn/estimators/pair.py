@@ -7,7 +7,7 @@ not matter, and judged by a head.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar
@@ -31,6 +31,7 @@ from ..training.pair_steps import (
     represent_proteins,
 )
 from ._base import _Live
+from ._shared_docs import PAIR_PARAMETERS, PAIR_WORDS
 from .labelled import Labelled
 from .protein import _AnyAdapter, _Classifies, _Regresses
 
@@ -40,6 +41,8 @@ class _Pairs(_AnyAdapter):
     combine: str = "mean"
     epoch_size: int | None = None
 
+    _SHARED: ClassVar[str] = PAIR_PARAMETERS
+    _WORDS: ClassVar[Mapping[str, str]] = PAIR_WORDS
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*_AnyAdapter._ARCHITECTURE, "combine")
     _parameter_constraints: ClassVar[dict] = {
         "combine": [StrOptions(set(COMBINATIONS))],
@@ -104,8 +107,7 @@ class PLMPairClassifier(_Classifies, _Pairs):
 
     ``X`` is an (n_pairs, 2) array, a DataFrame with two columns or a list of 2-tuples of sequences. Both
     proteins go through one encoder. Unless ``combine="concat"``, a pair and its reverse are the same to
-    the last bit, in training and in prediction. Where the parameters below speak of the proteins of a
-    step or an epoch, pairs are meant.
+    the last bit, in training and in prediction.
 
     Parameters
     ----------

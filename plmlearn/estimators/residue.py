@@ -29,7 +29,7 @@ from ..training.batching import Batch, TokenizedSequences
 from ..training.engine import TrainingData
 from ..training.inference import infer
 from ._base import BasePLMEstimator, _Live
-from ._shared_docs import RESIDUE_PARAMETERS
+from ._shared_docs import RESIDUE_PARAMETERS, RESIDUE_WORDS
 from .labelled import Labelled
 from .residue_targets import (
     ResidueClassTarget,
@@ -72,6 +72,7 @@ class ResidueEstimator(BasePLMEstimator):
     ignore_label: Any = None
 
     _SHARED: ClassVar[str] = RESIDUE_PARAMETERS
+    _WORDS: ClassVar[Mapping[str, str]] = RESIDUE_WORDS
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*BasePLMEstimator._ARCHITECTURE, "adapter")
     _parameter_constraints: ClassVar[dict] = {
         "adapter": [Adapter, None],

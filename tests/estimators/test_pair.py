@@ -1,6 +1,7 @@
 """Pair estimators: order, labels, what is encoded, the contract of the others on pairs, and bad input."""
 
 import copy
+import inspect
 import pickle
 import warnings
 
@@ -17,7 +18,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_valid
 from sklearn.utils import estimator_checks
 
 import plmlearn.estimators._base
-from plmlearn import PLMPairClassifier, PLMPairRegressor, load, save
+from plmlearn import PLMClassifier, PLMPairClassifier, PLMPairRegressor, load, save
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.datasets import make_protein_pairs
 from plmlearn.model_selection import PairKFold, PairWarning
@@ -362,6 +363,21 @@ def test_memory_is_estimated(make, X, kind):
     small, large = (estimator.set_params(max_tokens=n).memory_estimate(X) for n in (60, 100_000))
     assert small.activations < large.activations
     assert small.frozen_weights == large.frozen_weights
+
+
+@pytest.mark.parametrize("cls", [PLMPairClassifier, PLMPairRegressor])
+def test_methods_speak_of_pairs(cls):
+    methods = [name for name in ("fit", "predict", "predict_proba", "memory_estimate") if hasattr(cls, name)]
+    for name in methods:
+        told, of_one = inspect.getdoc(getattr(cls, name)), getattr(PLMClassifier, name)
+        assert "X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples" in told
+        assert "protein" not in told
+        assert "X : list, array or Series of str, shape (n_proteins,)" in inspect.getdoc(of_one)
+        assert inspect.signature(getattr(cls, name)) == inspect.signature(of_one)
+        assert max(map(len, told.splitlines())) <= 110
+    assert "list(zip(a, b))" in inspect.getdoc(cls.fit)
+    assert "groups : array-like of shape (n_pairs, 2) or (n_pairs,)" in inspect.getdoc(cls.fit)
+    assert "Passes over the training pairs." in inspect.getdoc(cls)
 
 
 # -- scikit-learn's tools ---------------------------------------------------------------------------

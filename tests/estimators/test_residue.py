@@ -1,5 +1,6 @@
 """Estimators of residues: labels stay where they are, every road gives the same, scikit-learn works."""
 
+import inspect
 import pickle
 
 import numpy as np
@@ -387,3 +388,9 @@ def test_scores_weigh_proteins(make, X, y):
     weights = np.zeros(16)
     weights[3] = 2
     assert classifier.score(X, y, sample_weight=weights) == pytest.approx(classifier.score(X[3:4], y[3:4]))
+
+
+@pytest.mark.parametrize("cls", [PLMResidueClassifier, PLMResidueRegressor])
+def test_fit_speaks_of_residues(cls):
+    assert "with an entry for each of its residues" in inspect.getdoc(cls.fit)
+    assert "n_targets" not in inspect.getdoc(cls.fit)
