@@ -54,7 +54,9 @@ SHAPES = {  # layers, width, heads, feed-forward width
     "35m": (12, 480, 20, 1920),
     "150m": (30, 640, 20, 2560),
     "650m": (33, 1280, 20, 5120),
+    "3b": (36, 2560, 40, 10240),
 }
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH, LR, MAX_LENGTH = 8, 1e-3, 1022
 PARTS = ["training", "embedding", "frozen", "tuned", "tokenising", "lengths", "budget"]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -146,8 +148,8 @@ def notebook_epoch(folder: str, sequences: list[str], y: np.ndarray) -> float:
             report_to=[],
             save_strategy="no",
             disable_tqdm=True,
-            use_cpu=not torch.cuda.is_available(),
-            fp16=torch.cuda.is_available(),
+            use_cpu=DEVICE.type == "cpu",
+            fp16=DEVICE.type == "cuda",
             logging_strategy="no",
         )
         trainer = transformers.Trainer(their_model(folder, None), arguments, train_dataset=data)
@@ -161,39 +163,47 @@ class HandLoop:
 
     def __init__(self, folder: str, dtype: torch.dtype, last_layers: int | None = None):
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        self.model = their_model(folder, last_layers).train()
+        self.model = their_model(folder, last_layers).train().to(DEVICE)
         self.dtype = dtype
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=LR)
 
     def _forward(self, sequences: list[str], **kwargs):
-        tokens = self.tokenizer(sequences, padding=True, return_tensors="pt")
-        with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(**tokens, **kwargs), tokens["attention_mask"]
+        tokens = self.tokenizer(sequences, padding=True, return_tensors="pt").to(DEVICE)
+        with torch.autocast(DEVICE.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(**tokens, **kwargs)
 
     def epoch(self, sequences: list[str], y: np.ndarray) -> float:
         order = np.random.default_rng(0).permutation(len(sequences))
         start = time.perf_counter()
         for rows in np.array_split(order, -(-len(order) // BATCH)):
-            output, _ = self._forward([sequences[i] for i in rows], labels=torch.as_tensor(y[rows]))
-            output.loss.backward()
+            labels = torch.as_tensor(y[rows], device=DEVICE)
+            self._forward([sequences[i] for i in rows], labels=labels).loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return time.perf_counter() - start
+        return since(start)
 
     @torch.inference_mode()
-    def embed(self, sequences: list[str]) -> float:
+    def embed(self, sequences: list[str], batch: int = BATCH) -> float:
         """Seconds to mean-pool all proteins, batch by batch in random order."""
         order = np.random.default_rng(0).permutation(len(sequences))
         model = self.model.base_model.model.esm.eval()
         start = time.perf_counter()
-        for rows in np.array_split(order, -(-len(order) // BATCH)):
+        for rows in np.array_split(order, -(-len(order) // batch)):
             tokens = self.tokenizer([sequences[i] for i in rows], padding=True, return_tensors="pt")
-            with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
+            tokens = tokens.to(DEVICE)
+            with torch.autocast(DEVICE.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
                 hidden = model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None]
-            (hidden * mask).sum(1) / mask.sum(1)
-        return time.perf_counter() - start
+            ((hidden * mask).sum(1) / mask.sum(1)).cpu()
+        return since(start)
+
+
+def since(start: float) -> float:
+    """Seconds since ``start``, what a GPU still computes included."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def better_precision(run: Callable[[torch.dtype], float]) -> tuple[str, torch.dtype]:
@@ -395,16 +405,16 @@ def bound_row(shape: str, sequences: list[str], seconds: list[float]) -> Row:
     layers, width, heads, inner = SHAPES[shape]
     dtype = torch.bfloat16
     n_tokens = sum(len(s) + 2 for s in sequences)
-    tokens, weight = torch.randn(4096, width).to(dtype), torch.randn(inner, width).to(dtype)
-    rate = 2 * 4096 * width * inner / _best(lambda: F.linear(tokens, weight))
+    tokens, weight = (torch.randn(n, width).to(DEVICE, dtype) for n in (4096, inner))
+    rate = 2 * 4096 * width * inner / best(lambda: F.linear(tokens, weight))
     length = 512
-    query = torch.randn(1, heads, length, width // heads).to(dtype)
+    query = torch.randn(1, heads, length, width // heads).to(DEVICE, dtype)
     attention_rate = (
         4
         * heads
         * length**2
         * (width // heads)
-        / _best(lambda: F.scaled_dot_product_attention(query, query, query))
+        / best(lambda: F.scaled_dot_product_attention(query, query, query))
     )
     products = (
         2 * 2 * n_tokens * layers * (4 * width**2 + 2 * width * inner)
@@ -422,13 +432,13 @@ def bound_row(shape: str, sequences: list[str], seconds: list[float]) -> Row:
     )
 
 
-def _best(run: Callable[[], object]) -> float:
+def best(run: Callable[[], object]) -> float:
     run()
     times = []
     for _ in range(20):
         start = time.perf_counter()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(since(start))
     return min(times)
 
 
@@ -441,6 +451,8 @@ def machine() -> str:
     lines = described.read_text().splitlines() if described.exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "peft", "scikit-learn"))
+    if DEVICE.type == "cuda":
+        cpu = f"{torch.cuda.get_device_name()}, {cpu}"
     return f"{cpu}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}"
 
 
