@@ -2,6 +2,7 @@
 
     PLMLEARN_DATA=data python benchmarks/learning.py gb1         # full fine-tuning: a quarter of an hour
     PLMLEARN_DATA=data python benchmarks/learning.py membrane    # about as long
+    PLMLEARN_DATA=data python benchmarks/learning.py gb1 --write docs/learning.md  # adds its table to a page
 
 ``gb1``: fitness of 4-site variants, split "sampled"; Spearman on the test variants. The protein is
 the first 56 residues; behind it every variant carries the same 209 of the construct, which are left
@@ -16,6 +17,7 @@ import argparse
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,11 +33,15 @@ from plmlearn.adapters import FullFineTuning
 from plmlearn.baselines import CompositionVectorizer
 from plmlearn.datasets import fetch_deeploc2, fetch_gb1
 
+HEADINGS = {
+    "gb1": 'Fitness of variants: GB1, split "sampled"',
+    "membrane": "Membrane protein or not: DeepLoc 2, partition 4",
+}
 GB1_LENGTH = 56
 DEEPLOC_LENGTH, DEEPLOC_LORA_PROTEINS = 256, 4000
 
 
-def gb1(seeds: range) -> None:
+def gb1(seeds: range) -> list[str]:
     train, valid, test = (fetch_gb1(split="sampled", subset=subset) for subset in ("train", "valid", "test"))
     X_train, X_valid, X_test = ([s[:GB1_LENGTH] for s in part.data] for part in (train, valid, test))
     ridge = make_pipeline(CompositionVectorizer(kind="onehot"), RidgeCV(np.logspace(-3, 3, 7)))
@@ -50,10 +56,10 @@ def gb1(seeds: range) -> None:
         own = {"X_val": X_valid, "y_val": valid.target} if isinstance(model, PLMRegressor) else {}
         return model.fit(X_train, train.target, **own)
 
-    report(models, fit, lambda model: spearmanr(model.predict(X_test), test.target)[0], "Spearman")
+    return report(models, fit, lambda model: spearmanr(model.predict(X_test), test.target)[0], "Spearman")
 
 
-def membrane(seeds: range) -> None:
+def membrane(seeds: range) -> list[str]:
     train = fetch_deeploc2(task="membrane", partitions=(0, 1, 2, 3))
     test = fetch_deeploc2(task="membrane", partitions=(4,))
     X_train, X_test = ([s[:DEEPLOC_LENGTH] for s in part.data] for part in (train, test))
@@ -81,17 +87,25 @@ def membrane(seeds: range) -> None:
         rows = np.random.default_rng(0).choice(len(X_train), DEEPLOC_LORA_PROTEINS, replace=False)
         return model.fit([X_train[i] for i in rows], train.target[rows])
 
-    report(models, fit, lambda model: matthews_corrcoef(test.target, model.predict(X_test)), "MCC")
+    return report(models, fit, lambda model: matthews_corrcoef(test.target, model.predict(X_test)), "MCC")
 
 
-def report(models: dict, fit, score, metric: str) -> None:
+def report(models: dict, fit, score, metric: str) -> list[str]:
+    """Fits and scores each model; the lines of the table, printed as they come."""
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        lines.append(line)
+
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "scikit-learn"))
-    print(f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}\n")
-    print(f"| model | test {metric} | minutes |\n|---|---|---|")
+    say(f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}\n")
+    say(f"| model | test {metric} | minutes |\n|---|---|---|")
     for name, model in models.items():
         start = time.perf_counter()
         value = score(fit(model))
-        print(f"| {name} | {value:.3f} | {(time.perf_counter() - start) / 60:.1f} |", flush=True)
+        say(f"| {name} | {value:.3f} | {(time.perf_counter() - start) / 60:.1f} |")
+    return lines
 
 
 def main() -> None:
@@ -100,8 +114,12 @@ def main() -> None:
     )
     parser.add_argument("task", choices=["gb1", "membrane"])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--write", type=Path, help="append the table to this page")
     options = parser.parse_args()
-    {"gb1": gb1, "membrane": membrane}[options.task](range(options.seeds))
+    lines = {"gb1": gb1, "membrane": membrane}[options.task](range(options.seeds))
+    if options.write:
+        with open(options.write, "a") as page:
+            page.write("\n".join(["", f"## {HEADINGS[options.task]}", "", *lines, ""]))
 
 
 if __name__ == "__main__":
