@@ -13,6 +13,7 @@ from sklearn.model_selection import check_cv, cross_validate
 from sklearn.utils.parallel import Parallel, delayed
 
 from plmlearn.baselines.peak_memory import PeakMemory
+from plmlearn.metrics import get_scorer
 
 _COLUMNS = (
     *("estimator", "metric", "mean", "low", "high", "difference", "p_value"),
@@ -103,7 +104,8 @@ def compare(
     cv : int, splitter or iterable of splits, default=None
         As in scikit-learn; such as ``ClusterKFold()`` or ``PairKFold("C3")``.
     scoring : str, callable, list or mapping, default=None
-        As in :func:`sklearn.model_selection.cross_validate`; None uses each estimator's own ``score``.
+        As in :func:`sklearn.model_selection.cross_validate`, with the names of
+        :data:`plmlearn.metrics.SCORERS` too; None uses each estimator's own ``score``.
     random_states : sequence of int, default=(None,)
         Seeds: for each, ``random_state`` of the splitter and of the estimators (in pipelines too) is set and
         everything is repeated. None leaves them as they are.
@@ -146,7 +148,7 @@ def compare(
     if not names or (reference is not None and reference not in names):
         raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
     reference = names[0] if reference is None else reference
-    scoring = [scoring] if isinstance(scoring, str) else scoring  # names the columns of the result
+    scoring = _scorers(scoring)
     scores: dict[tuple[str, str], list] = {}
     costs: dict[str, list] = {name: [] for name in estimators}
     ratios = []
@@ -224,6 +226,14 @@ def _row(
         "p_value": np.nan if own else corrected_ttest(values - others, ratio)[1],
         "n_scores": len(values),
     }
+
+
+def _scorers(scoring: Any) -> Any:
+    """Names, this package's among them, as scorers under these names; all else as it is."""
+    if isinstance(scoring, Mapping):
+        return {name: get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()}
+    names = [scoring] if isinstance(scoring, str) else scoring
+    return {name: get_scorer(name) for name in names} if isinstance(names, (list, tuple, set)) else scoring
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:

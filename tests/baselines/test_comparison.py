@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.datasets import make_regression
-from sklearn.dummy import DummyRegressor
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from plmlearn.baselines import compare
 from plmlearn.baselines.comparison import corrected_ttest
+from plmlearn.metrics import SCORERS
 
 X, y = make_regression(60, 5, noise=20, random_state=0)
 MODELS = {"tree": make_pipeline(StandardScaler(), DecisionTreeRegressor()), "ridge": Ridge()}
@@ -75,6 +76,25 @@ def test_table_metrics_groups_and_reference():
     lines = str(result).splitlines()
     assert lines[0].split() == frame.columns.tolist()
     assert len(lines) == 7
+
+
+def test_scorers_of_the_package_by_name():
+    y = (X[:, 0] > 0).astype(int)
+    models = {
+        "prior": DummyClassifier(strategy="stratified", random_state=0),
+        "tree": DecisionTreeClassifier(),
+    }
+    named = compare(models, X, y, cv=3, scoring=["macro_aupr", "accuracy"], random_states=[0])
+    given = compare(models, X, y, cv=3, scoring={"macro_aupr": SCORERS["macro_aupr"]}, random_states=[0])
+    mixed = compare(models, X, y, cv=3, scoring={"area": "macro_aupr"}, random_states=[0])
+    one = compare(models, X, y, cv=3, scoring="macro_aupr", random_states=[0])
+    assert [row["metric"] for row in named.rows] == ["macro_aupr", "accuracy"] * 2
+    for name in models:
+        assert (named.scores[name, "macro_aupr"] == given.scores[name, "macro_aupr"]).all()
+        assert (named.scores[name, "macro_aupr"] == mixed.scores[name, "area"]).all()
+        assert (named.scores[name, "macro_aupr"] == one.scores[name, "macro_aupr"]).all()
+    own = compare(models, X, y, cv=3, random_states=[0])
+    assert (own.scores["tree", "score"] == named.scores["tree", "accuracy"]).all()
 
 
 def test_bad_input():
