@@ -7,7 +7,7 @@ SPEED = $(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
 # For the rows with biotrainer: make bench PEER="--peer-python peer/bin/python", see benchmarks/peer.py.
 PEER ?=
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench bench-gpu docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,6 +37,9 @@ bench: .venv/installed           ## speed and memory against fair baselines, an 
 	$(BIN)/python benchmarks/left_out.py --proteins 32 --rounds 3 --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write docs/benchmarks.md
+
+bench-gpu: .venv/installed       ## residues per second, share of the peak and memory, by size of the model, where there is a GPU
+	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks.md
 
 docs: .venv/installed            ## rewrite docs/api.md and docs/backbones.md from docstrings and tables
 	$(BIN)/python docs/build_api.py
