@@ -34,7 +34,7 @@ class PairGraph:
     def of(cls, X: Any, clusters: Any = None) -> "PairGraph":
         """The graph of checked pairs; ``clusters`` maps proteins, or is an (n_pairs, 2) array."""
         rows = check_pair_rows(X)
-        flat, names = _numbered(rows.ravel().tolist(), "Protein")
+        flat, names = _numbered(rows.ravel().tolist())
         proteins = flat.reshape(-1, 2)
         if clusters is None:
             nodes = proteins
@@ -59,7 +59,7 @@ def check_pair_rows(X: Any) -> np.ndarray:
     rows = X.to_numpy() if hasattr(X, "to_numpy") else X
     if not isinstance(rows, np.ndarray):
         rows = list(rows)
-        lengths = [len(row) if isinstance(row, (list, tuple, np.ndarray)) else 0 for row in rows]
+        lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else 0 for row in rows]
         if len(rows) == 2 and not {0, 2} & set(lengths):
             raise ValueError("X is two lists of proteins; expected a list of pairs: pass list(zip(a, b)).")
         odd = [row for row, length in enumerate(lengths) if length != 2]
@@ -75,6 +75,7 @@ def check_pair_rows(X: Any) -> np.ndarray:
         )
     if not len(rows):
         raise ValueError("X has no pairs; expected at least one.")
+    _refuse_missing(rows, "protein")
     return rows
 
 
@@ -109,19 +110,35 @@ def check_labels(y: Any, graph: PairGraph) -> np.ndarray:
 # ---- numbers for names
 
 
-def _numbered(items: list, noun: str) -> tuple[np.ndarray, list]:
+def _numbered(items: list) -> tuple[np.ndarray, list]:
     """Number of each item in order of first appearance, case and blanks of text aside; items by number."""
     raw: dict[Any, int] = {}
     codes = np.fromiter((raw.setdefault(item, len(raw)) for item in items), dtype=np.int64, count=len(items))
-    missing = [item for item in raw if item is None or item != item]
-    if missing:
-        row = next(i for i, item in enumerate(items) if item is None or item != item) // 2
-        raise ValueError(f"{noun} {missing[0]!r} of row {row} is missing; give it or leave the row out.")
     merged: dict[Any, int] = {}
     numbers = np.array([merged.setdefault(_plain(item), len(merged)) for item in raw])
     _, first = np.unique(numbers, return_index=True)
     items = list(raw)
     return numbers[codes], [items[i] for i in first]
+
+
+def _refuse_missing(rows: np.ndarray, noun: str) -> None:
+    items = rows.ravel().tolist()
+    if not any(_is_missing(item) for item in set(items)):
+        return
+    first = next(place for place, item in enumerate(items) if _is_missing(item))
+    odd = sorted({place // 2 for place, item in enumerate(items) if _is_missing(item)})
+    shown, which = ", ".join(map(str, odd[:10])), ("first", "second")[first % 2]
+    raise ValueError(
+        f"{len(odd)} of {len(rows)} pairs lack a {noun}: rows {shown}{', …' if len(odd) > 10 else ''}; the "
+        f"{which} of row {odd[0]} is {items[first]!r}. Give it, or leave those rows out."
+    )
+
+
+def _is_missing(item: Any) -> bool:
+    """None, nan, pandas' NA, or a text of nothing but blanks."""
+    if isinstance(item, str):
+        return not item.strip()
+    return item is None or type(item).__name__ == "NAType" or item != item
 
 
 def _plain(item: Any) -> Any:
@@ -130,13 +147,13 @@ def _plain(item: Any) -> Any:
 
 def _mapped(names: list, clusters: Mapping[Any, Any]) -> np.ndarray:
     by_plain = {_plain(protein): cluster for protein, cluster in clusters.items()}
-    missing = [name for name in names if _plain(name) not in by_plain]
+    missing = [name for name in names if _is_missing(by_plain.get(_plain(name)))]
     if missing:
         raise ValueError(
             f"clusters lacks {len(missing)} of {len(names)} proteins, such as {str(missing[0])[:30]!r}; "
             "expected a cluster for every protein of X."
         )
-    return _numbered([by_plain[_plain(name)] for name in names], "Cluster")[0]
+    return _numbered([by_plain[_plain(name)] for name in names])[0]
 
 
 def _clusters_by_row(groups: Any, n_pairs: int) -> np.ndarray:
@@ -146,4 +163,5 @@ def _clusters_by_row(groups: Any, n_pairs: int) -> np.ndarray:
             f"groups has shape {groups.shape}; expected ({n_pairs}, 2), the clusters of the two proteins of "
             "each pair. A mapping of protein to cluster does as well."
         )
-    return _numbered(groups.ravel().tolist(), "Cluster")[0].reshape(-1, 2)
+    _refuse_missing(groups, "cluster")
+    return _numbered(groups.ravel().tolist())[0].reshape(-1, 2)

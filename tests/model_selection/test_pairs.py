@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from plmlearn.baselines import PairDegreeClassifier
 from plmlearn.model_selection import PairKFold, PairWarning, make_negatives, pair_leakage
 
 seeds = st.integers(0, 10**6)
@@ -148,13 +149,29 @@ def test_same_seed_same_folds_and_frames_are_pairs():
         (np.full((4, 3), "A"), r"shape \(4, 3\); expected \(n_pairs, 2\)"),
         ([("A", "B"), ("A", "B", "C")], "1 of 2 rows are no pairs, such as row 1"),
         (["AB", "CD"], "2 of 2 rows are no pairs"),
-        ([("A", None), ("B", "C")], "Protein None of row 0 is missing"),
+        ((pd.Series(["A", "B", "C"]), pd.Series(["D", "E", "F"])), "two lists of proteins"),
+        ([("A", None), ("B", "C")], r"1 of 2 pairs lack a protein: rows 0; the second of row 0 is None"),
+        ([("A", "B"), ("B", "C"), (" ", "C")], r"1 of 3 pairs .* rows 2; the first of row 2 is ' '"),
+        (np.array([("", "B"), ("B", "")]), r"2 of 2 pairs lack a protein: rows 0, 1; the first of row 0"),
+        (pd.DataFrame([("A", "B"), ("B", np.nan)]), r"rows 1; the second of row 1 is nan"),
+        (pd.DataFrame([("A", "B"), ("B", None)], dtype="string"), r"rows 1; the second of row 1 is"),
+        ([("", "B")] * 12, r"12 of 12 .* rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …; the first"),
         (np.empty((0, 2)), "no pairs"),
     ],
 )
 def test_bad_pairs(X, message):
-    with pytest.raises(ValueError, match=message):
-        list(PairKFold().split(X))
+    good, y = [("A", "B"), ("C", "D")], [0, 1]
+    labels = np.resize(y, len(X))
+    for use in (
+        lambda: list(PairKFold().split(X)),
+        lambda: make_negatives(X),
+        lambda: pair_leakage(X, good),
+        lambda: pair_leakage(good, X),
+        lambda: PairDegreeClassifier().fit(X, labels),
+        lambda: PairDegreeClassifier().fit(good, y).predict(X),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
 
 
 def test_bad_parameters():
@@ -165,6 +182,12 @@ def test_bad_parameters():
         list(PairKFold(n_splits=1).split(X))
     with pytest.raises(ValueError, match="clusters lacks"):
         list(PairKFold(clusters={"P000": 1}).split(X))
+    with pytest.raises(ValueError, match="clusters lacks 1 of"):
+        list(PairKFold(clusters={**dict.fromkeys(np.unique(X), 1), X[0, 0]: None}).split(X))
+    groups = np.full(X.shape, "1", dtype=object)
+    groups[4, 1] = np.nan
+    with pytest.raises(ValueError, match=r"lack a cluster: rows 4; the second of row 4 is nan"):
+        list(PairKFold().split(X, groups=groups))
     with pytest.raises(ValueError, match=r"groups has shape \(3,\)"):
         list(PairKFold().split(X, groups=[1, 2, 3]))
     with pytest.raises(ValueError, match="y has 2 labels"):
