@@ -52,6 +52,11 @@ def search_mmseqs(
         options = f"--dbtype 1 --mask 0 -v 1 --min-seq-id {min_identity} -c {coverage} --max-seqs {max_hits}"
         command = [program, "easy-search", query_file, target_file, str(result), str(Path(folder, "work"))]
         _run([*command, *options.split(), "--format-output", _COLUMNS])
+        if not result.exists():
+            raise RuntimeError(
+                f"{program} ended well and wrote no table of hits; is it MMseqs2? Reinstall it, put MMseqs2 "
+                'before it on PATH, or pass method="exact" to do without it.'
+            )
         return _read_hits(result)
 
 

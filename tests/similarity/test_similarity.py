@@ -1,10 +1,14 @@
 """Similar proteins: exact alignment against a slow oracle, MMseqs2 against exact alignment."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plmlearn.baselines import HomologyClassifier, PairSimilarityClassifier
+from plmlearn.model_selection import ClusterKFold, cluster_sequences, leakage_report
 from plmlearn.similarity import alignment, find_mmseqs, find_nearest, find_similar, mmseqs
 from plmlearn.similarity.blosum import BLOSUM62, RESIDUE_TYPES, encode
 
@@ -199,3 +203,62 @@ def test_the_program_of_the_wheel_is_found(monkeypatch, tmp_path):
     assert find_mmseqs() == str(program)
     with pytest.raises(RuntimeError, match=r"(?s)exit status 3 .*out of luck"):
         find_similar(["MKV"], ["MKV"], method="mmseqs")
+
+
+@pytest.fixture
+def fake_mmseqs(monkeypatch, tmp_path):
+    """A function that puts a program named mmseqs, made of shell commands, first on PATH."""
+
+    def put(commands):
+        program = tmp_path / "mmseqs"
+        program.write_text("#!/bin/sh\n" + commands)
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+        return str(program)
+
+    return put
+
+
+USERS_OF_MMSEQS = {
+    "find_similar": lambda X: find_similar(X, X),
+    "find_nearest": lambda X: find_nearest(X, X),
+    "cluster_sequences": cluster_sequences,
+    "ClusterKFold": lambda X: list(ClusterKFold(2).split(X)),
+    "leakage_report": lambda X: leakage_report(X, X),
+    "HomologyClassifier": lambda X: HomologyClassifier().fit(X, range(len(X))).predict(X),
+    "PairSimilarityClassifier": lambda X: (
+        PairSimilarityClassifier().fit([X[:2]] * 2, [0, 1]).predict([X[:2]])
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USERS_OF_MMSEQS.values(), ids=USERS_OF_MMSEQS)
+def test_a_failing_mmseqs_is_quoted_with_the_way_out(fake_mmseqs, use):
+    program = fake_mmseqs(
+        "for i in 1 2 3 4 5 6 7 8 9; do echo line $i >&2; done\necho disk full >&2\nexit 1\n"
+    )
+    assert find_mmseqs() == program
+    with pytest.raises(RuntimeError) as error:
+        use(families(2, 2, 40))
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("MMseqs2 failed with exit status 1")
+    assert lines[1].strip().startswith(f"{program} easy-search ")
+    assert lines[2:] == [
+        "and said",
+        *(f"line {i}" for i in range(3, 10)),
+        "disk full",
+        'Pass method="exact" to do without it.',
+    ]
+
+
+def test_an_mmseqs_without_output_is_named(fake_mmseqs):
+    program = fake_mmseqs("exit 0\n")
+    with pytest.raises(RuntimeError, match=rf'{program} ended well and wrote no table .*method="exact"'):
+        find_similar(["MKV"], ["MKV"])
+
+
+def test_an_mmseqs_that_cannot_be_started_is_named(fake_mmseqs, tmp_path):
+    program = fake_mmseqs("")
+    (tmp_path / "mmseqs").write_text("#!/no/such/shell\n")
+    with pytest.raises(RuntimeError, match=rf"MMseqs2 at {program} could not be started: .* Reinstall it"):
+        find_similar(["MKV"], ["MKV"])
