@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
+from ..nn.soft import learned_part
 from .batching import TokenizedSequences
 from .devices import total_memory
 from .plan import Plan
@@ -29,7 +30,7 @@ from .reuse import Model, reusable
 _ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
 _SHARE_OF_MEMORY = 0.25
 _LONGEST = 10_000  # residues: the largest max_length
-_ALL_MATRICES = ("query", "key", "value", "output", "ffn_in", "ffn_out")
+_ALL_PARTS = ("query", "key", "value", "output", "ffn_in", "ffn_out", "norms")
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ class MemoryEstimate:
         Embeddings or activations of these sequences that are computed once and kept in memory.
     bytes_per_token : int
         Of the activations.
-    n_special : int
-        Special tokens of each sequence.
+    n_special, n_learned : int
+        Special tokens of each sequence, and learned vectors beside it (prompts or prefixes).
+    bytes_per_learned : int
+        Of the activations, per learned vector of a sequence.
     workspace_bytes : int
         Of the attention workspace, per squared token.
     """
@@ -73,6 +76,8 @@ class MemoryEstimate:
     reused: int
     bytes_per_token: int
     n_special: int
+    n_learned: int
+    bytes_per_learned: int
     workspace_bytes: int
 
     @property
@@ -99,12 +104,16 @@ class MemoryEstimate:
 
         def needed(n_residues: int) -> int:
             n_tokens = n_residues + self.n_special
-            return n_tokens * self.bytes_per_token + n_tokens**2 * self.workspace_bytes
+            return (
+                n_tokens * self.bytes_per_token
+                + self.n_learned * self.bytes_per_learned
+                + (n_tokens + self.n_learned) ** 2 * self.workspace_bytes
+            )
 
         return max(0, bisect_right(range(_LONGEST + 1), left, key=needed) - 1)
 
     def _parts(self) -> dict[str, int]:
-        rates = ("bytes_per_token", "n_special", "workspace_bytes")
+        rates = ("bytes_per_token", "n_special", "n_learned", "bytes_per_learned", "workspace_bytes")
         return {name: n_bytes for name, n_bytes in asdict(self).items() if name not in rates}
 
     def __str__(self) -> str:
@@ -131,26 +140,33 @@ def estimate_memory(
         backbone,
         _n_differentiated(model),
         checkpointing=encoder.checkpointing,
-        trained=_trained_matrices(encoder, backbone),
+        trained=_trained_parts(encoder, backbone),
     )
     forward = activation_bytes_per_token(backbone, 0, checkpointing=False)
     if encoder.mixing is not None:  # every hidden state, and what it is after its norm and its weight
         per_token += 3 * 4 * encoder.width * (encoder.depth + 1)
         forward += 3 * 4 * encoder.width * (encoder.depth + 1)
+    n_learned, per_learned = _learned(encoder, backbone, per_token)
     of_rows = inputs.lengths[inputs.of_row]  # a protein for each row, or two
     step = _largest_batch(of_rows.ravel(), plan.max_tokens, plan.batch_size * of_rows[0].size)
+    beside_step = n_learned * _most_sequences(of_rows.ravel(), step, plan.batch_size * of_rows[0].size)
     pass_without_gradients = _largest_batch(inputs.lengths, plan.max_tokens)
+    beside_pass = n_learned * _most_sequences(inputs.lengths, pass_without_gradients)
     workspace = 2 * item if _n_differentiated(model) and plan.device.type == "cpu" else 0
     return MemoryEstimate(
         frozen_weights=_storage_bytes(backbone.tensors()),
         trained_tensors=n_trained * (4 if item == 4 else 4 + item),
         gradients=4 * n_trained,
         optimizer_state=8 * n_trained,
-        activations=max(step * per_token, pass_without_gradients * forward),
-        attention_workspace=inputs.longest_window**2 * workspace,
+        activations=max(
+            step * per_token + beside_step * per_learned, (pass_without_gradients + beside_pass) * forward
+        ),
+        attention_workspace=(inputs.longest_window + n_learned) ** 2 * workspace,
         reused=_reused_bytes(model, inputs),
         bytes_per_token=per_token,
         n_special=inputs.n_prefix + inputs.n_suffix,
+        n_learned=n_learned,
+        bytes_per_learned=per_learned,
         workspace_bytes=workspace,
     )
 
@@ -160,7 +176,7 @@ def activation_bytes_per_token(
     n_trained_layers: int,
     *,
     checkpointing: bool,
-    trained: Collection[str] = _ALL_MATRICES,
+    trained: Collection[str] = _ALL_PARTS,
 ) -> int:
     """Bytes per token that the backward pass keeps, temporaries of the layer at work included.
 
@@ -172,7 +188,8 @@ def activation_bytes_per_token(
     checkpointing : bool
         Each layer keeps its input alone; one layer at a time is recomputed.
     trained : collection of str, default=all
-        plmlearn's names of the matrices that are trained or carry an adapter: these keep their input.
+        plmlearn's names of the matrices that are trained or carry an adapter, and "norms" where those
+        are trained: all these keep their input.
     """
     layer = next(backbone.model.get_submodule(backbone.family.layers).children())
     matrices: dict[str, list[Any]] = {
@@ -188,10 +205,10 @@ def activation_bytes_per_token(
     # Inputs of trained matrices: query, key and value share theirs; the output's is counted already.
     kept += width * bool({"query", "key", "value"} & set(trained))
     kept += sum(first[name].in_features for name in ("ffn_in", "ffn_out") if name in trained)
-    norms = [module for module in layer.modules() if type(module).__name__.endswith("LayerNorm")]
-    # They keep their float32 input; RMS norms, made of several steps, one result in between as well.
-    n_kept_by_norms = sum(1 if isinstance(norm, nn.LayerNorm) else 2 for norm in norms)
-    layer_bytes = kept * item + n_kept_by_norms * 4 * width
+    norms = [module for module in layer.modules() if _is_norm(module)]
+    # They keep their float32 input; RMS norms also what their weights multiply, where these are trained.
+    n_results = sum("norms" in trained and not isinstance(norm, nn.LayerNorm) for norm in norms)
+    layer_bytes = kept * item + (len(norms) + n_results) * 4 * width
     # Position tables, final norm and pooling; then the stream, a layer norm, GELU and its gradient.
     working = 4 * 4 * width + 2 * (width + inner) * item
     if checkpointing and n_trained_layers:
@@ -218,14 +235,45 @@ def _n_differentiated(model: Model) -> int:
     return model.encoder.depth - model.encoder.trunk_depth
 
 
-def _trained_matrices(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
-    """plmlearn's names of the matrices of the top layer in which something is trained."""
+def _trained_parts(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
+    """plmlearn's names of the matrices of the top layer in which something is trained, and "norms"."""
     *_, layer = encoder.backbone.get_submodule(backbone.family.layers).children()
-    return {
+
+    def is_trained(module: nn.Module) -> bool:
+        return any(p.requires_grad for p in module.parameters())
+
+    names = {
         name
         for name, paths in backbone.targets.items()
-        if any(p.requires_grad for path in paths for p in layer.get_submodule(path).parameters())
+        if any(is_trained(layer.get_submodule(path)) for path in paths)
     }
+    norms = (module for module in layer.modules() if _is_norm(module))
+    return names | ({"norms"} if any(map(is_trained, norms)) else set())
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("LayerNorm")
+
+
+def _learned(encoder: PackedEncoder, backbone: Backbone, per_token: int) -> tuple[int, int]:
+    """Learned vectors beside each sequence, and bytes that each takes where a token takes ``per_token``."""
+    prompts, prefixes = (
+        [part for part in (learned_part(block, name) for block in encoder.blocks) if part is not None]
+        for name in ("prompt", "prefix")
+    )
+    if prompts:  # tokens among the others, from the lowest trained layer to the top
+        return len(prompts[0].vectors), per_token
+    if not prefixes:
+        return 0, 0
+    layer: Any = next(encoder.blocks.children())
+    width = sum(layer.get_submodule(backbone.targets[name][0]).out_features for name in ("key", "value"))
+    n_kept = 1 if encoder.checkpointing else len(prefixes)
+    return len(prefixes[0].vectors), n_kept * width * backbone.dtype.itemsize
+
+
+def _most_sequences(lengths: np.ndarray, n_tokens: int, n_rows: int | None = None) -> int:
+    """Sequences that a batch of so many tokens may have at most."""
+    return int((np.cumsum(np.sort(lengths)[:n_rows]) <= n_tokens).sum())
 
 
 def _largest_batch(lengths: np.ndarray, max_tokens: int, n_rows: int | None = None) -> int:
