@@ -54,7 +54,7 @@ from plmlearn import (
     PLMResidueRegressor,
     PLMSignalPeptideClassifier,
 )
-from plmlearn.adapters import Frozen, LoRA
+from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -568,10 +568,12 @@ def test_optuna_objective(classifier, X_in, y):
     assert np.isfinite(study.best_value)
 
 
-@pytest.mark.parametrize("name", [n for n in PREDICTORS if "Frozen" not in n])
-def test_no_state_passes_between_folds(name, make, X):
+@pytest.mark.parametrize("adapter", [LoRA(rank=2), FullFineTuning(last_n_layers=2)], ids=repr)
+@pytest.mark.parametrize("name", ["PLMClassifier", "PLMRegressor"])
+def test_no_state_passes_between_folds(name, adapter, make, X):
     """Each fold starts from the same pretrained weights: a fold fitted alone is that fold."""
     estimator, y = make(name)
+    estimator.set_params(adapter=adapter)
     folds = cross_validate(estimator, X, y, cv=3, return_estimator=True, return_indices=True)
     for fitted, train in zip(folds["estimator"], folds["indices"]["train"], strict=True):
         alone = clone(estimator).fit([X[i] for i in train], y[train])

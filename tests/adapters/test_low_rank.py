@@ -66,6 +66,17 @@ def test_lora_is_a_scaled_product_of_thin_matrices(esm2, x, use_rslora):
     torch.testing.assert_close(key(x), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_dropout_of_lora_acts_on_what_comes_in(esm2, x):
+    """All outputs see the same thinned input: at rank 1 they keep the proportions of B, and none is zero."""
+    key = key_of(LoRA(rank=1, alpha=1, dropout=0.5), esm2).train()
+    a, b = key.lora_A["default"].weight[0], key.lora_B["default"].weight[:, 0]
+    torch.manual_seed(0)
+    added = key(x) - key.base_layer(x)
+    inner = added @ b / (b @ b)
+    torch.testing.assert_close(added, torch.outer(inner, b), atol=1e-4, rtol=1e-4)
+    assert ((inner - x @ a).abs() > 1e-3).all()
+
+
 def test_dora_learns_lengths_and_directions(esm2, x):
     key = key_of(DoRA(rank=4, alpha=6), esm2)
     weight = key.base_layer.weight + 6 / 4 * key.lora_B["default"].weight @ key.lora_A["default"].weight
