@@ -76,6 +76,15 @@ def assert_same(one, other, tolerance=0.0):
 kinds = pytest.mark.parametrize("kind", ["classifier", "regressor"])
 
 
+@pytest.mark.parametrize("combine", COMBINATIONS)
+def test_dropout_acts_in_training_alone(make, X, combine):
+    """Right after fit, and again: LoRA's and the head's dropout leave predictions and embeddings alone."""
+    model, y = make(adapter=LoRA(rank=2, dropout=0.5), head_dropout=0.5, combine=combine)
+    model.fit(X, y)
+    for method in (model.transform, model.predict_proba):
+        np.testing.assert_array_equal(method(X), method(X))
+
+
 # -- order ----------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import plmlearn.estimators._base
 from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
+from plmlearn.estimators.labelled import Labelled
 from plmlearn.nn.models import learned_tensors
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
@@ -306,6 +307,7 @@ def test_dropout_acts_in_training_and_nowhere_else(dropout, make, X, y):
     """LoRA's and the head's dropout change what is learned; predictions are the same every time."""
     plain = make(PLMLoRAClassifier, **{dropout: 0.0}).fit(X, y)
     dropped = make(PLMLoRAClassifier, **{dropout: 0.5}).fit(X, y)
+    np.testing.assert_array_equal(dropped.transform(X), dropped.transform(X))
     expected = dropped.predict_proba(X)
     np.testing.assert_array_equal(dropped.predict_proba(X), expected)
     assert np.abs(plain.predict_proba(X) - expected).max() > 1e-4
@@ -381,6 +383,23 @@ def test_a_validation_set_of_ones_own_leaves_all_rows_to_training(make, X, y, ro
 def test_early_stopping_sets_rows_aside(make, X, y, rows_seen):
     make(early_stopping=True, validation_fraction=0.25, callbacks=[Rows()]).fit(X, y)
     assert [len(rows) for rows in rows_seen] == [18, 18]
+
+
+def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):
+    """Neither the held-out proteins nor a validation set of one's own move mean and deviation."""
+    classifier = make(adapter=Frozen(), early_stopping=True, validation_fraction=0.25)
+    embedder = PLMEmbedder(str(esm_folder), precision="fp32").fit(X)
+    rows = Labelled(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
+    training, held_out = rows.hold_out(0.25, classifier._seed())
+    assert (len(training.y), len(held_out.y)) == (18, 6)
+    for fitted, seen in (
+        (clone(classifier).fit(X, y), training.sequences),
+        (classifier.fit(X[:9], y[:9], X_val=X[9:], y_val=y[9:]), X[:9]),
+    ):
+        tensors, embeddings = trained_tensors(fitted), embedder.transform(seen)
+        np.testing.assert_allclose(tensors["scaler.mean"], embeddings.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(tensors["scaler.scale"], embeddings.std(axis=0), atol=1e-5)
+        assert np.abs(embeddings.mean(axis=0) - embedder.transform(X).mean(axis=0)).max() > 1e-3
 
 
 def test_early_stopping_stops(make, X, y):

@@ -84,6 +84,14 @@ def test_a_rule_of_residues_is_learned(make, X, y, head, adapter):
     assert set(found) == {"E", "H"}  # never the mark of what was not measured
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_dropout_acts_in_training_alone(make, X, y, head):
+    """Right after fit, and again: LoRA's and the head's dropout leave predictions and embeddings alone."""
+    classifier = make(head=head, adapter=LoRA(rank=2, dropout=0.5), head_dropout=0.5).fit(X, y)
+    for method in (classifier.transform, classifier.predict_proba):
+        assert_rows_close(method(X), method(X), atol=0)
+
+
 def test_values_are_learned_in_their_units(make_regressor, X):
     y = [100 + value(sequence) for sequence in X]
     regressor = make_regressor(backbone="mini", epochs=25, head_lr=0.02).fit(X, y)
