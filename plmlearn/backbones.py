@@ -392,8 +392,8 @@ def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
                 'Run: pip install "plmlearn[t5]"'
             ) from error
         raise BackboneNotFoundError(
-            f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); expected it beside the "
-            "weights. Save it there too: tokenizer.save_pretrained(folder)."
+            f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); expected it beside "
+            "the weights. Save it there too: tokenizer.save_pretrained(folder)."
         ) from error
 
 
