@@ -39,7 +39,7 @@ from ..training.plan import Plan
 from ..training.progress import ProgressBar
 from ..training.reuse import reuse_frozen
 from ..training.schedules import SCHEDULES
-from ._shared_docs import ATTRIBUTES, PARAMETERS, retell
+from ._shared_docs import BLOCKS, PARAMETERS, retell
 from .labelled import Labelled
 from .scoring import make_score
 from .targets import Target, check_length, check_weights
@@ -145,9 +145,8 @@ class BasePLMEstimator(BaseEstimator, ABC):
         declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
         cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
         if cls.__doc__:
-            shared = {"shared": cls._SHARED.strip(), "learned": ATTRIBUTES.strip()}
-            for name, text in shared.items():
-                cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text)
+            for name, text in {"shared": cls._SHARED, **BLOCKS}.items():
+                cls.__doc__ = cls.__doc__.replace(f"{{{name}}}", text.strip())
         retell(cls, cls._WORDS)
 
     # What the trained tensors fit into; all else may change between fit and predict.

@@ -1,7 +1,8 @@
-"""What the parameters, attributes and methods common to all tuned estimators mean.
+"""What docstrings of tuned estimators have in common.
 
-The text of ``..._PARAMETERS`` and ``ATTRIBUTES`` stands in each estimator's docstring where that has
-``{shared}`` and ``{learned}``. ``retell`` gives inherited methods the words of the kind of ``X`` at hand.
+The text stands in each estimator's docstring where that has ``{shared}``, for the parameters of all of its
+kind, or the name of an entry of ``BLOCKS``, such as ``{backbone}``. ``retell`` gives inherited methods the
+words of the kind of ``X`` at hand.
 """
 
 import inspect
@@ -134,7 +135,7 @@ SIGNAL_PARAMETERS = (
     )
 )
 
-ATTRIBUTES = """
+_ATTRIBUTES = """
     history_ : list of dict
         One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
     best_epoch_ : int
@@ -148,6 +149,43 @@ ATTRIBUTES = """
     backbone_fingerprint_ : str
         Digest of the frozen weights; predictions refuse others.
 """
+
+BLOCKS = {
+    "backbone": """
+    backbone : str, default="esm2-8m"
+        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
+        by ``save_pretrained``.
+""",
+    "adapter": """
+    adapter : Adapter, optional
+        How the backbone is adapted, any of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA, AdaLoRA,
+        VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Its parameters are searchable as ``adapter__rank``.
+""",
+    "lora": """
+    rank : int, default=8
+        Width of LoRA's thin matrices.
+    alpha : float, default=16
+        LoRA's product is scaled by ``alpha / rank``.
+    lora_dropout : float, default=0.0
+        In [0, 1).
+    target_modules : tuple of str, default=("key", "value")
+        Adapted matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
+        "attention" and "all".
+    last_n_layers : int, optional
+        Adapt the last n layers only: what lies below is computed once per protein and reused in every
+        epoch, fold and candidate, several times faster. None adapts all.
+""",
+    "learned": _ATTRIBUTES,
+    "diverged": """
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and rows.
+""",
+    "cost": """
+    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
+    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+""",
+}
 
 # Words of the methods of an estimator of proteins, and those that stand for them with other rows.
 PAIR_WORDS = {

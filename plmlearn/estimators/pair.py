@@ -111,9 +111,7 @@ class PLMPairClassifier(_Classifies, _Pairs):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
+    {backbone}
     adapter : Adapter, optional
         How the backbone is adapted, see :mod:`plmlearn.adapters`; None is LoRA. With
         :class:`~plmlearn.adapters.Frozen` the head alone learns, from embeddings made once per protein.
@@ -141,8 +139,7 @@ class PLMPairClassifier(_Classifies, _Pairs):
     ------
     SequenceError
         Rows of ``X`` that are no pairs of protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Warns
     -----
@@ -200,9 +197,7 @@ class PLMPairRegressor(_Regresses, _Pairs):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
+    {backbone}
     adapter : Adapter, optional
         How the backbone is adapted, see :mod:`plmlearn.adapters`; None is LoRA.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
@@ -219,8 +214,7 @@ class PLMPairRegressor(_Regresses, _Pairs):
     ------
     SequenceError
         Rows of ``X`` that are no pairs of protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----

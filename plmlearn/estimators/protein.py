@@ -150,13 +150,8 @@ class PLMClassifier(_Classifies, _AnyAdapter):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
-    adapter : Adapter, optional
-        How the backbone is adapted, any of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA, AdaLoRA,
-        VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Its parameters are searchable as ``adapter__rank``.
+    {backbone}
+    {adapter}
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
     {shared}
@@ -171,13 +166,11 @@ class PLMClassifier(_Classifies, _AnyAdapter):
     ------
     SequenceError
         Rows of ``X`` that are no protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----
-    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
-    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+    {cost}
 
     References
     ----------
@@ -204,13 +197,8 @@ class PLMRegressor(_Regresses, _AnyAdapter):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
-    adapter : Adapter, optional
-        How the backbone is adapted, any of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA, AdaLoRA,
-        VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Its parameters are searchable as ``adapter__rank``.
+    {backbone}
+    {adapter}
     {shared}
 
     Attributes
@@ -221,13 +209,11 @@ class PLMRegressor(_Regresses, _AnyAdapter):
     ------
     SequenceError
         Rows of ``X`` that are no protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----
-    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
-    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+    {cost}
 
     References
     ----------
@@ -255,21 +241,8 @@ class PLMLoRAClassifier(_Classifies, _FlatLoRA):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
-    rank : int, default=8
-        Width of LoRA's thin matrices.
-    alpha : float, default=16
-        LoRA's product is scaled by ``alpha / rank``.
-    lora_dropout : float, default=0.0
-        In [0, 1).
-    target_modules : tuple of str, default=("key", "value")
-        Adapted matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
-        "attention" and "all".
-    last_n_layers : int, optional
-        Adapt the last n layers only: what lies below is computed once per protein and reused in every
-        epoch, fold and candidate, several times faster. None adapts all.
+    {backbone}
+    {lora}
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
     {shared}
@@ -284,13 +257,11 @@ class PLMLoRAClassifier(_Classifies, _FlatLoRA):
     ------
     SequenceError
         Rows of ``X`` that are no protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----
-    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
-    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+    {cost}
 
     References
     ----------
@@ -317,21 +288,8 @@ class PLMLoRARegressor(_Regresses, _FlatLoRA):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
-    rank : int, default=8
-        Width of LoRA's thin matrices.
-    alpha : float, default=16
-        LoRA's product is scaled by ``alpha / rank``.
-    lora_dropout : float, default=0.0
-        In [0, 1).
-    target_modules : tuple of str, default=("key", "value")
-        Adapted matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
-        "attention" and "all".
-    last_n_layers : int, optional
-        Adapt the last n layers only: what lies below is computed once per protein and reused in every
-        epoch, fold and candidate, several times faster. None adapts all.
+    {backbone}
+    {lora}
     {shared}
 
     Attributes
@@ -342,13 +300,11 @@ class PLMLoRARegressor(_Regresses, _FlatLoRA):
     ------
     SequenceError
         Rows of ``X`` that are no protein sequences; all of them are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----
-    Cost: one forward pass and, in the adapted layers, one backward pass per protein and epoch.
-    A fitted estimator holds and pickles the trained tensors alone, some hundred kB for LoRA.
+    {cost}
 
     References
     ----------

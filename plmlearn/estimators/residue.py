@@ -167,9 +167,7 @@ class PLMResidueClassifier(ResidueEstimator):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
+    {backbone}
     adapter : Adapter, optional
         How the backbone is tuned: ``LoRA()`` (the default), ``FullFineTuning()``, ``Frozen()``, …
     ignore_label : label, optional
@@ -198,8 +196,7 @@ class PLMResidueClassifier(ResidueEstimator):
     SequenceError
         Rows of ``X`` that are no protein sequences, labels of another length than their sequence, proteins
         without a measured residue, labels that break the constraints; all rows are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----
@@ -338,9 +335,7 @@ class PLMResidueRegressor(ResidueEstimator):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
+    {backbone}
     adapter : Adapter, optional
         How the backbone is tuned: ``LoRA()`` (the default), ``FullFineTuning()``, ``Frozen()``, …
     ignore_label : float, optional
@@ -357,8 +352,7 @@ class PLMResidueRegressor(ResidueEstimator):
     SequenceError
         Rows of ``X`` that are no protein sequences, values of another length than their sequence, proteins
         without a measured residue; all rows are named.
-    TrainingDivergedError
-        The loss became infinite or nan; the message names step and rows.
+    {diverged}
 
     Notes
     -----

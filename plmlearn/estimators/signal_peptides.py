@@ -51,9 +51,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
-        "mini" (bundled, offline), a short name such as "esm2-35m", a Hugging Face id, or a folder written
-        by ``save_pretrained``.
+    {backbone}
     adapter : Adapter, optional
         How the backbone is tuned: ``LoRA()`` (the default), ``FullFineTuning()``, ``Frozen()``, …
     class_weight : dict, "balanced" or None, default=None
