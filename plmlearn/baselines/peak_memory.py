@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-_PAUSE = 0.005  # seconds between two looks
-_LARGEST_SHARE = 0.1  # of the time spent on looking: where that is slow, the pauses grow
+_PAUSE = 0.005  # seconds between two looks at this process
+_SHARE = 0.1  # of the time may go to looking for programs, which is slow where many run
 
 
 class PeakMemory:
@@ -18,9 +18,9 @@ class PeakMemory:
     Attributes
     ----------
     peak_mb : float
-        Resident memory of this process and of the programs that it runs, in MB, looked up some 200 times a
-        second. A lower bound: memory that was freed before the block and is used again does not add to it,
-        nor does a peak between two looks.
+        Resident memory of this process, looked up some 200 times a second, and of the programs that it runs,
+        at times, in MB. A lower bound: memory that was freed before the block and is used again does not add
+        to it, nor does a peak between two looks.
     peak_gpu_mb : float
         Tensors that torch allocated on all CUDA devices, exactly; nan where torch uses none.
     """
@@ -30,7 +30,8 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         self._gpu_start = _restart_gpu_peak()
-        self._start = self._peak = _resident_bytes()
+        self._process, self._programs = psutil.Process(), _bytes_of_programs()
+        self._start = self._peak = self._programs + self._process.memory_info().rss
         self._done, self._thread = Event(), Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -43,21 +44,21 @@ class PeakMemory:
         self.peak_gpu_mb = (_gpu_peak() - self._gpu_start) / 1e6
 
     def _watch(self) -> None:
-        pause = _PAUSE
-        while not self._done.wait(pause):
-            began = perf_counter()
+        next_count = perf_counter()
+        while not self._done.wait(_PAUSE):
+            if (began := perf_counter()) >= next_count:
+                self._programs = _bytes_of_programs()
+                next_count = began + (perf_counter() - began) / _SHARE
             self._look()
-            pause = max(_PAUSE, (perf_counter() - began) / _LARGEST_SHARE)
 
     def _look(self) -> None:
-        self._peak = max(self._peak, _resident_bytes())
+        self._peak = max(self._peak, self._programs + self._process.memory_info().rss)
 
 
-def _resident_bytes() -> int:
+def _bytes_of_programs() -> int:
     process = psutil.Process()
     command = process.cmdline()
-    programs = process.children(recursive=True)
-    return process.memory_info().rss + sum(_of_program(each, command) for each in programs)
+    return sum(_of_program(each, command) for each in process.children(recursive=True))
 
 
 def _of_program(process: psutil.Process, parent: list[str]) -> int:
