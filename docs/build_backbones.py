@@ -26,9 +26,20 @@ the published ones.
 FOOTER = """
 Memory is that of the encoder's weights, without activations: `estimator.memory_estimate(X)` adds those of
 your data. Parameters count the encoder alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not
-loaded. Licences are as the publishers state them, and bind you, not this package, which holds none of these
-weights; check them before commercial use (Ankh's forbids it). ESM-C is listed by the licence of its present
-repositories (MIT, with a notice of third parties); earlier releases under another owner had other terms.
+loaded.
+
+**Licences** are those that the publishers state, and bind you, not this package, which holds none of these
+weights. **Ankh's (CC BY-NC-SA) forbids commercial use**, and what is made from it is shared under the same
+terms, if at all. Read the licence itself before you rely on this table:
+
+| weights | stated by |
+|---|---|
+| ESM-1b, ESM-1v, ESM-2 | [facebookresearch/esm](https://github.com/facebookresearch/esm) |
+| ESM-C | [Biohub/esm](https://github.com/Biohub/esm), which also asks to follow its acceptable use policy; \
+earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial use) |
+| ProtT5 | [agemagician/ProtTrans](https://github.com/agemagician/ProtTrans) |
+| ProstT5 | [mheinzinger/ProstT5](https://github.com/mheinzinger/ProstT5) |
+| Ankh | [agemagician/Ankh](https://github.com/agemagician/Ankh) |
 
 "mini" comes with the package and needs no network. All can be drawn anew with `backbone_init="random"`.
 

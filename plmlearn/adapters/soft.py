@@ -92,7 +92,8 @@ class PromptTuning(LayeredAdapter):
     Prompts stand between the special tokens before the residues and the residues, and start as the
     encoder's own embeddings of random residues. They are gone before pooling, residue outputs and heads.
     Residues move ``n_tokens`` positions away from the special tokens before them, and keep their distances
-    to one another. Cost: every protein grows by ``n_tokens`` tokens.
+    to one another; those of ESM-1b and ESM-1v, whose positions are added to the embeddings, stay where they
+    are. Cost: every protein grows by ``n_tokens`` tokens.
 
     References
     ----------

@@ -104,6 +104,14 @@ def test_a_batch_gives_what_each_sequence_gives_alone(adapter, backbone):
 
 
 @methods
+def test_t5_without_a_gate_takes_every_method(adapter, miniature):
+    """ProtT5's feed-forward layer has one matrix where Ankh's has two."""
+    prott5 = load_backbone(str(miniature("prott5")))
+    test_training_moves_the_trained_tensors_and_nothing_else(adapter, prott5)
+    test_a_batch_gives_what_each_sequence_gives_alone(adapter, prott5)
+
+
+@methods
 def test_learned_tensors_restore_a_model_built_with_another_seed(adapter, backbone):
     model, other = build(adapter, backbone), build(adapter, backbone, seed=1)
     tokens, rows = tokens_of(backbone), torch.arange(len(SEQUENCES))

@@ -9,7 +9,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from plmlearn import PLMEmbedder, PLMFrozenMLP, PLMFrozenMLPRegressor
+from plmlearn import PLMEmbedder, PLMFrozenMLP, PLMFrozenMLPRegressor, presets
 from plmlearn.backbones import BackboneWeightsError
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -30,6 +30,15 @@ def y(X):
 @pytest.fixture
 def folder(esm_folder):
     return str(esm_folder)
+
+
+def test_the_published_number_of_parameters(make_esm, tmp_path, X, y):
+    """88,769 on embeddings of width 1280, where the scaler's means and factors are counted."""
+    folder = make_esm(tmp_path, hidden_size=1280, num_hidden_layers=1)
+    frozen = presets.make("sledzieski2024_symmetry_frozen_mlp", backbone=str(folder), max_iter=1)
+    frozen.set_params(max_length=200).fit(X, y == "a")
+    learned = [*frozen.mlp_.coefs_, *frozen.mlp_.intercepts_, frozen.scaler_.mean_, frozen.scaler_.scale_]
+    assert sum(array.size for array in learned) == 88_769
 
 
 def test_classifier_equals_a_pipeline(folder, X, y):
