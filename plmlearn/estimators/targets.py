@@ -215,7 +215,7 @@ def _as_array(y: Any, name: str) -> np.ndarray:
     if hasattr(y, "toarray"):
         return y.toarray()
     if np.ma.is_masked(y):
-        return np.where(np.ma.getmaskarray(y), None, y.astype(object))
+        return np.asarray(np.where(np.ma.getmaskarray(y), None, y.astype(object)))
     try:
         array = np.asarray(y)
     except ValueError:
