@@ -55,7 +55,7 @@ class CacheWarning(UserWarning):
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class _Block:
     """Entries side by side in one tensor: a hundred thousand proteins are not as many objects.
 
     Parameters
@@ -75,7 +75,7 @@ class Block:
     @cached_property
     def first(self) -> np.ndarray:
         """First row of each entry."""
-        return first_rows(self.n_rows)
+        return _first_rows(self.n_rows)
 
     @cached_property
     def _order(self) -> np.ndarray:
@@ -91,19 +91,25 @@ class Block:
         index = self._order[np.minimum(place, len(self.keys) - 1)]
         return np.where(self.keys[index] == keys, index, -1)
 
-    def merged(self, other: Block) -> Block:
+    def merged(self, other: _Block) -> _Block:
         """The entries of both."""
         keys, n_rows = np.append(self.keys, other.keys), np.append(self.n_rows, other.n_rows)
-        return Block(self.namespace, keys, n_rows, torch.cat([self.values, other.values]))
+        return _Block(self.namespace, keys, n_rows, torch.cat([self.values, other.values]))
 
 
-def first_rows(n_rows: np.ndarray) -> np.ndarray:
+def _first_rows(n_rows: np.ndarray) -> np.ndarray:
     """Where each entry begins, if they lie one behind the other."""
     return np.cumsum(n_rows) - n_rows
 
 
 class Entries(Sequence):
-    """What was found for n keys, in their order: views of larger tensors, None for what was not."""
+    """What was found for some keys, in their order: views of larger tensors, None for what was not.
+
+    Parameters
+    ----------
+    n : int
+        Number of keys; none is found to begin with.
+    """
 
     def __init__(self, n: int):
         self._values: list[Tensor] = []
@@ -124,19 +130,32 @@ class Entries(Sequence):
         """Positions of what was not found."""
         return np.flatnonzero(self._which < 0)
 
-    def put(self, positions: np.ndarray, values: Tensor, first: np.ndarray, n_rows: np.ndarray) -> None:
-        """Take in entries: of each its position, first row in ``values``, and number of rows."""
+    def put(
+        self, positions: np.ndarray, values: Tensor, n_rows: np.ndarray, first: np.ndarray | None = None
+    ) -> None:
+        """Take in entries.
+
+        Parameters
+        ----------
+        positions : ndarray of int, shape (k,)
+        values : Tensor of shape (rows, D)
+        n_rows : ndarray of int, shape (k,)
+            Rows of ``values`` that each entry has.
+        first : ndarray of int, shape (k,), optional
+            The row where each begins; without it one begins where the one before ends.
+        """
         self._which[positions] = len(self._values)
-        self._first[positions], self._n_rows[positions] = first, n_rows
+        self._first[positions] = _first_rows(n_rows) if first is None else first
+        self._n_rows[positions] = n_rows
         self._values.append(values)
 
-    def put_found(self, keys: np.ndarray, block: Block) -> bool:
+    def put_found(self, keys: np.ndarray, block: _Block) -> bool:
         """Take from a block what is still missing; whether it had any of it."""
         missing = self.missing
         index = block.find(keys[missing])
         here, index = index >= 0, index[index >= 0]
         if len(index):
-            self.put(missing[here], block.values, block.first[index], block.n_rows[index])
+            self.put(missing[here], block.values, block.n_rows[index], block.first[index])
         return bool(len(index))
 
 
@@ -154,8 +173,8 @@ class Cache:
         self.folder = folder
         self.memory_limit = memory_limit
         self.disk_limit = disk_limit
-        self._memory: list[Block] = []  # the least recently used come first
-        self._shards: dict[Path, Block | None] = {}
+        self._memory: list[_Block] = []  # the least recently used come first
+        self._shards: dict[Path, _Block | None] = {}
         self._lock = threading.RLock()
 
     def fetch(
@@ -188,11 +207,11 @@ class Cache:
             if not len(found.missing) or not (in_memory or on_disk):
                 return found
             for positions, n_rows, values in _gathered(compute(found.missing)):
-                block = Block(namespace, wanted[positions], n_rows, values)
+                block = _Block(namespace, wanted[positions], n_rows, values)
                 on_disk = on_disk and self._write(block)
                 if in_memory or not on_disk:
                     self._remember(block)
-                    found.put(positions, values, block.first, n_rows)
+                    found.put(positions, values, n_rows)
                 if not (in_memory or on_disk):
                     break  # the disk has failed, and memory is not to take it all
             if len(found.missing):  # what went to disk alone is read back, memory-mapped
@@ -213,7 +232,7 @@ class Cache:
                 break
         return found
 
-    def _remember(self, block: Block) -> None:
+    def _remember(self, block: _Block) -> None:
         """Keep a block in memory; small ones are merged, so that they stay few."""
         while small := [
             known
@@ -240,7 +259,7 @@ class Cache:
     def _files(self, namespace: str, ending: str) -> list[Path]:
         return sorted(self.folder.glob(f"{namespace}/{SHARD_PREFIX}*{ending}"))
 
-    def _open(self, path: Path) -> Block | None:
+    def _open(self, path: Path) -> _Block | None:
         """A shard, memory-mapped; None if the file cannot be believed."""
         if path not in self._shards:
             try:
@@ -258,7 +277,7 @@ class Cache:
                 _warn(f"{path.name} is damaged ({error}); it was dropped and is computed again.")
         return self._shards[path]
 
-    def _write(self, block: Block) -> bool:
+    def _write(self, block: _Block) -> bool:
         """Whether a block is on disk now; a failure is said once and costs nothing but the reuse."""
         temporary = self.folder / block.namespace / f"{SHARD_PREFIX}{uuid.uuid4().hex}.tmp"
         try:
@@ -343,7 +362,7 @@ def _joined(batches: list[Computed]) -> Computed:
     return np.concatenate(positions), np.concatenate(n_rows), torch.cat(values)
 
 
-def _write_shard(path: Path, block: Block) -> None:
+def _write_shard(path: Path, block: _Block) -> None:
     tensors = {
         "keys": torch.tensor(np.frombuffer(block.keys.tobytes(), dtype=np.uint8)),
         "rows": torch.from_numpy(block.n_rows),
@@ -352,14 +371,14 @@ def _write_shard(path: Path, block: Block) -> None:
     save_file(tensors, path, metadata={"checksum": json.dumps(_checksum(tensors))})
 
 
-def _read_shard(path: Path) -> Block:
+def _read_shard(path: Path) -> _Block:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in ("keys", "rows", "values")}
         expected = json.loads((file.metadata() or {}).get("checksum", "null"))
     if _checksum(tensors) != expected:
         raise ValueError("checksum differs")
     keys = np.frombuffer(tensors["keys"].numpy().tobytes(), dtype=f"S{KEY_BYTES}")
-    return Block(path.parent.name, keys, tensors["rows"].numpy(), tensors["values"])
+    return _Block(path.parent.name, keys, tensors["rows"].numpy(), tensors["values"])
 
 
 def _checksum(tensors: dict[str, Tensor]) -> int:

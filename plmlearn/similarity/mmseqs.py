@@ -48,8 +48,10 @@ def search_mmseqs(
     with tempfile.TemporaryDirectory(prefix="plmlearn-mmseqs-") as folder:
         query_file, result = _write_fasta(queries, folder, "queries"), Path(folder, "hits.tsv")
         target_file = query_file if targets is queries else _write_fasta(targets, folder, "targets")
-        # Without masking, so that repeats and other simple sequences find each other too.
-        options = f"--dbtype 1 --mask 0 -v 1 --min-seq-id {min_identity} -c {coverage} --max-seqs {max_hits}"
+        # Without masking and correction for composition: simple sequences find each other too, and far
+        # relatives are not lost that the exact search finds.
+        options = f"--dbtype 1 --mask 0 --comp-bias-corr 0 -v 1 --min-seq-id {min_identity} -c {coverage}"
+        options += f" --max-seqs {max_hits}"
         command = [program, "easy-search", query_file, target_file, str(result), str(Path(folder, "work"))]
         _run([*command, *options.split(), "--format-output", _COLUMNS])
         if not result.exists():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..backbones import Backbone
-from ..cache import Computed, Entries, default_cache, first_rows
+from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import PackedEncoder
 from ..nn.models import PooledModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
@@ -123,7 +123,7 @@ def _complete(
 ) -> Entries:
     """With what the cache had no room for, computed for this call alone."""
     for distinct, rows, computed in run_frozen(make, n_rows, inputs, values.missing, plan):
-        values.put(distinct, computed, first_rows(rows), rows)
+        values.put(distinct, computed, rows)
     return values
 
 

@@ -35,7 +35,7 @@ def entries(values) -> Entries:
     known = Entries(len(values))
     for i, value in enumerate(values):
         if value is not None:
-            known.put(np.array([i]), value, np.array([0]), np.array([len(value)]))
+            known.put(np.array([i]), value, np.array([len(value)]))
     return known
 
 
