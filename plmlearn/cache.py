@@ -130,6 +130,16 @@ class Entries(Sequence):
         """Positions of what was not found."""
         return np.flatnonzero(self._which < 0)
 
+    def joined(self) -> Tensor:
+        """All of them, one behind the other; none may be missing."""
+        which = np.repeat(self._which, self._n_rows)
+        rows = np.repeat(self._first - _first_rows(self._n_rows), self._n_rows) + np.arange(len(which))
+        joined = self._values[0].new_empty(len(rows), *self._values[0].shape[1:])
+        for number, values in enumerate(self._values):
+            here = np.flatnonzero(which == number)
+            joined[here] = values[rows[here]]
+        return joined
+
     def put(
         self, positions: np.ndarray, values: Tensor, n_rows: np.ndarray, first: np.ndarray | None = None
     ) -> None:

@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -125,8 +124,9 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         self._validate_params()
         check_sequences(X, invalid=self.invalid)
-        model, backbone, _ = self._load()
-        self.n_features_out_ = model.encoder.width
+        backbone = self._backbone()
+        _depth(self.layer, backbone)
+        self.n_features_out_ = backbone.config.hidden_size
         self.backbone_fingerprint_ = backbone.fingerprint
         return self
 
@@ -145,8 +145,9 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self, "n_features_out_")
         sequences = check_sequences(X, invalid=self.invalid)
         sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
-        model, backbone, plan = self._load()
+        backbone = self._backbone()
         check_fingerprint(backbone, self.backbone_fingerprint_)
+        model, plan = self._model(backbone)
         order: dict[str, int] = {}
         of_row = np.array([order.setdefault(s, len(order)) for s in sequences])
         distinct = list(order)
@@ -162,28 +163,31 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         window = self.max_length if self.long_sequences == "window" else None
         inputs = TokenizedSequences(backbone, distinct, window)
         if self.pooling is not None:
-            return torch.cat(list(pooled_embeddings(model, inputs, backbone, plan))).numpy()
+            return pooled_embeddings(model, inputs, backbone, plan).joined().numpy()
         out = np.empty(len(distinct), dtype=object)
         out[:] = [residues.numpy() for residues in residue_embeddings(model.encoder, inputs, backbone, plan)]
         for residues in out:
             residues.flags.writeable = False  # a view of what the cache holds
         return out
 
-    def _load(self) -> tuple[ProteinModel, Backbone, Plan]:
+    def _backbone(self) -> Backbone:
         device = resolve_device(self.device)
-        backbone = load_backbone(
+        return load_backbone(
             self.backbone,
             revision=self.revision,
             device=device,
             precision=resolve_precision(self.precision, device),
             quantization=self.quantization,
         )
+
+    def _model(self, backbone: Backbone) -> tuple[ProteinModel, Plan]:
+        device = resolve_device(self.device)
         depth = _depth(self.layer, backbone)
         encoder = make_encoder(backbone.model, compute_dtype=backbone.dtype, trunk_depth=depth, depth=depth)
         pooling = POOLINGS[self.pooling or "mean"](encoder.width)
         max_tokens = auto_max_tokens(backbone, device, 0) if self.max_tokens == "auto" else self.max_tokens
         plan = Plan(max_tokens=int(max_tokens), device=device, dtype=backbone.dtype)
-        return ProteinModel(encoder, pooling, nn.Identity()).eval(), backbone, plan
+        return ProteinModel(encoder, pooling, nn.Identity()).eval(), plan
 
     @property
     def _n_features_out(self) -> int:

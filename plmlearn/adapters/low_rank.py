@@ -101,7 +101,7 @@ class LoRA(_LowRank):
         Scale by ``alpha / sqrt(rank)``, so that large ranks learn as fast as small ones.
     bias : {"none", "all", "lora_only"}, default="none"
         Which of the encoder's biases are trained too: none, all (of the adapted layers, with
-        ``last_n_layers``), or those of the adapted matrices.
+        ``last_n_layers``), or those of the adapted matrices. T5 encoders have none.
     rank_pattern, alpha_pattern : dict, optional
         Other ranks and alphas by matrix, ``{"key": 4}``, or by layer and matrix, ``{"5.key": 16}``,
         which comes first.

@@ -88,7 +88,7 @@ class _FrozenMLP(BaseEstimator):
         rows = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[rows], len(rows))
         embedder = PLMEmbedder(**{name: getattr(self, name) for name in (*_EMBEDDING, *_AT_RUN_TIME)})
-        features = embedder.fit_transform(sequences[rows])
+        features = embedder.fit(sequences[rows[:1]]).transform(sequences[rows])
         scaler = StandardScaler().fit(features, sample_weight=weights[rows])
         mlp = self.mlp_ if self.warm_start and hasattr(self, "mlp_") else self._make_mlp()
         weighted = {} if sample_weight is None else {"sample_weight": weights[rows]}

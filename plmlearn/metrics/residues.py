@@ -117,6 +117,13 @@ def paired_residues(
     if len(y_true) != len(y_pred):
         raise ValueError(f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected as many.")
     rows = [(entries(true), entries(pred)) for true, pred in zip(y_true, y_pred)]
+    single = [row for row, both in enumerate(rows) if any(target.ndim == 0 for target in both)]
+    if single:
+        raise ValueError(
+            f"{len(single)} of {len(rows)} proteins have a single value (the first: row {single[0]}); "
+            "expected a str, list or array with one entry per residue. For one label per protein take "
+            "scikit-learn's metrics."
+        )
     odd = [row for row, (true, pred) in enumerate(rows) if len(true) != len(pred)]
     if odd:
         true, pred = rows[odd[0]]

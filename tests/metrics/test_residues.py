@@ -83,6 +83,7 @@ def test_constant_predictions_rank_nothing():
             lambda: residue_accuracy(["HH", "HHC"], ["HH", "H"]),
             "1 of 2 proteins .*row 1 has 3 true and 1 pred",
         ),
+        (lambda: residue_mcc([0, 1], [[0], [1]]), "2 of 2 proteins have a single value .*row 0"),
         (lambda: residue_accuracy(["--"], ["HH"], ignore_label="-"), "No residue of y_true was measured"),
         (lambda: residue_accuracy(["HH"], ["HH"], average="macro"), "average is 'macro'"),
         (lambda: residue_spearman([[1.0, 1.0]], [[1.0, 2.0]]), "1 different values"),
