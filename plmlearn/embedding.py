@@ -163,7 +163,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         window = self.max_length if self.long_sequences == "window" else None
         inputs = TokenizedSequences(backbone, distinct, window)
         if self.pooling is not None:
-            return pooled_embeddings(model, inputs, backbone, plan).joined().numpy()
+            return pooled_embeddings(model, inputs, backbone, plan).joined()
         out = np.empty(len(distinct), dtype=object)
         out[:] = [residues.numpy() for residues in residue_embeddings(model.encoder, inputs, backbone, plan)]
         for residues in out:
