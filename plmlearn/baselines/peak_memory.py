@@ -18,9 +18,9 @@ class PeakMemory:
     Attributes
     ----------
     peak_mb : float
-        Resident memory of this process, looked up some 200 times a second, and of the programs that it runs,
-        at times, in MB. A lower bound: memory that was freed before the block and is used again does not add
-        to it, nor does a peak between two looks.
+        Resident memory of this process, looked up some 200 times a second, and of the programs that it
+        starts in the block, at times, in MB. A lower bound: memory that was freed before the block and is
+        used again does not add to it, nor does a peak between two looks.
     peak_gpu_mb : float
         Tensors that torch allocated on all CUDA devices, exactly; nan where torch uses none.
     """
@@ -30,8 +30,10 @@ class PeakMemory:
 
     def __enter__(self) -> "PeakMemory":
         self._gpu_start = _restart_gpu_peak()
-        self._process, self._programs = psutil.Process(), _bytes_of_programs()
-        self._start = self._peak = self._programs + self._process.memory_info().rss
+        self._process, self._programs = psutil.Process(), 0
+        # Programs that run already may end at any time, and would hide what the block takes.
+        self._earlier = set(self._process.children(recursive=True))
+        self._start = self._peak = self._process.memory_info().rss
         self._done, self._thread = Event(), Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -47,18 +49,17 @@ class PeakMemory:
         next_count = perf_counter()
         while not self._done.wait(_PAUSE):
             if (began := perf_counter()) >= next_count:
-                self._programs = _bytes_of_programs()
+                self._programs = self._bytes_of_programs()
                 next_count = began + (perf_counter() - began) / _SHARE
             self._look()
 
     def _look(self) -> None:
         self._peak = max(self._peak, self._programs + self._process.memory_info().rss)
 
-
-def _bytes_of_programs() -> int:
-    process = psutil.Process()
-    command = process.cmdline()
-    return sum(_of_program(each, command) for each in process.children(recursive=True))
+    def _bytes_of_programs(self) -> int:
+        command = self._process.cmdline()
+        started = set(self._process.children(recursive=True)) - self._earlier
+        return sum(_of_program(each, command) for each in started)
 
 
 def _of_program(process: psutil.Process, parent: list[str]) -> int:

@@ -56,6 +56,19 @@ def test_programs_count_and_their_forks_do_not():
     assert 75 < memory.peak_mb < 150
 
 
+def test_programs_that_ran_before_may_end():
+    """Their memory was never the block's, and does not hide it when they go."""
+    wait = "import sys; x = b'x' * 200_000_000; print('ready', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-S", "-c", wait]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as earlier:
+        earlier.stdout.readline()
+        with PeakMemory() as memory:
+            earlier.communicate()
+            kept = np.ones(60 * 125_000)
+            wait_until_seen(memory, 55)
+    assert memory.peak_mb == pytest.approx(kept.nbytes / 1e6, abs=5)
+
+
 def test_an_error_passes_through_and_ends_the_thread():
     with pytest.raises(ZeroDivisionError), PeakMemory() as memory:
         raise ZeroDivisionError
