@@ -151,11 +151,13 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         order: dict[str, int] = {}
         of_row = np.array([order.setdefault(s, len(order)) for s in sequences])
         distinct = list(order)
-        for start in range(0, len(distinct), CHUNK):
-            some = self._embed(distinct[start : start + CHUNK], model, backbone, plan)
+        # Of residues the cache must know the size of all, to choose between memory and disk.
+        chunk = len(distinct) if self.pooling is None else CHUNK
+        for start in range(0, len(distinct), chunk):
+            some = self._embed(distinct[start : start + chunk], model, backbone, plan)
             if start == 0:
                 embeddings = np.empty((len(distinct), *some.shape[1:]), some.dtype)
-            embeddings[start : start + CHUNK] = some
+            embeddings[start : start + chunk] = some
         return embeddings if len(distinct) == len(of_row) else embeddings[of_row]
 
     def _embed(self, distinct: list[str], model: ProteinModel, backbone: Backbone, plan: Plan) -> np.ndarray:
