@@ -34,7 +34,7 @@ bench: .venv/installed           ## speed and memory against fair baselines, an 
 	$(SPEED) --only tuned --proteins 64
 	$(SPEED) --only training embedding --proteins 24 --rounds 2 --shape 35m $(PEER)
 	$(SPEED) --only lengths budget --rounds 3
-	$(BIN)/python benchmarks/left_out.py --proteins 32 --rounds 3 --write docs/benchmarks.md
+	$(BIN)/python benchmarks/optional.py --proteins 32 --rounds 3 --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write docs/benchmarks.md
 

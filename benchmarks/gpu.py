@@ -1,7 +1,7 @@
 """Embedding and LoRA training on a GPU: residues per second, share of its peak, memory, by size of the model.
 
     PLMLEARN_DATA=data python benchmarks/gpu.py                       # ESM2-8M to 3B shapes, some 15 minutes
-    PLMLEARN_DATA=data python benchmarks/gpu.py --shapes 650m --proteins 512
+    PLMLEARN_DATA=data python benchmarks/gpu.py --shapes 650m --proteins 512 [--compile]
 
 The proteins, the random weights and the plain loop are those of ``speed.py``: peft, SDPA, padding per batch,
 the better of float32 and bfloat16 autocast; when embedding, the best of several batch sizes too. The peak is
@@ -65,31 +65,33 @@ def with_memory(run: Callable[[], float], rounds: int) -> tuple[float, float]:
     return seconds, (torch.cuda.max_memory_allocated() / 2**30 if DEVICE.type == "cuda" else float("nan"))
 
 
-def our_embedding(folder: str, sequences: list[str]) -> float:
-    embedder = PLMEmbedder(folder).fit(sequences[:1])
+def our_embedding(folder: str, sequences: list[str], **options) -> float:
+    embedder = PLMEmbedder(folder, **options).fit(sequences[:1])
     with plmlearn.cache.disabled():
         start = time.perf_counter()
         embedder.transform(sequences)
         return since(start)
 
 
-def rows(shape: str, folder: str, sequences: list[str], rounds: int, peak: float) -> Iterator[str]:
+def rows(
+    shape: str, folder: str, sequences: list[str], rounds: int, peak: float, **ours_options
+) -> Iterator[str]:
     """Lines of the table for one shape."""
     few, y = sequences[: 4 * BATCH], np.arange(len(sequences)) % 2
     n_residues = sum(map(len, sequences))
     name, dtype = better_precision(lambda dtype: HandLoop(folder, dtype).epoch(few, y[: len(few)]))
     loop = HandLoop(folder, dtype)
     batch = min(BATCHES, key=lambda batch: loop.embed(sequences, batch))
-    our_embedding(folder, few)
-    our_fit(folder, few, y[: len(few)], 1)
+    our_embedding(folder, few, **ours_options)
+    our_fit(folder, few, y[: len(few)], 1, **ours_options)
     measured = {
         f"embedding ({name}, batches of {batch})": (
-            partial(our_embedding, folder, sequences),
+            partial(our_embedding, folder, sequences, **ours_options),
             lambda: loop.embed(sequences, batch),
             operations(shape, sequences, training=False),
         ),
         f"LoRA on all layers ({name}, batches of {BATCH})": (
-            lambda: our_fit(folder, sequences, y, 1)[1][0]["seconds"],
+            lambda: our_fit(folder, sequences, y, 1, **ours_options)[1][0]["seconds"],
             lambda: HandLoop(folder, dtype).epoch(sequences, y),
             operations(shape, sequences, training=True),
         ),
@@ -118,15 +120,17 @@ def main() -> None:
     parser.add_argument("--proteins", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--matrix", type=int, default=8192, help="size of the matrices that set the peak")
+    parser.add_argument("--compile", action="store_true", help="ours with compile=True")
     parser.add_argument("--write", type=Path, help="append the table to this file")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     sequences, origin = proteins(options.proteins)
     peak, mean = peak_rate(options.matrix), np.mean([len(s) for s in sequences])
+    title = "By size of the model" + (", ours compiled" if options.compile else "")
     columns = ("shape", "work", "residues/s", "of the peak", "GiB", "(b), residues/s", "(b), GiB", "ratio")
     lines = [
-        f"## By size of the model: {len(sequences)} proteins ({origin}, mean length {mean:.0f})",
+        f"## {title}: {len(sequences)} proteins ({origin}, mean length {mean:.0f})",
         f"\n{machine()}; peak {peak / 1e12:.1f} TFLOP/s in bfloat16\n",
         f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|",
     ]
@@ -135,7 +139,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = build_folder(shape, Path(scratch) / "backbone")
             plmlearn.cache.limit(folder=Path(scratch) / "cache")
-            for line in rows(shape, folder, sequences, options.rounds, peak):
+            for line in rows(shape, folder, sequences, options.rounds, peak, compile=options.compile):
                 print(line, flush=True)
                 lines.append(line)
     if options.write:

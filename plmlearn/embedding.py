@@ -51,6 +51,8 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "auto" takes bfloat16 where the processor is faster in it.
     quantization : {"int8", "nf4"}, optional
         Hold the backbone's matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, which takes half a minute at first; see docs/speed.md.
     max_length : int, default=1022
         Residues that the encoder sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -91,6 +93,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     max_tokens: int | str = "auto"
     precision: str = "auto"
     quantization: str | None = None
+    compile: bool = False
     max_length: int = 1022
     long_sequences: str = "truncate"
     invalid: str = "raise"
@@ -104,6 +107,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions(set(PRECISIONS))],
         "quantization": [StrOptions(set(QUANTIZATIONS)), None],
+        "compile": ["boolean"],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
         "long_sequences": [StrOptions({"truncate", "window", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
@@ -185,7 +189,13 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _model(self, backbone: Backbone) -> tuple[ProteinModel, Plan]:
         device = resolve_device(self.device)
         depth = _depth(self.layer, backbone)
-        encoder = make_encoder(backbone.model, compute_dtype=backbone.dtype, trunk_depth=depth, depth=depth)
+        encoder = make_encoder(
+            backbone.model,
+            compute_dtype=backbone.dtype,
+            trunk_depth=depth,
+            depth=depth,
+            compiled=self.compile,
+        )
         pooling = POOLINGS[self.pooling or "mean"](encoder.width)
         max_tokens = auto_max_tokens(backbone, device, 0) if self.max_tokens == "auto" else self.max_tokens
         plan = Plan(max_tokens=int(max_tokens), device=device, dtype=backbone.dtype)

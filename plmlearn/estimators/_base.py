@@ -92,6 +92,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
     precision: str = "auto"
     quantization: str | None = None
     gradient_checkpointing: bool = False
+    compile: bool = False
     max_length: int = 1022
     long_sequences: str = "truncate"
     invalid: str = "raise"
@@ -127,6 +128,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
         "precision": [StrOptions(set(PRECISIONS))],
         "quantization": [StrOptions(set(QUANTIZATIONS)), None],
         "gradient_checkpointing": ["boolean"],
+        "compile": ["boolean"],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
         "long_sequences": [StrOptions({"truncate", "window", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
@@ -332,6 +334,7 @@ class BasePLMEstimator(BaseEstimator, ABC):
                 compute_dtype=backbone.dtype,
                 trunk_depth=adapter.first_trained_layer(backbone.n_layers),
                 checkpointing=self.gradient_checkpointing,
+                compiled=self.compile,
                 layer_mixing=self.layer_mixing,
             )
             model = self._make_model(encoder, n_outputs).to(device)

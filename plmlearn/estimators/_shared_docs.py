@@ -65,6 +65,9 @@ _ALL = """
     gradient_checkpointing : bool, default=False
         Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
         fraction of the memory.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``: for long runs on a GPU. The first steps compile for half a
+        minute; on a CPU, where it wants a C++ compiler too, nothing is gained (docs/benchmarks.md).
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"

@@ -104,6 +104,8 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Of products; trained tensors and their sums are float32.
     gradient_checkpointing : bool, default=False
+    compile : bool, default=False
+        Run the layers through ``torch.compile``; see docs/speed.md.
     max_length : int, default=1022
         Residues read of a sequence outside training.
     long_sequences : {"truncate", "raise"}, default="truncate"
@@ -189,6 +191,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
     time_limit: float | None = None
     precision: str = "auto"
     gradient_checkpointing: bool = False
+    compile: bool = False
     max_length: int = 1022
     long_sequences: str = "truncate"
     invalid: str = "raise"
@@ -227,6 +230,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "precision": [StrOptions(set(PRECISIONS))],
         "gradient_checkpointing": ["boolean"],
+        "compile": ["boolean"],
         "max_length": [Interval(Integral, 1, 10_000, closed="both")],
         "long_sequences": [StrOptions({"truncate", "raise"})],
         "invalid": [StrOptions({"raise", "replace"})],
@@ -358,6 +362,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
                 compute_dtype=backbone.dtype,
                 trunk_depth=adapter.first_trained_layer(backbone.n_layers),
                 checkpointing=self.gradient_checkpointing,
+                compiled=self.compile,
             )
             config = backbone.config
             tied = config.tie_word_embeddings

@@ -46,7 +46,7 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
     if kind == "residues":
         size, values = 4, _kept_residues(encoder, inputs, backbone, plan)
     elif kind == "trunk":
-        key, size = f"trunk-{encoder.trunk_depth}", encoder.compute_dtype.itemsize
+        key, size = f"trunk-{encoder.trunk_depth}{_road(encoder)}", encoder.compute_dtype.itemsize
         values = _recall(key, encoder.trunk, inputs.lengths, size, inputs, backbone, plan)
     else:
         return
@@ -67,7 +67,7 @@ def pooled_embeddings(
     model: PooledModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
 ) -> Entries:
     """The (1, D) pooled embedding of each distinct sequence; ``model`` must be frozen up to its head."""
-    key = f"pooled-{type(model.pooling).__name__}-{model.encoder.depth}"
+    key = f"pooled-{type(model.pooling).__name__}-{model.encoder.depth}{_road(model.encoder)}"
     each_one = np.ones(inputs.n_distinct, dtype=int)
     values = _recall(key, model.pool, each_one, 4, inputs, backbone, plan, persist=True)
     return _complete(values, model.pool, each_one, inputs, plan)
@@ -85,8 +85,13 @@ def _kept_residues(
     encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
 ) -> Entries:
     """The same, None for those that the cache has no room for."""
-    key, n_residues = f"residues-{encoder.depth}", inputs.residue_lengths
+    key, n_residues = f"residues-{encoder.depth}{_road(encoder)}", inputs.residue_lengths
     return _recall(key, _residue_maker(encoder), n_residues, 4, inputs, backbone, plan)
+
+
+def _road(encoder: PackedEncoder) -> str:
+    """Compiled layers round otherwise: what one road computed is not found by the other."""
+    return "-compiled" if encoder.compiled else ""
 
 
 def _residue_maker(encoder: PackedEncoder) -> Make:

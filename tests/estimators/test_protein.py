@@ -1,6 +1,7 @@
 """Tuned estimators: what moves, what stays, what is kept, and that predictions belong to their proteins."""
 
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -338,6 +339,19 @@ def test_gradient_checkpointing_changes_nothing(make, X, y):
     plain = make().fit(X, y)
     checked = make(gradient_checkpointing=True).fit(X, y)
     np.testing.assert_allclose(checked.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a C++ compiler")
+def test_compiling_changes_nothing(make, X, y, empty_cache):
+    """The real compiler, on layers with and without matrices of LoRA."""
+    settings = {"adapter": ADAPTERS["LoRA of the last layer"]}
+    plain = make(**settings).fit(X, y)
+    compiled = make(compile=True, **settings).fit(X, y)
+    assert compiled._trained != plain._trained  # it did run, and rounds otherwise
+    np.testing.assert_allclose(compiled.predict_proba(X), plain.predict_proba(X), atol=1e-5)
+    again = pickle.loads(pickle.dumps(compiled))
+    np.testing.assert_array_equal(again.predict_proba(X), compiled.predict_proba(X))
 
 
 # -- validation and the best epoch --------------------------------------------------------------

@@ -275,9 +275,9 @@ def test_a_frozen_encoder_runs_once_for_all_epochs_and_folds(make, X, y, empty_c
     tokens = []
     layer = PackedEsm.layer
 
-    def count(self, index, hidden, *rest):
-        tokens.append(len(hidden) * (index == 0))
-        return layer(self, index, hidden, *rest)
+    def count(self, block, hidden, *rest):
+        tokens.append(len(hidden) * (block is self.blocks[0]))
+        return layer(self, block, hidden, *rest)
 
     monkeypatch.setattr(PackedEsm, "layer", count)
     classifier = make(adapter=Frozen(), epochs=3)

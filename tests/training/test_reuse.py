@@ -52,9 +52,9 @@ def calls(monkeypatch):
     seen: list[tuple[int, int]] = []
     layer = PackedEsm.layer
 
-    def count(self, index, hidden, tokens, shared):
-        seen.append((index, len(tokens.ids)))
-        return layer(self, index, hidden, tokens, shared)
+    def count(self, block, hidden, tokens, shared):
+        seen.append((list(self.blocks).index(block), len(tokens.ids)))
+        return layer(self, block, hidden, tokens, shared)
 
     monkeypatch.setattr(PackedEsm, "layer", count)
     return seen
@@ -222,10 +222,10 @@ def test_embeddings_by_sequence_equal_the_encoder_run_alone(empty_cache, backbon
 class _CrampedEsm(PackedEsm):
     """Runs out of memory above 40 tokens."""
 
-    def layer(self, index, hidden, tokens, shared):
+    def layer(self, block, hidden, tokens, shared):
         if len(hidden) > 40:
             raise torch.OutOfMemoryError("out of memory (simulated)")
-        return super().layer(index, hidden, tokens, shared)
+        return super().layer(block, hidden, tokens, shared)
 
 
 def test_running_out_of_memory_only_makes_smaller_batches(empty_cache, backbone):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -36,6 +38,8 @@ class PackedEncoder(nn.Module, ABC):
         Layers to run; None runs all, and what follows them.
     checkpointing : bool, default=False
         Recompute each layer in the backward pass rather than keep its activations.
+    compiled : bool, default=False
+        Run the layers through ``torch.compile``.
     layer_mixing : bool, default=False
         Give a learned mean of all hidden states, not the last one alone.
     """
@@ -48,6 +52,7 @@ class PackedEncoder(nn.Module, ABC):
         trunk_depth: int = 0,
         depth: int | None = None,
         checkpointing: bool = False,
+        compiled: bool = False,
         layer_mixing: bool = False,
     ):
         super().__init__()
@@ -56,6 +61,7 @@ class PackedEncoder(nn.Module, ABC):
         self.trunk_depth = trunk_depth
         self.depth = self.n_layers if depth is None else depth
         self.checkpointing = checkpointing
+        self.compiled = compiled
         self.mixing = LayerMixing(self.depth + 1) if layer_mixing else None
 
     @property
@@ -87,8 +93,8 @@ class PackedEncoder(nn.Module, ABC):
         """
 
     @abstractmethod
-    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Any) -> Tensor:
-        """One layer, (n_rows, D) to (n_rows, D); rows behind the last token are never read."""
+    def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Any) -> Tensor:
+        """One of the layers, (n_rows, D) to (n_rows, D); rows behind the last token are never read."""
 
     @abstractmethod
     def finish(self, hidden: Tensor) -> Tensor:
@@ -107,23 +113,25 @@ class PackedEncoder(nn.Module, ABC):
         What enters each layer is added to ``states``.
         """
         row, shared, hidden = tokens, self.shared(tokens), tokens.rounded(hidden)
-        for index in range(start, stop):
+        layer = partial(_compiled_layer(type(self)), self) if self.compiled else self.layer
+        for block in islice(self.blocks, start, stop):
             if states is not None:
                 states.append(hidden[row.without_prompt])
-            prompt = learned_part(self.blocks[index], "prompt")
+            prompt = learned_part(block, "prompt")
             if prompt is not None:
                 hidden = prompt(hidden[row.without_prompt], tokens)
                 row = tokens.with_prompt(prompt.n_tokens)
                 shared, hidden = self.shared(row), row.rounded(hidden)
             if self.checkpointing and torch.is_grad_enabled():
-                hidden = checkpoint(self.layer, index, hidden, row, shared, use_reentrant=False)
+                hidden = checkpoint(layer, block, hidden, row, shared, use_reentrant=False)
             else:
-                hidden = self.layer(index, hidden, row, shared)
+                hidden = layer(block, hidden, row, shared)
         return hidden[row.without_prompt]
 
+    @torch.compiler.disable  # it walks over sequences, or is one kernel
     def attention(
         self,
-        index: int,
+        block: nn.Module,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -131,12 +139,12 @@ class PackedEncoder(nn.Module, ABC):
         attend: Callable[..., Tensor] = packed_attention,
         **options: Any,
     ) -> Tensor:
-        """Attention of layer ``index``, with its learned prefix where it has one.
+        """Attention of a layer, with its learned prefix where it has one.
 
         Rows behind the last token belong to no sequence; their result is 0.
         """
         query, key, value = (x[: len(tokens.ids)] for x in (query, key, value))
-        prefix = learned_part(self.blocks[index], "prefix")
+        prefix = learned_part(block, "prefix")
         if prefix is not None:
             key, value = prefix(key, value, tokens)
         return tokens.rounded(attend(query, key, value, tokens, **options))
@@ -180,6 +188,12 @@ class PackedEncoder(nn.Module, ABC):
 
     def _last(self, hidden: Tensor) -> Tensor:
         return self.finish(hidden) if self.depth == self.n_layers else hidden
+
+
+@cache
+def _compiled_layer(encoder: type[PackedEncoder]) -> Callable[..., Tensor]:
+    """One program for the layers of every encoder of a class, for any number of tokens."""
+    return torch.compile(encoder.layer, dynamic=True)
 
 
 class LayerMixing(nn.Module):

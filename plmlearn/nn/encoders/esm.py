@@ -58,14 +58,13 @@ class PackedEsm(PackedEncoder):
         base = getattr(self.config, "rope_theta", 10000.0)
         return rotary_factors(tokens, n_heads, self.width // n_heads, base, self.compute_dtype)
 
-    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
-        block: Any = self.blocks[index]
-        hidden = hidden + self._attend(index, hidden, tokens, shared)
+    def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
+        hidden = hidden + self._attend(block, hidden, tokens, shared)
         normed = layer_norm(block.LayerNorm, hidden).to(self.compute_dtype)
         return hidden + block.output.dense(F.gelu(block.intermediate.dense(normed)))
 
-    def _attend(self, index: int, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
-        attention: Any = self.blocks[index].attention
+    def _attend(self, block: Any, hidden: Tensor, tokens: PackedTokens, rotary) -> Tensor:
+        attention = block.attention
         normed = layer_norm(attention.LayerNorm, hidden).to(self.compute_dtype)
         project = attention.self
         query, key, value = (
@@ -74,7 +73,7 @@ class PackedEsm(PackedEncoder):
         )
         if rotary is not None:
             query, key = rotate(query, *rotary), rotate(key, *rotary)
-        context = self.attention(index, query, key, value, tokens, scale=query.shape[-1] ** -0.5)
+        context = self.attention(block, query, key, value, tokens, scale=query.shape[-1] ** -0.5)
         return attention.output.dense(context.flatten(1))
 
     def finish(self, hidden: Tensor) -> Tensor:

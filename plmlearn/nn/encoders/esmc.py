@@ -33,15 +33,13 @@ class PackedEsmc(PackedEncoder):
         base = config.rope_parameters["rope_theta"]
         return rotary_factors(tokens, config.num_attention_heads, config.head_dim, base, self.compute_dtype)
 
-    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: Tensor) -> Tensor:
-        block: Any = self.blocks[index]
-        hidden = hidden + self._attend(index, hidden, tokens, shared) / block.scaling_factor
+    def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Tensor) -> Tensor:
+        hidden = hidden + self._attend(block, hidden, tokens, shared) / block.scaling_factor
         normed = layer_norm(block.post_attention_layernorm, hidden).to(self.compute_dtype)
         gate = F.silu(block.mlp.gate_proj(normed))
         return hidden + block.mlp.down_proj(gate * block.mlp.up_proj(normed)) / block.scaling_factor
 
-    def _attend(self, index: int, hidden: Tensor, tokens: PackedTokens, rotary: Tensor) -> Tensor:
-        block: Any = self.blocks[index]
+    def _attend(self, block: Any, hidden: Tensor, tokens: PackedTokens, rotary: Tensor) -> Tensor:
         project = block.self_attn
         normed = layer_norm(block.input_layernorm, hidden).to(self.compute_dtype)
         query, key, value = (
@@ -53,7 +51,7 @@ class PackedEsmc(PackedEncoder):
             )
         )
         query, key = rotate(query, *rotary), rotate(key, *rotary)
-        context = self.attention(index, query, key, value, tokens, scale=query.shape[-1] ** -0.5)
+        context = self.attention(block, query, key, value, tokens, scale=query.shape[-1] ** -0.5)
         return project.o_proj(context.flatten(1))
 
     def finish(self, hidden: Tensor) -> Tensor:

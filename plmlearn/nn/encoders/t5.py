@@ -57,20 +57,18 @@ class PackedT5(PackedEncoder):
         far = (n_near + (share * (n_buckets - n_near)).long()).clamp(max=n_buckets - 1)
         return n_buckets * (distance > 0) + torch.where(near < n_near, near, far)
 
-    def layer(self, index: int, hidden: Tensor, tokens: PackedTokens, shared: PositionBias) -> Tensor:
-        block: Any = self.blocks[index]
-        hidden = hidden + self._attend(index, hidden, tokens, shared)
+    def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: PositionBias) -> Tensor:
+        hidden = hidden + self._attend(block, hidden, tokens, shared)
         return hidden + self._feed_forward(block.layer[1], hidden)
 
-    def _attend(self, index: int, hidden: Tensor, tokens: PackedTokens, bias: PositionBias) -> Tensor:
-        block: Any = self.blocks[index]
+    def _attend(self, block: Any, hidden: Tensor, tokens: PackedTokens, bias: PositionBias) -> Tensor:
         project = block.layer[0].SelfAttention
         normed = _rms_norm(block.layer[0].layer_norm, hidden).to(self.compute_dtype)
         query, key, value = (
             linear(normed).to(self.compute_dtype).unflatten(-1, (self.config.num_heads, -1))
             for linear in (project.q, project.k, project.v)
         )
-        context = self.attention(index, query, key, value, tokens, attend=biased_attention, bias=bias)
+        context = self.attention(block, query, key, value, tokens, attend=biased_attention, bias=bias)
         return project.o(context.flatten(1))
 
     def _feed_forward(self, part: Any, hidden: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from plmlearn.families import FAMILIES
 from plmlearn.nn.encoders import make_encoder
+from plmlearn.nn.encoders.base import _compiled_layer
 from plmlearn.nn.packing import PackedTokens
 
 MASK = 32
@@ -146,13 +148,58 @@ def test_checkpointing_changes_nothing(esm2):
 def test_checkpointing_recomputes_layers_in_the_backward_pass(esm2, monkeypatch):
     model = copy.deepcopy(esm2).requires_grad_(True)
     encoder = make_encoder(model, checkpointing=True)
-    calls = []
-    layer = encoder.layer
-    monkeypatch.setattr(encoder, "layer", lambda i, *rest: calls.append(i) or layer(i, *rest))
+    calls = watch_layers(encoder, monkeypatch)
     out = encoder(draw_tokens())
     assert calls == [0, 1, 2]
     out.sum().backward()
     assert sorted(calls) == [0, 0, 1, 1, 2, 2]
+
+
+def watch_layers(encoder, monkeypatch) -> list[int]:
+    """Indices of the layers that are run from here on."""
+    calls, layer, blocks = [], encoder.layer, list(encoder.blocks)
+    monkeypatch.setattr(
+        encoder, "layer", lambda block, *rest: calls.append(blocks.index(block)) or layer(block, *rest)
+    )
+    return calls
+
+
+@pytest.fixture
+def graphs(monkeypatch) -> list:
+    """Every graph that torch.compile takes down, run as it is; no C++ compiler is wanted."""
+    found: list = []
+
+    def keep(graph, _):
+        found.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    _compiled_layer.cache_clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=keep))
+    yield found
+    _compiled_layer.cache_clear()
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
+def test_compiled_layers_give_the_same_from_one_program(model, graphs):
+    """Layers and batches share the graphs of the first layer's first batch."""
+    compiled = partial(make_encoder, compiled=True)
+    found = gradients(model, lambda m, t: compiled(m)(t), draw_tokens())
+    n_graphs = len(graphs)
+    expected = gradients(model, packed, draw_tokens())
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert 2 <= n_graphs <= 4
+    with torch.no_grad():
+        compiled(model)(draw_tokens())
+    n_graphs = len(graphs)
+    for lengths in ([5, 70, 120], [30]):
+        other = draw_tokens(lengths)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(model)(other), packed(model, other), atol=1e-5, rtol=1e-5)
+    assert len(graphs) == n_graphs
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
@@ -173,9 +220,7 @@ def test_a_known_trunk_is_used_and_nothing_below_it_runs(esm2, monkeypatch):
     tokens = draw_tokens()
     encoder = make_encoder(esm2, trunk_depth=2)
     known = PackedTokens(tokens.ids, tokens.lengths, 1, 1, trunk=encoder.trunk(tokens).flip(1))
-    calls = []
-    layer = encoder.layer
-    monkeypatch.setattr(encoder, "layer", lambda i, *rest: calls.append(i) or layer(i, *rest))
+    calls = watch_layers(encoder, monkeypatch)
     changed = encoder(known)
     assert calls == [2]
     assert not torch.allclose(changed, packed(esm2, tokens), atol=1e-2)
