@@ -32,7 +32,6 @@ PUBLISHED = {  # test score from random weights, in the order 8M, 150M
     "disorder": (".649 ± .019", ".635 ± .004"),
     "secondary_structure": (".708", ".708"),
 }
-SHORTENED_PROTEINS = 1500
 GB1_DOMAIN = 56
 
 
@@ -53,12 +52,12 @@ def load(task: str) -> dict[str, tuple]:
     return {subset: (list(part.data), part.target) for subset, part in parts.items()}
 
 
-def shorten(task: str, parts: dict[str, tuple]) -> dict[str, tuple]:
+def shorten(task: str, parts: dict[str, tuple], n_train: int) -> dict[str, tuple]:
     if task == "gb1":
         return {subset: ([s[:GB1_DOMAIN] for s in X], y) for subset, (X, y) in parts.items()}
     shorter = {}
     for subset, (X, y) in parts.items():
-        n = min(len(X), SHORTENED_PROTEINS if subset == "train" else SHORTENED_PROTEINS // 3)
+        n = min(len(X), n_train if subset == "train" else n_train // 3)
         rows = np.sort(np.random.default_rng(0).choice(len(X), n, replace=False))
         shorter[subset] = ([X[i] for i in rows], y[rows])
     return shorter
@@ -94,6 +93,9 @@ def main() -> None:
     parser.add_argument("--shape", choices=["8m", "150m"], default="8m")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shortened", action="store_true")
+    parser.add_argument(
+        "--proteins", type=int, default=1500, help="training proteins drawn where shortened (but for GB1)"
+    )
     parser.add_argument("--write", type=Path, help="append the table to this file")
     options = parser.parse_args()
     kind = "shortened" if options.shortened else "in full"
@@ -110,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = build_folder(options.shape, Path(scratch) / "backbone")
         for task in options.tasks:
-            parts = shorten(task, load(task)) if options.shortened else load(task)
+            parts = shorten(task, load(task), options.proteins) if options.shortened else load(task)
             runs = [run(task, folder, seed, parts, options.shortened) for seed in range(options.seeds)]
             scores, minutes = zip(*runs, strict=True)
             each = ", ".join(f"{value:.3f}" for value in scores)
