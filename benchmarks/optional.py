@@ -1,10 +1,11 @@
-"""What torch.compile brings, which is an option, and what merging LoRA for prediction would.
+"""What options cost or bring: torch.compile, int8, checkpointing; and what merging LoRA would.
 
     python benchmarks/optional.py [--shape 8m] [--proteins 48] [--rounds 5]
 
 Prediction with LoRA beside its matrices against the same with it merged into them (float32; in bfloat16 the
-sum would be rounded), and prediction and an epoch of training with ``compile=True`` against without. Ratios
-above 1 speak for merging or compiling. Decisions 10 and 11 rest on these figures.
+sum would be rounded), prediction and an epoch of LoRA with ``compile=True`` against without, and an epoch
+with what saves memory. "Ours" is with the option: ratios above 1 speak for it. Decisions 10 and 11 rest on
+these figures.
 """
 
 from __future__ import annotations
@@ -59,23 +60,29 @@ def merging(folder: str, sequences: list[str], rounds: int, target_modules) -> R
 
 
 def compiling(folder: str, sequences: list[str], rounds: int, precision: str) -> list[Row]:
-    """Prediction, and an epoch of LoRA on all layers."""
     plain = fitted(folder, sequences, precision=precision)
     compiled, first_fit = timed(lambda: fitted(folder, sequences, precision=precision, compile=True))
     first = seconds(lambda: compiled.predict(sequences))
-    predicting = Row(f"Prediction in {precision}, layers compiled", "as they are", [], [], "–")
+    predicting = Row(f"Prediction in {precision}, layers compiled", "without", [], [], "–")
     predicting.note = f"first call {first:.0f} s"
-    training = Row(f"An epoch in {precision}, layers compiled", "as they are", [], [], "–")
-    training.note = f"first fit {first_fit:.0f} s"
-    y = np.arange(len(sequences)) % 2
-    options = {"precision": precision, "batch_size": 8}
-    our_fit(folder, sequences, y, 1, compile=True, **options)
     for _ in range(rounds):
         predicting.ours.append(seconds(lambda: compiled.predict(sequences)))
         predicting.theirs.append(seconds(lambda: plain.predict(sequences)))
-        for side, compile in ((training.ours, True), (training.theirs, False)):
-            side.append(our_fit(folder, sequences, y, 1, compile=compile, **options)[1][0]["seconds"])
+    training = epochs(folder, sequences, rounds, f"{precision}, layers compiled", precision, compile=True)
+    training.note = f"first fit {first_fit:.0f} s"
     return [predicting, training]
+
+
+def epochs(folder: str, sequences: list[str], rounds: int, what: str, precision: str, **option) -> Row:
+    """An epoch of LoRA on all layers, with and without an option."""
+    row = Row(f"An epoch of LoRA in {what}", "without", [], [], "–")
+    y = np.arange(len(sequences)) % 2
+    our_fit(folder, sequences, y, 1, precision=precision, **option)
+    for _ in range(rounds):
+        for side, settings in ((row.ours, option), (row.theirs, {})):
+            history = our_fit(folder, sequences, y, 1, precision=precision, **settings)[1]
+            side.append(history[0]["seconds"])
+    return row
 
 
 def main() -> None:
@@ -91,6 +98,11 @@ def main() -> None:
         rows = [merging(folder, sequences, options.rounds, which) for which in (("key", "value"), "all")]
         for precision in ("fp32", "bf16"):
             rows += compiling(folder, sequences, options.rounds, precision)
+        for name, saving in {
+            "int8": {"quantization": "int8"},
+            "gradient_checkpointing": {"gradient_checkpointing": True},
+        }.items():
+            rows.append(epochs(folder, sequences, options.rounds, f"bf16, {name}", "bf16", **saving))
     report = f"## Options, ESM2-{options.shape.upper()} shape\n\n{machine()}\n\n{table(rows)}\n"
     print(report)
     if options.write:

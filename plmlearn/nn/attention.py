@@ -244,7 +244,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each head of (T, H, K) by its token's angles.
 
     ``cos`` and ``sin`` are rows of :func:`rotary_table` by token, (T, 1, K), or the same repeated for
-    every head, (T, H, K): on a CPU that is ten times as fast.
+    every head, (T, H, K): on a CPU that is much faster.
     """
     return _Rotation.apply(x, cos, sin)
 
