@@ -127,9 +127,9 @@ def test_prefixes_are_more_keys_and_values(backbone):
     tokens, calls = tokens_of(backbone), []
     whole = encoder.attention
 
-    def record(index, query, key, value, tokens, **options):
-        out = whole(index, query, key, value, tokens, **options)
-        calls.append((index, query, key, value, options, out))
+    def record(block, query, key, value, tokens, **options):
+        out = whole(block, query, key, value, tokens, **options)
+        calls.append((list(encoder.blocks).index(block), query, key, value, options, out))
         return out
 
     encoder.attention = record
