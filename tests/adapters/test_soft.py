@@ -179,9 +179,9 @@ def test_residues_keep_their_positions(esm2):
     plain, expected = make_encoder(esm2.model), []
     whole_plain = plain.attention
 
-    def record(index, query, key, value, tokens, **options):
+    def record(block, query, key, value, tokens, **options):
         expected.append(key.clone())
-        return whole_plain(index, query, key, value, tokens, **options)
+        return whole_plain(block, query, key, value, tokens, **options)
 
     plain.attention = record
     plain(tokens)
