@@ -52,7 +52,7 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     quantization : {"int8", "nf4"}, optional
         Hold the backbone's matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
     compile : bool, default=False
-        Run the layers through ``torch.compile``, which takes half a minute at first; see docs/speed.md.
+        Run the layers through ``torch.compile``, which takes some seconds at first; see docs/speed.md.
     max_length : int, default=1022
         Residues that the encoder sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"

@@ -60,14 +60,14 @@ _ALL = """
         Of the frozen matrices and of all products; trained tensors are float32 always. "auto" takes bf16
         where the device is faster in it.
     quantization : {"int8", "nf4"}, optional
-        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of bfloat16's memory, for steps up to
-        a tenth slower. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of bfloat16's memory, for steps that
+        are a little slower. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
     gradient_checkpointing : bool, default=False
-        Keep each layer's input alone and recompute the rest in the backward pass: a third slower, a
-        fraction of the memory.
+        Keep each layer's input alone and recompute the rest in the backward pass: a fraction of the memory,
+        for a third to a half more time.
     compile : bool, default=False
-        Run the layers through ``torch.compile``: for long runs on a GPU. The first steps compile for half a
-        minute; on a CPU, where it wants a C++ compiler too, nothing is gained (docs/benchmarks.md).
+        Run the layers through ``torch.compile``: for long runs on a GPU. The first steps compile for some
+        seconds; on a CPU, where it wants a C++ compiler too, nothing is gained (docs/benchmarks.md).
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
