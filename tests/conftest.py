@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -43,6 +45,27 @@ def empty_cache():
     yield cache
     cache.clear()
     cache._warned.clear()
+
+
+@pytest.fixture
+def graphs(monkeypatch) -> Iterator[list]:
+    """Every graph that torch.compile takes down, run as it is: no C++ compiler is wanted."""
+    import torch
+
+    from plmlearn.nn.encoders.base import _compiled_layer
+
+    found: list = []
+
+    def keep(graph, _):
+        found.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    _compiled_layer.cache_clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=keep))
+    yield found
+    _compiled_layer.cache_clear()
+    torch._dynamo.reset()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from plmlearn.families import FAMILIES
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.encoders.base import _compiled_layer
 from plmlearn.nn.packing import PackedTokens
 
 MASK = 32
@@ -162,23 +161,6 @@ def watch_layers(encoder, monkeypatch) -> list[int]:
         encoder, "layer", lambda block, *rest: calls.append(blocks.index(block)) or layer(block, *rest)
     )
     return calls
-
-
-@pytest.fixture
-def graphs(monkeypatch) -> list:
-    """Every graph that torch.compile takes down, run as it is; no C++ compiler is wanted."""
-    found: list = []
-
-    def keep(graph, _):
-        found.append(graph)
-        return graph.forward
-
-    torch._dynamo.reset()
-    _compiled_layer.cache_clear()
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=keep))
-    yield found
-    _compiled_layer.cache_clear()
-    torch._dynamo.reset()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
