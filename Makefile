@@ -35,7 +35,8 @@ bench: .venv/installed           ## speed and memory against fair baselines, ove
 	$(SPEED) --only tuned --proteins 64
 	$(SPEED) --only training --proteins 24 --shape 35m
 	$(SPEED) --only embedding --proteins 96 --rounds 2 --shape 35m $(PEER)
-	$(SPEED) --only lengths budget
+	$(SPEED) --only lengths --rounds 9
+	$(SPEED) --only budget
 	$(BIN)/python benchmarks/optional.py --proteins 32 --rounds 3 --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
 	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write docs/benchmarks.md
