@@ -157,6 +157,19 @@ def test_embeddings_of_different_settings_are_not_mixed_up(folder, make_esm, tmp
         np.testing.assert_array_equal(embedder.transform(X), embedded)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
+@pytest.mark.parametrize("pooling", ["mean", None])
+def test_compiled_layers_give_the_same_and_are_kept_apart(pooling, folder, X, empty_cache, encoded, graphs):
+    settings = {"pooling": pooling, "precision": "fp32"}
+    plain = PLMEmbedder(folder, **settings).fit_transform(X)
+    assert not graphs
+    compiled = PLMEmbedder(folder, compile=True, **settings).fit_transform(X)
+    assert graphs
+    assert sum(encoded) == 2 * len(X)
+    for one, other in zip(plain, compiled, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_bfloat16_is_close(folder, X):
     exact = PLMEmbedder(folder, precision="fp32").fit_transform(X)
     rounded = PLMEmbedder(folder, precision="bf16").fit_transform(X)

@@ -157,6 +157,16 @@ def test_results_do_not_depend_on_the_token_budget(proteins):
         torch.testing.assert_close(tensor, load(large._trained)[name], atol=2e-5, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute:UserWarning")
+def test_compiling_changes_nothing(proteins, graphs):
+    plain = tiny(max_steps=3).fit(proteins)
+    assert not graphs
+    compiled = tiny(max_steps=3, compile=True).fit(proteins)
+    assert graphs
+    for name, tensor in load(plain._trained).items():
+        torch.testing.assert_close(tensor, load(compiled._trained)[name], atol=2e-5, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"optimizer": "muon"}, {"averaging": 0.9}, {"curriculum": [(0.5, 8)]}]
 )
