@@ -44,8 +44,7 @@ bench: .venv/installed           ## speed and memory against fair baselines, ove
 bench-gpu: .venv/installed       ## residues per second, share of the peak and memory, by size of the model, where there is a GPU
 	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks.md
 
-docs: .venv/installed            ## rewrite docs/api.md and docs/backbones.md from docstrings and tables
-	$(BIN)/python docs/build_api.py
+docs: .venv/installed            ## rewrite docs/backbones.md from the table of backbones
 	$(BIN)/python docs/build_backbones.py
 
 clean:

@@ -43,8 +43,8 @@ from plmlearn.datasets import (
     fetch_signal_peptides,
     fetch_stability,
 )
-from plmlearn.likelihood import hide_parts, log_likelihoods
-from plmlearn.training.masking import Corpus
+from plmlearn.pretraining.likelihood import hide_parts, log_likelihoods
+from plmlearn.pretraining.masking import Corpus
 
 CORPUS_HELD_OUT = 400  # the first proteins of the corpus: tools/train_mini.py never trains on them
 SHORTEST, LONGEST = 40, 254

@@ -1,4 +1,4 @@
-"""Write backbones.md from the tables in plmlearn.families; sizes are counted, nothing is downloaded.
+"""Write backbones.md from the tables in plmlearn.backbones.architectures; sizes are counted, nothing is downloaded.
 
 python docs/build_backbones.py
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from plmlearn.families import CHECKPOINTS, FAMILIES, Checkpoint, Family
+from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS, Architecture, Checkpoint
 
 PAGE = Path(__file__).parent / "backbones.md"
 
@@ -69,7 +69,7 @@ taken; they are looked for with network alone, so prepare a folder with
 """
 
 
-def n_parameters(checkpoint: Checkpoint, family: Family) -> int:
+def n_parameters(checkpoint: Checkpoint, family: Architecture) -> int:
     """Parameters of the encoder, counted on shapes without memory."""
     model_class = getattr(transformers, family.model_class)
     with torch.device("meta"):
@@ -89,7 +89,7 @@ def rounded(number: float) -> str:
 
 
 def row(name: str, checkpoint: Checkpoint) -> str:
-    family = FAMILIES[checkpoint.family]
+    family = ARCHITECTURES[checkpoint.architecture]
     shape, count = checkpoint.shape, n_parameters(checkpoint, family)
     layers = shape.get("num_hidden_layers", shape.get("num_layers"))
     width = shape.get("hidden_size", shape.get("d_model"))

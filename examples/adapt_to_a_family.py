@@ -29,7 +29,7 @@ after = PLMMaskedLM("mini", max_steps=60, lr=2e-3, batch_size=16, random_state=0
 after.set_params(evaluate_every=10).fit(family, X_val=held_out)
 
 
-def judge(lm: PLMMaskedLM) -> tuple[float, float, float]:
+def score_pairs(lm: PLMMaskedLM) -> tuple[float, float, float]:
     """Perplexity of the held-out family; Spearman of its log-odds, and of ridge on its embeddings."""
     perplexity = np.exp(-lm.score(held_out))
     unlabelled = spearmanr(lm.mutation_scores(family[0], X_test), y_test)[0]

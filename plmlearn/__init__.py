@@ -17,7 +17,7 @@ _HOMES = {
     "PLMResidueClassifier": "estimators.residue",
     "PLMResidueRegressor": "estimators.residue",
     "PLMSignalPeptideClassifier": "estimators.signal_peptides",
-    "PLMEmbedder": "embedding",
+    "PLMEmbedder": "estimators.embedder",
     "PLMMaskedLM": "pretraining",
     "download_backbone": "backbones",
     "save": "persistence",

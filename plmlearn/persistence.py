@@ -28,8 +28,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .adapters.peft_methods import PeftMethod
-from .embedding import PLMEmbedder
 from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
+from .estimators.embedder import PLMEmbedder
 from .pretraining import PLMMaskedLM
 
 FORMAT = 1

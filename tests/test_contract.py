@@ -37,8 +37,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 
-import plmlearn.embedding
-import plmlearn.estimators._base
+import plmlearn.estimators.embedder
+import plmlearn.estimators.tuned
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
@@ -188,8 +188,8 @@ def test_construction_loads_nothing_and_checks_nothing(name, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a constructor loaded a backbone")
 
-    monkeypatch.setattr(plmlearn.estimators._base, "load_backbone", refuse)
-    monkeypatch.setattr(plmlearn.embedding, "load_backbone", refuse)
+    monkeypatch.setattr(plmlearn.estimators.tuned, "load_backbone", refuse)
+    monkeypatch.setattr(plmlearn.estimators.embedder, "load_backbone", refuse)
     estimator = type(ESTIMATORS[name])(backbone="no such backbone", precision="no such precision")
     assert clone(estimator).get_params()["backbone"] == "no such backbone"
     assert repr(estimator.set_params(device="nowhere"))

@@ -10,7 +10,7 @@ from .base import Adapter, target_pattern
 from .bottleneck import Bottleneck
 from .low_rank import IA3, DoRA, LoRA, VeRA
 from .peft_adapter import PeftAdapter
-from .soft import PrefixTuning, PromptTuning
+from .prompts import PrefixTuning, PromptTuning
 from .tuning import Frozen, FullFineTuning, LayerNormTuning
 
 __all__ = [

@@ -125,7 +125,7 @@ def check_positive(name: str, value: float) -> None:
 
 def layer_index(name: str, backbone: Backbone) -> int | None:
     """Which layer a parameter of this name lies in; None outside of the layers."""
-    found = re.match(rf"{re.escape(backbone.family.layers)}\.(\d+)\.", name)
+    found = re.match(rf"{re.escape(backbone.architecture.layers)}\.(\d+)\.", name)
     return None if found is None else int(found[1])
 
 
@@ -152,7 +152,7 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
 
 def layer_path(backbone: Backbone, layer: str, path: str) -> str:
     """Regular expression for what lies at ``path`` in ``layer``, both regular expressions."""
-    return rf"{re.escape(backbone.family.layers)}\.{layer}\.{path}"
+    return rf"{re.escape(backbone.architecture.layers)}\.{layer}\.{path}"
 
 
 def _owned(tensor: Tensor) -> nn.Parameter:

@@ -73,7 +73,7 @@ class Bottleneck(LayeredAdapter):
             raise ValueError(f"Bottleneck after names some of {', '.join(_SUBLAYERS)}, got {self.after!r}")
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
-        blocks = model.get_submodule(backbone.family.layers)
+        blocks = model.get_submodule(backbone.architecture.layers)
         for index in self._layers(backbone):
             block = blocks.get_submodule(str(index))
             for sublayer in dict.fromkeys(self._sublayers):
@@ -83,7 +83,7 @@ class Bottleneck(LayeredAdapter):
                 wrapped = self._wrap(linear, backbone)
                 setattr(block.get_submodule(owner), leaf, wrapped)
                 for name, _ in wrapped.correction.named_parameters():
-                    yield f"{backbone.family.layers}.{index}.{path}.correction.{name}"
+                    yield f"{backbone.architecture.layers}.{index}.{path}.correction.{name}"
 
     def _wrap(self, linear: nn.Module, backbone: Backbone) -> _WithBottleneck:
         width = backbone.config.hidden_size

@@ -90,7 +90,7 @@ class PeftAdapter(PeftMethod):
     def _trial(self, backbone: Backbone) -> list[Tensor]:
         """What the adapted matrices make of fixed input once the trained tensors have fixed values."""
         model = backbone.share()
-        blocks: Any = model.get_submodule(backbone.family.layers)
+        blocks: Any = model.get_submodule(backbone.architecture.layers)
         block = copy.deepcopy(blocks[0])  # one for all layers, so that a trial takes the memory of one
         tensors = [*block.parameters(), *block.buffers()]
         for index in range(len(blocks)):

@@ -54,7 +54,7 @@ class PeftMethod(LayeredAdapter):
     def _is_trained_bias(self, name: str, biases: str, backbone: Backbone) -> bool:
         if biases == "none" or not name.endswith(".bias"):
             return False
-        if name.startswith(backbone.family.optional_weights):
+        if name.startswith(backbone.architecture.optional_weights):
             return False
         if biases != "all":  # "lora_only" and its like
             return name.endswith(".base_layer.bias")

@@ -89,7 +89,7 @@ class FullFineTuning(LayeredAdapter):
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
         names = [name for name, _ in model.named_parameters()]
         if self.last_n_layers is None:
-            return [name for name in names if not name.startswith(backbone.family.optional_weights)]
+            return [name for name in names if not name.startswith(backbone.architecture.optional_weights)]
         return [name for name in names if layer_index(name, backbone) in self._layers(backbone)]
 
 

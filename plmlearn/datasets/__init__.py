@@ -1,10 +1,10 @@
 """Public protein data sets, downloaded once and verified, and generators of synthetic ones."""
 
-from ._base import clear_data_home, get_data_home
-from ._fetch_protein import fetch_deeploc2, fetch_gb1, fetch_ppi, fetch_stability
-from ._fetch_residue import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
-from ._symmetry import SYMMETRY_CLASSES, load_symmetry, make_homo_oligomers, symmetry_class
-from ._synthetic import (
+from .base import clear_data_home, get_data_home
+from .fetch_protein import fetch_deeploc2, fetch_gb1, fetch_ppi, fetch_stability
+from .fetch_residue import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
+from .symmetry import SYMMETRY_CLASSES, load_symmetry, make_homo_oligomers, symmetry_class
+from .synthetic import (
     make_mutational_landscape,
     make_protein_classification,
     make_protein_pairs,

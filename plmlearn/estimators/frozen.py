@@ -13,8 +13,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ..embedding import PLMEmbedder
 from ..sequences import check_sequences
+from .embedder import PLMEmbedder
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
 _EMBEDDING = ("backbone", "revision", "pooling", "layer", "quantization")

@@ -30,10 +30,10 @@ from ..training.pair_steps import (
     outputs_of_pairs,
     represent_proteins,
 )
-from ._base import _Live
-from ._shared_docs import PAIR_PARAMETERS, PAIR_WORDS
-from .labelled import Labelled
+from .dataset import Dataset
 from .protein import _AnyAdapter, _Classifies, _Regresses
+from .shared_docs import PAIR_PARAMETERS, PAIR_WORDS
+from .tuned import _Live
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -178,7 +178,7 @@ class PLMPairClassifier(_Classifies, _Pairs):
 
     _parameter_constraints: ClassVar[dict] = {"sampling": [StrOptions({"uniform", "balanced"})]}
 
-    def _encode(self, live: _Live, target: Any, labelled: Labelled) -> TrainingData:
+    def _encode(self, live: _Live, target: Any, labelled: Dataset) -> TrainingData:
         data = super()._encode(live, target, labelled)
         _warn_of_contradictions(data)
         if self.sampling == "uniform":

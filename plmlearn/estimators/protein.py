@@ -16,9 +16,9 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 
 from ..adapters import Adapter, LoRA
-from ._base import BasePLMEstimator
-from ._pooled import PooledEstimator
+from .pooled import PooledEstimator
 from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
+from .tuned import BasePLMEstimator
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..adapters import Adapter, LoRA
 from ..metrics import residue_spearman
-from ..nn.chain import UNKNOWN
+from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF
 from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
@@ -28,9 +28,7 @@ from ..sequences import check_sequences
 from ..training.batching import Batch, TokenizedSequences
 from ..training.engine import TrainingData
 from ..training.inference import infer
-from ._base import BasePLMEstimator, _Live
-from ._shared_docs import RESIDUE_PARAMETERS, RESIDUE_WORDS
-from .labelled import Labelled
+from .dataset import Dataset
 from .residue_targets import (
     ResidueClassTarget,
     ResidueTarget,
@@ -41,7 +39,9 @@ from .residue_targets import (
     require_measured,
 )
 from .scoring import make_score
+from .shared_docs import RESIDUE_PARAMETERS, RESIDUE_WORDS
 from .targets import check_length, check_weights
+from .tuned import BasePLMEstimator, _Live
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ResidueEstimator(BasePLMEstimator):
     def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
         raise NotImplementedError("targets per residue are checked against their sequences")
 
-    def _check_labelled(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Labelled:
+    def _check_labelled(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> Dataset:
         sequences, n_truncated = self._prepare(X)
         weights = check_weights(sample_weight, len(sequences))
         whole = check_residue_y(y, X, kind=self._KIND, ignore_label=self.ignore_label)
@@ -101,9 +101,9 @@ class ResidueEstimator(BasePLMEstimator):
         require_measured(read, np.flatnonzero(weights))
         if groups is not None:
             groups = check_length(groups, len(sequences), "groups")
-        return Labelled(sequences, read, weights, groups, n_truncated).take(np.flatnonzero(weights))
+        return Dataset(sequences, read, weights, groups, n_truncated).take(np.flatnonzero(weights))
 
-    def _encode(self, live: _Live, target: ResidueTarget, labelled: Labelled) -> TrainingData:  # type: ignore[override]
+    def _encode(self, live: _Live, target: ResidueTarget, labelled: Dataset) -> TrainingData:  # type: ignore[override]
         targets = target.encode(labelled.y)
         sizes, weights = target.sizes(targets), labelled.weights
         weights = (weights / np.average(weights, weights=sizes)).astype(np.float32)
@@ -255,7 +255,7 @@ class PLMResidueClassifier(ResidueEstimator):
 
         return loss
 
-    def _scorer(self, live: _Live, target: ResidueClassTarget, validation: Labelled | None):  # type: ignore[override]
+    def _scorer(self, live: _Live, target: ResidueClassTarget, validation: Dataset | None):  # type: ignore[override]
         if self.scoring is None or validation is None:
             return None
         return make_score(self, _Reading(live.model, target), validation, self.scoring)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from ..nn.chain import UNKNOWN
+from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
 from ..nn.ragged import Ragged
 from ..sequences import SequenceError, check_residue_targets

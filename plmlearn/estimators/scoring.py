@@ -11,11 +11,11 @@ from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
 from ..metrics import get_scorer
-from .labelled import Labelled
+from .dataset import Dataset
 
 
 def make_score(
-    owner: BaseEstimator, target: Any, validation: Labelled, scoring: str | Callable
+    owner: BaseEstimator, target: Any, validation: Dataset, scoring: str | Callable
 ) -> Callable[[np.ndarray], float]:
     """A function from outputs for the validation proteins, (n_proteins, C), to their score.
 
@@ -25,7 +25,7 @@ def make_score(
         Whose kind (classifier, regressor) the scorer sees.
     target : Target
         Decodes the outputs.
-    validation : Labelled
+    validation : Dataset
     scoring : str or callable
     """
     probe = _Known(owner, target)

@@ -46,7 +46,7 @@ class SignalPeptideTarget(ClassTarget):
 
 
 @dataclass(frozen=True)
-class Reading:
+class SignalPeptideDecoder:
     """How emissions become types, with the kingdoms of their proteins."""
 
     model: SignalPeptideModel

@@ -19,13 +19,19 @@ from ..nn.ragged import Ragged
 from ..nn.residue_heads import make_residue_head
 from ..sequences import SequenceError, check_residue_targets, check_sequences
 from ..training.engine import TrainingData
-from ._base import BasePLMEstimator, _Live
-from ._shared_docs import SIGNAL_PARAMETERS
-from .labelled import Labelled
+from .dataset import Dataset
 from .residue import ResidueEstimator
 from .residue_targets import as_rows
 from .scoring import make_score
-from .signal_paths import KINGDOMS, PathLoss, Reading, SignalPeptideModel, SignalPeptideTarget, as_codes
+from .shared_docs import SIGNAL_PARAMETERS
+from .signal_paths import (
+    KINGDOMS,
+    PathLoss,
+    SignalPeptideDecoder,
+    SignalPeptideModel,
+    SignalPeptideTarget,
+    as_codes,
+)
 from .signal_states import (
     CHAINS,
     LETTERS,
@@ -37,6 +43,7 @@ from .signal_states import (
     transitions,
 )
 from .targets import ClassTarget, check_class_y, check_length, check_weights
+from .tuned import BasePLMEstimator, _Live
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -170,7 +177,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
 
     def _check_labelled(  # type: ignore[override]
         self, X: Any, y: Any, sample_weight: Any, groups: Any = None, regions: Any = None, kingdom: Any = None
-    ) -> Labelled:
+    ) -> Dataset:
         sequences, _ = self._prepare(X)
         y = _check_types(y, len(sequences))
         weights = check_weights(sample_weight, len(sequences))
@@ -178,7 +185,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
             groups = check_length(groups, len(sequences), "groups")
         states = self._allowed_states(X, sequences, y, regions)
         extras = {"states": as_rows(states), "kingdom": _check_kingdoms(kingdom, len(sequences))}
-        return Labelled(sequences, y, weights, groups, 0, extras).take(np.flatnonzero(weights))
+        return Dataset(sequences, y, weights, groups, 0, extras).take(np.flatnonzero(weights))
 
     def _allowed_states(self, X: Any, sequences: np.ndarray, y: np.ndarray, regions: Any) -> list[np.ndarray]:
         """States that each residue may be in by type and labels, or one error."""
@@ -210,7 +217,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
     def _learn_target(self, y: np.ndarray) -> SignalPeptideTarget:  # type: ignore[override]
         return SignalPeptideTarget(ClassTarget.learn(y).classes)
 
-    def _encode(self, live: _Live, target: SignalPeptideTarget, labelled: Labelled) -> TrainingData:  # type: ignore[override]
+    def _encode(self, live: _Live, target: SignalPeptideTarget, labelled: Dataset) -> TrainingData:  # type: ignore[override]
         target.encode(labelled.y)  # refuses types that training did not have
         known = zip(labelled.extras["states"], labelled.sequences, labelled.extras["kingdom"], strict=True)
         targets = Ragged.of([as_codes(*row) for row in known])
@@ -225,10 +232,10 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         )
         return PathLoss(live.model, self.composition_weight)
 
-    def _scorer(self, live: _Live, target: SignalPeptideTarget, validation: Labelled | None):  # type: ignore[override]
+    def _scorer(self, live: _Live, target: SignalPeptideTarget, validation: Dataset | None):  # type: ignore[override]
         if self.scoring is None or validation is None:
             return None
-        reading = Reading(live.model, target, validation.extras["kingdom"])
+        reading = SignalPeptideDecoder(live.model, target, validation.extras["kingdom"])
         return make_score(self, reading, validation, self.scoring)
 
     # -- predict ------------------------------------------------------------------------------
@@ -331,10 +338,10 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         """
         return np.array([cleavage_site(regions)[0] for regions in self.predict_regions(X, kingdom)])
 
-    def _read(self, X: Any, kingdom: Any) -> tuple[Reading, Ragged]:
+    def _read(self, X: Any, kingdom: Any) -> tuple[SignalPeptideDecoder, Ragged]:
         live = self._restored()
         outputs = BasePLMEstimator._outputs(self, X)
-        return Reading(live.model, self._target, _check_kingdoms(kingdom, len(outputs))), outputs
+        return SignalPeptideDecoder(live.model, self._target, _check_kingdoms(kingdom, len(outputs))), outputs
 
 
 def _check_types(y: Any, n_rows: int) -> np.ndarray:

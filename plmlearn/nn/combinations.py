@@ -165,7 +165,7 @@ class PairModel(PooledModel):
     def scale(self, proteins: Ragged) -> Ragged:
         return proteins.with_values(self.scaler(proteins.values))
 
-    def judge(self, scaled: Ragged, pairs: Tensor) -> Tensor:
+    def score_pairs(self, scaled: Ragged, pairs: Tensor) -> Tensor:
         """Outputs of N pairs of scaled proteins, (N, C)."""
         return self.head(self.combination(scaled, pairs))
 
@@ -179,7 +179,7 @@ class PairModel(PooledModel):
         pairs : Tensor of int, shape (N, 2)
             Which of the B proteins each pair has.
         """
-        return self.judge(self.scale(proteins), pairs).float()
+        return self.score_pairs(self.scale(proteins), pairs).float()
 
 
 COMBINATIONS: dict[str, type[Combination]] = {

@@ -2,7 +2,7 @@
 
 - `LinearChainCRF`: learned weights, hard constraints, likelihood, marginals, best path
 - `constraints_from_tags`: the constraints that training labels obey
-- below them the checks of their input; the sums over paths are `chain.Chain`'s
+- below them the checks of their input; the sums over paths are `chain.ChainScores`'s
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plmlearn.nn.chain import UNKNOWN, Chain, at_last
+from plmlearn.nn.chain_scores import UNKNOWN, ChainScores, at_last
 
 
 class LinearChainCRF(nn.Module):
@@ -249,11 +249,11 @@ class LinearChainCRF(nn.Module):
                 f"{self.allowed_ends.nonzero()[:, 0].tolist()}. Allow what is missing."
             )
 
-    def _chain(self, emissions: Tensor, mask: Tensor) -> Chain:
+    def _chain(self, emissions: Tensor, mask: Tensor) -> ChainScores:
         """Checked input and constrained weights, in the type that the sums run in."""
         _check_emissions(emissions, mask, self.n_states)
         dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
-        return Chain(
+        return ChainScores(
             emissions.masked_fill(~mask.unsqueeze(2), 0).to(dtype),
             self.transitions.to(dtype).masked_fill(~self.allowed_transitions, -math.inf),
             self.starts.to(dtype).masked_fill(~self.allowed_starts, -math.inf),

@@ -3,6 +3,6 @@
 ``PLMMaskedLM``   learn from sequences alone; likelihoods, effects of mutations, embeddings, checkpoints
 """
 
-from ._estimator import PLMMaskedLM
+from .estimator import PLMMaskedLM
 
 __all__ = ["PLMMaskedLM"]

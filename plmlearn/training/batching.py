@@ -59,7 +59,7 @@ class TokenizedSequences:
         self._windows = [[(first, next(by_window)) for first, _ in windows] for windows in cuts]
         self.lengths = np.array([sum(n for _, n in windows) for windows in self._windows], dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
-        self.n_prefix, self.n_suffix = len(backbone.reading.prefix), len(backbone.reading.suffix)
+        self.n_prefix, self.n_suffix = len(backbone.token_format.prefix), len(backbone.token_format.suffix)
         self._known: dict[str, Entries] = {}
 
     def __len__(self) -> int:

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from ..nn.models import learned_tensors, load_learned
 from ..nn.ragged import Ragged
 from .batching import Batch, TokenizedSequences, draw_steps, make_batches
+from .config import TrainingConfig
 from .devices import autocast
 from .inference import Budget, Outputs, outputs_of
-from .plan import Plan
 from .schedules import schedule_shape
 
 Loss = Callable[[Any, Any], Tensor]
@@ -79,7 +79,7 @@ def train(
     model: nn.Module,
     loss: Loss,
     data: TrainingData,
-    plan: Plan,
+    plan: TrainingConfig,
     *,
     validation: TrainingData | None = None,
     scorer: Callable[[Any], float] | None = None,
@@ -93,7 +93,7 @@ def train(
     model : nn.Module
     loss : callable
     data : TrainingData
-    plan : Plan
+    plan : TrainingConfig
     validation : TrainingData, optional
         Without it the last epoch's values stay.
     scorer : callable, optional
@@ -259,7 +259,7 @@ class TuningNet(skorch.NeuralNet):
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
         return {"loss": loss}
 
-    def _outputs(self, inputs: TokenizedSequences, plan: Plan) -> np.ndarray:
+    def _outputs(self, inputs: TokenizedSequences, plan: TrainingConfig) -> np.ndarray:
         return outputs_of(self.module_, inputs, plan)
 
     def _check_finite(self, value: float, what: str, step: _Step) -> None:
@@ -290,7 +290,7 @@ class _Step:
 class _TrainingSteps:
     """An epoch's optimiser steps, drawn anew each time it is iterated over."""
 
-    def __init__(self, data: TrainingData, plan: Plan):
+    def __init__(self, data: TrainingData, plan: TrainingConfig):
         self.data, self.batch_size = data, plan.batch_size
         self.epoch_size = plan.epoch_size or len(data)
         self.rng = np.random.default_rng(plan.seed)
@@ -359,7 +359,7 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-def parameter_groups(module: nn.Module, plan: Plan) -> list[dict]:
+def parameter_groups(module: nn.Module, plan: TrainingConfig) -> list[dict]:
     """Trained tensors by learning rate and decay; norms, biases and the encoder's vectors do not decay.
 
     The encoder's tensors get ``plan.lr``, the others (mixing of layers, pooling, head) ``plan.head_lr``.

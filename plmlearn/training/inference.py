@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..nn.ragged import Ragged
 from .batching import Batch, TokenizedSequences, make_batches
+from .config import TrainingConfig
 from .devices import autocast, is_out_of_memory
-from .plan import Plan
 
 Outputs = Tensor | Ragged
 """What a model says of N rows: one vector per row, (N, C), or one per residue of each row."""
@@ -49,7 +49,7 @@ class Budget:
 def infer(
     forward: Callable[[Batch], Outputs],
     inputs: TokenizedSequences,
-    plan: Plan,
+    plan: TrainingConfig,
     *,
     rows: np.ndarray | None = None,
 ) -> Any:
@@ -60,7 +60,7 @@ def infer(
     forward : callable
         A batch of N rows to (N, C), or to one entry per residue of each.
     inputs : TokenizedSequences
-    plan : Plan
+    plan : TrainingConfig
     rows : ndarray of int, optional
         Ascending; None means all.
 
@@ -108,7 +108,7 @@ class _Collected:
         )
 
 
-def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: Plan) -> Any:
+def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: TrainingConfig) -> Any:
     """What ``model`` says of every row, in evaluation mode: an array (n_rows, C), or Ragged."""
     model.eval()
     return infer(lambda batch: model(batch.tokens, batch.sequence_of_row), inputs, plan)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
-from ..nn.soft import learned_part
+from ..nn.prompts import learned_part
 from .batching import TokenizedSequences
+from .config import TrainingConfig
 from .devices import total_memory
-from .plan import Plan
 from .reuse import Model, reusable
 
 # Tokens taken to be enough for full speed: chosen, not yet measured.
@@ -122,7 +122,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    model: Model, backbone: Backbone, inputs: TokenizedSequences, plan: Plan
+    model: Model, backbone: Backbone, inputs: TokenizedSequences, plan: TrainingConfig
 ) -> MemoryEstimate:
     """What training ``model`` on ``inputs`` takes; nothing is run.
 
@@ -132,7 +132,7 @@ def estimate_memory(
         Not yet trained, over the backbone's tensors.
     backbone : Backbone
     inputs : TokenizedSequences
-    plan : Plan
+    plan : TrainingConfig
     """
     encoder, item = model.encoder, backbone.dtype.itemsize
     n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -191,7 +191,7 @@ def activation_bytes_per_token(
         plmlearn's names of the matrices that are trained or carry an adapter, and "norms" where those
         are trained: all these keep their input.
     """
-    layer = next(backbone.model.get_submodule(backbone.family.layers).children())
+    layer = next(backbone.model.get_submodule(backbone.architecture.layers).children())
     matrices: dict[str, list[Any]] = {
         name: [layer.get_submodule(path) for path in paths] for name, paths in backbone.targets.items()
     }
@@ -237,7 +237,7 @@ def _n_differentiated(model: Model) -> int:
 
 def _trained_parts(encoder: PackedEncoder, backbone: Backbone) -> set[str]:
     """plmlearn's names of the matrices of the top layer in which something is trained, and "norms"."""
-    *_, layer = encoder.backbone.get_submodule(backbone.family.layers).children()
+    *_, layer = encoder.backbone.get_submodule(backbone.architecture.layers).children()
 
     def is_trained(module: nn.Module) -> bool:
         return any(p.requires_grad for p in module.parameters())

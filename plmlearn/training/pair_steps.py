@@ -21,10 +21,10 @@ from ..backbones import Backbone
 from ..nn.combinations import PairModel
 from ..nn.ragged import Ragged
 from .batching import Batch, TokenizedSequences, make_batches
+from .config import TrainingConfig
 from .devices import autocast
 from .engine import TuningNet, _Step
 from .inference import infer
-from .plan import Plan
 
 _NUMBERS_AT_ONCE = 1 << 20  # of the features of pairs that are judged together
 
@@ -75,7 +75,7 @@ class PairNet(TuningNet):
         order = np.concatenate([batch.rows for batch in batches])
         pairs = np.argsort(np.searchsorted(distinct, order))[place.reshape(-1, 2)]
         if len(batches) == 1:
-            return self._judge(self._encode(batches[0]), pairs, step)
+            return self._score_pairs(self._encode(batches[0]), pairs, step)
         states = []
         with torch.no_grad():
             proteins = []
@@ -84,7 +84,7 @@ class PairNet(TuningNet):
                 proteins.append(self._encode(batch))
         whole = _joined(proteins)
         values: Any = whole.values.requires_grad_()
-        loss = self._judge(whole, pairs, step)
+        loss = self._score_pairs(whole, pairs, step)
         if not _trains_below_the_pairs(self.module_):
             return loss
         wanted = values.grad.split([len(part.values) for part in proteins])
@@ -100,7 +100,7 @@ class PairNet(TuningNet):
         with autocast(self.plan.device, self.plan.dtype):
             return self.module_.represent(batch.tokens)
 
-    def _judge(self, proteins: Ragged, pairs: np.ndarray, step: _Step) -> float:
+    def _score_pairs(self, proteins: Ragged, pairs: np.ndarray, step: _Step) -> float:
         """Gradients of the step's loss as far down as ``proteins`` go; returns the loss."""
         with autocast(self.plan.device, self.plan.dtype):
             outputs = self.module_(proteins, torch.from_numpy(pairs).to(self.plan.device))
@@ -108,19 +108,21 @@ class PairNet(TuningNet):
         self.scaler_.scale(loss).backward()
         return float(loss.detach())
 
-    def _outputs(self, inputs: Any, plan: Plan) -> np.ndarray:
+    def _outputs(self, inputs: Any, plan: TrainingConfig) -> np.ndarray:
         return outputs_of_pairs(self.module_, inputs, plan)
 
 
-def outputs_of_pairs(model: PairModel, inputs: TokenizedPairs, plan: Plan) -> np.ndarray:
+def outputs_of_pairs(model: PairModel, inputs: TokenizedPairs, plan: TrainingConfig) -> np.ndarray:
     """What ``model`` says of every pair, in evaluation mode, (n_pairs, C) float32.
 
     Each distinct protein is encoded once, and each distinct pair is judged once.
     """
-    return over_pairs(model, inputs, plan, lambda proteins, pairs: model.judge(proteins, pairs), scaled=True)
+    return over_pairs(
+        model, inputs, plan, lambda proteins, pairs: model.score_pairs(proteins, pairs), scaled=True
+    )
 
 
-def features_of_pairs(model: PairModel, inputs: TokenizedPairs, plan: Plan) -> np.ndarray:
+def features_of_pairs(model: PairModel, inputs: TokenizedPairs, plan: TrainingConfig) -> np.ndarray:
     """Combined embeddings of every pair, in evaluation mode, (n_pairs, F) float32."""
     return over_pairs(model, inputs, plan, model.combination)
 
@@ -128,7 +130,7 @@ def features_of_pairs(model: PairModel, inputs: TokenizedPairs, plan: Plan) -> n
 def over_pairs(
     model: PairModel,
     inputs: TokenizedPairs,
-    plan: Plan,
+    plan: TrainingConfig,
     function: Callable[[Ragged, Tensor], Tensor],
     *,
     scaled: bool = False,
@@ -146,7 +148,7 @@ def over_pairs(
 
 
 def represent_proteins(
-    model: PairModel, inputs: TokenizedPairs, plan: Plan, rows: np.ndarray | None = None
+    model: PairModel, inputs: TokenizedPairs, plan: TrainingConfig, rows: np.ndarray | None = None
 ) -> Ragged:
     """What stands for each distinct protein, or for those of ``rows``, in evaluation mode, on the CPU."""
     model.eval()

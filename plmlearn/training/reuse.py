@@ -20,15 +20,15 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import PooledModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
 from .batching import TokenizedSequences
+from .config import TrainingConfig
 from .devices import autocast
 from .inference import Budget
-from .plan import Plan
 
 Make = Callable[[PackedTokens], Tensor]
 Model = PooledModel | ResidueModel
 
 
-def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, plan: Plan) -> None:
+def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, plan: TrainingConfig) -> None:
     """Give ``inputs`` what the frozen part of ``model`` makes of them, computed or found.
 
     Parameters
@@ -37,7 +37,7 @@ def reuse_frozen(model: Model, inputs: TokenizedSequences, backbone: Backbone, p
     inputs : TokenizedSequences
         Gains "pooled", "residues" or "trunk" values; unchanged where all layers are trained.
     backbone : Backbone
-    plan : Plan
+    plan : TrainingConfig
     """
     encoder, kind = model.encoder, reusable(model)
     if kind == "pooled" and isinstance(model, PooledModel):
@@ -64,7 +64,7 @@ def reusable(model: Model) -> str | None:
 
 
 def pooled_embeddings(
-    model: PooledModel, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
+    model: PooledModel, inputs: TokenizedSequences, backbone: Backbone, plan: TrainingConfig
 ) -> Entries:
     """The (1, D) pooled embedding of each distinct sequence; ``model`` must be frozen up to its head."""
     key = f"pooled-{type(model.pooling).__name__}-{model.encoder.depth}{_road(model.encoder)}"
@@ -74,7 +74,7 @@ def pooled_embeddings(
 
 
 def residue_embeddings(
-    encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
+    encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: TrainingConfig
 ) -> Entries:
     """The (L, D) residue embeddings of each distinct sequence by a frozen encoder."""
     values = _kept_residues(encoder, inputs, backbone, plan)
@@ -82,7 +82,7 @@ def residue_embeddings(
 
 
 def _kept_residues(
-    encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: Plan
+    encoder: PackedEncoder, inputs: TokenizedSequences, backbone: Backbone, plan: TrainingConfig
 ) -> Entries:
     """The same, None for those that the cache has no room for."""
     key, n_residues = f"residues-{encoder.depth}{_road(encoder)}", inputs.residue_lengths
@@ -105,7 +105,7 @@ def _recall(
     item_bytes: int,
     inputs: TokenizedSequences,
     backbone: Backbone,
-    plan: Plan,
+    plan: TrainingConfig,
     *,
     persist: bool = False,
 ) -> Entries:
@@ -124,7 +124,7 @@ def _recall(
 
 
 def _complete(
-    values: Entries, make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, plan: Plan
+    values: Entries, make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, plan: TrainingConfig
 ) -> Entries:
     """With what the cache had no room for, computed for this call alone."""
     for distinct, rows, computed in run_frozen(make, n_rows, inputs, values.missing, plan):
@@ -133,7 +133,7 @@ def _complete(
 
 
 def run_frozen(
-    make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, distinct: np.ndarray, plan: Plan
+    make: Make, n_rows: np.ndarray, inputs: TokenizedSequences, distinct: np.ndarray, plan: TrainingConfig
 ) -> Iterator[Computed]:
     """Distinct sequences, how many vectors each has, and all these vectors: batch by batch, longest first."""
     budget = Budget(plan.max_tokens)

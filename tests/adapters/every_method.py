@@ -65,7 +65,7 @@ methods = pytest.mark.parametrize("adapter", METHODS.values(), ids=METHODS.keys(
 
 def tokens_of(backbone: Backbone, sequences: list[str] = SEQUENCES) -> PackedTokens:
     ids, lengths = backbone.tokenize(check_sequences(sequences))
-    reading = backbone.reading
+    reading = backbone.token_format
     n_specials = len(reading.prefix), len(reading.suffix)
     return PackedTokens(torch.from_numpy(ids.astype(np.int64)), lengths.tolist(), *n_specials)
 

@@ -38,7 +38,7 @@ def test_it_adds_a_correction_to_what_a_sublayer_passes_on(esm2, activation, lay
 def test_where_it_goes(backbone, after, expected):
     model = Bottleneck(after=after, last_n_layers=2).install(backbone)
     adapted = {name.partition(".correction")[0] for name in trained_tensors(model)}
-    root = backbone.family.layers
+    root = backbone.architecture.layers
     assert adapted == {f"{root}.{i}.{backbone.targets[n][0]}" for i in (1, 2) for n in expected}
 
 

@@ -8,7 +8,7 @@ import transformers
 from every_method import trained_tensors
 
 from plmlearn.adapters import IA3, Bottleneck, DoRA, FullFineTuning, LoRA, PrefixTuning, PromptTuning
-from plmlearn.backbones import FAMILIES, Backbone
+from plmlearn.backbones import ARCHITECTURES, Backbone
 from plmlearn.nn.heads import EsmHead
 
 
@@ -16,7 +16,7 @@ def on_meta(model_class, config, family: str, **options) -> Backbone:
     """True shapes, without memory for weights."""
     with torch.device("meta"):
         model = model_class(config, **options).requires_grad_(False)
-    return Backbone("shapes", None, model, FAMILIES[family], {}, "fp32")
+    return Backbone("shapes", None, model, ARCHITECTURES[family], {}, "fp32")
 
 
 @pytest.fixture(scope="module")

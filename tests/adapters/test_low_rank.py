@@ -43,7 +43,7 @@ def test_lora_adapts_exactly_the_named_matrices(backbone, names, expected, last_
     model = LoRA(target_modules=names, last_n_layers=last_n_layers).install(backbone)
     adapted = {name.partition(".lora_")[0] for name in trained_tensors(model)}
     layers = range(3) if last_n_layers is None else range(2, 3)
-    root = backbone.family.layers
+    root = backbone.architecture.layers
     assert adapted == {f"{root}.{i}.{p}" for i in layers for n in expected for p in backbone.targets[n]}
 
 

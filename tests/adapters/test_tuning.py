@@ -6,8 +6,8 @@ import torch
 from every_method import build, trained_tensors
 
 from plmlearn.adapters import FullFineTuning, LayerNormTuning, LoRA
+from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import parameter_groups
-from plmlearn.training.plan import Plan
 
 
 def is_norm(name: str) -> bool:
@@ -24,7 +24,7 @@ def test_norms_are_all_norms_and_nothing_else(backbone):
     trained = trained_tensors(LayerNormTuning().install(backbone))
     assert trained.keys() == {n for n, _ in backbone.model.named_parameters() if is_norm(n)}
     top = trained_tensors(LayerNormTuning(last_n_layers=1).install(backbone))
-    root = backbone.family.layers
+    root = backbone.architecture.layers
     below = (f"{root}.0.", f"{root}.1.", "embeddings.")
     assert top.keys() == {name for name in trained if not name.startswith(below)}
 
@@ -33,7 +33,7 @@ def test_rates_fall_by_layer(backbone):
     factors = FullFineTuning(layer_lr_decay=0.5).lr_factors(backbone)
     by_place = {}
     for name, factor in factors.items():
-        parts = name.removeprefix(f"{backbone.family.layers}.").split(".")
+        parts = name.removeprefix(f"{backbone.architecture.layers}.").split(".")
         place = parts[0] if parts[0].isdigit() else ("final" if is_norm(name) else "first")
         if not name.startswith("contact_head"):
             by_place.setdefault(place, set()).add(factor)
@@ -43,7 +43,7 @@ def test_rates_fall_by_layer(backbone):
 def test_the_optimiser_takes_them(esm2):
     adapter = FullFineTuning(layer_lr_decay=0.5)
     model = build(adapter, esm2)
-    plan = Plan(
+    plan = TrainingConfig(
         max_tokens=100,
         device=torch.device("cpu"),
         dtype=torch.float32,

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_validate, train_test_split
 from sklearn.utils import estimator_checks
 
-import plmlearn.estimators._base
+import plmlearn.estimators.tuned
 from plmlearn import PLMClassifier, PLMPairClassifier, PLMPairRegressor, load, save
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.datasets import make_protein_pairs
@@ -228,13 +228,13 @@ def test_balanced_sampling_is_for_one_label(make, X):
 
 def test_inner_validation_by_clusters_of_both_proteins_shares_none(make, X, monkeypatch):
     seen = {}
-    train = plmlearn.estimators._base.train
+    train = plmlearn.estimators.tuned.train
 
     def listen(model, loss, data, plan, *, validation, **kwargs):
         seen.update(train=data.inputs, valid=validation.inputs)
         return train(model, loss, data, plan, validation=validation, **kwargs)
 
-    monkeypatch.setattr(plmlearn.estimators._base, "train", listen)
+    monkeypatch.setattr(plmlearn.estimators.tuned, "train", listen)
     number = {protein: i // 2 for i, protein in enumerate(sorted(set(X.ravel())))}
     groups = np.vectorize(number.get)(X)
     model, y = make(adapter=Frozen(), early_stopping=True)

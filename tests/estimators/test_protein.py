@@ -15,11 +15,11 @@ from sklearn.metrics import f1_score, log_loss, mean_squared_error
 from sklearn.utils.class_weight import compute_sample_weight
 
 import plmlearn.cache
-import plmlearn.estimators._base
+import plmlearn.estimators.tuned
 from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
-from plmlearn.estimators.labelled import Labelled
+from plmlearn.estimators.dataset import Dataset
 from plmlearn.nn.models import learned_tensors
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
@@ -58,13 +58,13 @@ def make(esm_folder):
 def before_training(monkeypatch) -> dict[str, torch.Tensor]:
     """What is to be trained, as it is when training begins."""
     tensors = {}
-    train = plmlearn.estimators._base.train
+    train = plmlearn.estimators.tuned.train
 
     def listen(model, *args, **kwargs):
         tensors.update((name, p.detach().clone()) for name, p in model.named_parameters() if p.requires_grad)
         return train(model, *args, **kwargs)
 
-    monkeypatch.setattr(plmlearn.estimators._base, "train", listen)
+    monkeypatch.setattr(plmlearn.estimators.tuned, "train", listen)
     return tensors
 
 
@@ -403,7 +403,7 @@ def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):
     """Neither the held-out proteins nor a validation set of one's own move mean and deviation."""
     classifier = make(adapter=Frozen(), early_stopping=True, validation_fraction=0.25)
     embedder = PLMEmbedder(str(esm_folder), precision="fp32").fit(X)
-    rows = Labelled(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
+    rows = Dataset(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
     training, held_out = rows.hold_out(0.25, classifier._seed())
     assert (len(training.y), len(held_out.y)) == (18, 6)
     for fitted, seen in (

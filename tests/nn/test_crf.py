@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plmlearn.nn import chain
+from plmlearn.nn import chain_scores
 from plmlearn.nn.crf import LinearChainCRF, constraints_from_tags
 
 SHAPES = list(itertools.product(range(1, 7), range(1, 6)))  # lengths, numbers of labels
@@ -96,7 +96,7 @@ def hidden(tags: Tensor, seed: int) -> Tensor:
 def road(request, monkeypatch):
     """Both ways of summing over paths."""
     if request.param == "logs":
-        monkeypatch.setattr(chain, "_messages", lambda chain: None)
+        monkeypatch.setattr(chain_scores, "_messages", lambda chain: None)
     return request.param
 
 
@@ -236,7 +236,7 @@ class TestNumerics:
         for spread in (1.0, 10.0, 100.0):
             problem = make_problem(6, 4, spread=spread)
             exact = problem.crf._chain(problem.emissions.detach(), problem.mask)
-            single = chain.Chain(*(t.float() for t in exact[:-1]), mask=exact.mask)
+            single = chain_scores.ChainScores(*(t.float() for t in exact[:-1]), mask=exact.mask)
             torch.testing.assert_close(single.log_partition().double(), exact.log_partition(), **TOLERANCE)
             torch.testing.assert_close(single.marginals().double(), exact.marginals(), atol=1e-4, rtol=0)
 
@@ -249,7 +249,7 @@ class TestNumerics:
             return [value, *gradients(value.sum(), problem)]
 
         fast = compute()
-        monkeypatch.setattr(chain, "_messages", lambda chain: None)
+        monkeypatch.setattr(chain_scores, "_messages", lambda chain: None)
         for ours, theirs in zip(fast, compute()):
             torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
 

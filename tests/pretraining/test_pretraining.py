@@ -70,8 +70,8 @@ def test_saved_folder_gives_the_same_logits_in_transformers(fitted, reference, p
     expected = logits_of(reference, sequence, [2, 5])
     live = fitted._restored()
     vocabulary = live.backbone.vocabulary
-    from plmlearn.likelihood import site_log_probabilities
-    from plmlearn.training.masking import Corpus
+    from plmlearn.pretraining.likelihood import site_log_probabilities
+    from plmlearn.pretraining.masking import Corpus
 
     ids = Corpus(live.backbone, [sequence])[0].copy()
     ids[[3, 6]] = vocabulary["<mask>"]
@@ -82,8 +82,8 @@ def test_saved_folder_gives_the_same_logits_in_transformers(fitted, reference, p
 
 def test_training_loss_equals_a_direct_computation(make_esm, tmp_path, proteins):
     """The first step's loss on its hidden residues, from transformers' logits one crop at a time."""
-    from plmlearn.training.masking import Corpus, Masking, draw_crops
-    from plmlearn.training.pretraining import RowStream
+    from plmlearn.pretraining.loop import RowStream
+    from plmlearn.pretraining.masking import Corpus, Masking, draw_crops
 
     folder = make_esm(tmp_path)
     lm = PLMMaskedLM(
@@ -193,8 +193,8 @@ def test_pseudo_perplexity_by_hand(fitted, reference, proteins):
 
 def test_score_samples_by_hand(fitted, reference, proteins):
     """Every residue once, in the parts that the sequence's own digest draws."""
-    from plmlearn.likelihood import hide_parts
-    from plmlearn.training.masking import Corpus
+    from plmlearn.pretraining.likelihood import hide_parts
+    from plmlearn.pretraining.masking import Corpus
 
     live = fitted._restored()
     corpus = Corpus(live.backbone, proteins[:3])

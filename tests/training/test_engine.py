@@ -20,6 +20,7 @@ from plmlearn.nn.heads import EsmHead
 from plmlearn.nn.models import ProteinModel
 from plmlearn.nn.pooling import AttentionPooling
 from plmlearn.training.batching import TokenizedSequences, draw_steps
+from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import (
     TrainingData,
     TrainingDivergedError,
@@ -27,10 +28,9 @@ from plmlearn.training.engine import (
     train,
 )
 from plmlearn.training.inference import infer, outputs_of
-from plmlearn.training.plan import Plan
 from plmlearn.training.schedules import schedule_shape
 
-PLAN = Plan(
+PLAN = TrainingConfig(
     epochs=3,
     batch_size=4,
     lr=0.01,
@@ -142,7 +142,7 @@ def one_row(data: TrainingData, row: int):
     return data.inputs.pack([data.inputs.of_row[row]], torch.device("cpu")), torch.tensor([0])
 
 
-def plain_loop(model: nn.Module, data: TrainingData, plan: Plan) -> None:
+def plain_loop(model: nn.Module, data: TrainingData, plan: TrainingConfig) -> None:
     """What ``train`` should do, row by row."""
     groups = {
         (plan.lr, plan.weight_decay): [model.encoder.weight],

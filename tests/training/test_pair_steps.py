@@ -14,6 +14,7 @@ from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.heads import make_head
 from plmlearn.nn.pooling import MeanPooling
 from plmlearn.training.batching import make_batches
+from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
 from plmlearn.training.pair_steps import (
     PairNet,
@@ -22,10 +23,9 @@ from plmlearn.training.pair_steps import (
     outputs_of_pairs,
     represent_proteins,
 )
-from plmlearn.training.plan import Plan
 
 CPU = torch.device("cpu")
-PLAN = Plan(max_tokens=10_000, device=CPU, dtype=torch.float32, batch_size=7, lr=1e-2, head_lr=1e-2)
+PLAN = TrainingConfig(max_tokens=10_000, device=CPU, dtype=torch.float32, batch_size=7, lr=1e-2, head_lr=1e-2)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from torch import nn
 from plmlearn.backbones import load_backbone
 from plmlearn.training import progress
 from plmlearn.training.batching import TokenizedSequences
+from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
-from plmlearn.training.plan import Plan
 from plmlearn.training.progress import ProgressBar
 
-PLAN = Plan(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)
+PLAN = TrainingConfig(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)
 
 
 class Linear(nn.Module):

@@ -14,12 +14,14 @@ from plmlearn.nn.heads import EsmHead
 from plmlearn.nn.models import ProteinModel
 from plmlearn.nn.pooling import POOLINGS
 from plmlearn.training.batching import TokenizedSequences
+from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
 from plmlearn.training.inference import outputs_of
-from plmlearn.training.plan import Plan
 from plmlearn.training.reuse import pooled_embeddings, residue_embeddings, reuse_frozen
 
-PLAN = Plan(max_tokens=60, device=torch.device("cpu"), dtype=torch.float32, lr=0.01, epochs=2, batch_size=3)
+PLAN = TrainingConfig(
+    max_tokens=60, device=torch.device("cpu"), dtype=torch.float32, lr=0.01, epochs=2, batch_size=3
+)
 BF16 = replace(PLAN, dtype=torch.bfloat16)
 SEQUENCES = ["MKTAYIAKQR", "GG", "MKTAYIAKQR", "ACDEFGHIKLMNPQRSTVWY", "GG", "WWWWW", "A" * 33]
 

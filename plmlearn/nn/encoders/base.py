@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..attention import packed_attention
 from ..packing import PackedTokens
-from ..soft import learned_part
+from ..prompts import learned_part
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -79,7 +79,7 @@ class PackedEncoder(nn.Module, ABC):
     @property
     @abstractmethod
     def blocks(self) -> nn.ModuleList:
-        """The layers, from the lowest; each may hold a learned "prefix" or "prompt" (:mod:`.soft`)."""
+        """The layers, from the lowest; each may hold a learned "prefix" or "prompt" (:mod:`.prompts`)."""
 
     @abstractmethod
     def embed(self, tokens: PackedTokens) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from plmlearn.families import FAMILIES
+from plmlearn.backbones.architectures import ARCHITECTURES
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 
@@ -44,7 +44,7 @@ def esm2(esm_folder) -> nn.Module:
 
 
 def load(folder: Path, **options) -> nn.Module:
-    family = FAMILIES[json.loads((folder / "config.json").read_text())["model_type"]]
+    family = ARCHITECTURES[json.loads((folder / "config.json").read_text())["model_type"]]
     model_class = getattr(transformers, family.model_class)
     return model_class.from_pretrained(folder, **family.load_options, **options).eval()
 

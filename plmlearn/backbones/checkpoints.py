@@ -1,0 +1,120 @@
+"""Checkpoints of masked language models: what they hold beside the encoder, read, drawn and written.
+
+``read_language_head``    the head's tensors, which :func:`plmlearn.backbones.load_backbone` leaves out
+``draw_backbone``         an encoder of a shape of one's own, with random weights
+``write_language_model``  a folder that plain transformers and every ``backbone=`` load
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from .architectures import ARCHITECTURES
+from .hub import BackboneWeightsError, find_files, resolve_name
+from .loading import Backbone, _quiet_transformers, _read_vocabulary
+
+_HEAD = "lm_head."
+# ESM-2 draws weights with deviation 0.02 at any width; that suits its widest. Narrower ones want more.
+_WIDTH_OF_SPREAD = 1280
+
+
+def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
+    """The tensors of the language head in the checkpoint of a backbone, in float32.
+
+    Raises
+    ------
+    BackboneWeightsError
+        The checkpoint was saved without a language head.
+    """
+    folder, found = find_files(backbone.name, resolve_name(backbone.name), backbone.revision), {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                if name.startswith(_HEAD):
+                    found[name.removeprefix(_HEAD)] = stored.get_tensor(name).float()
+    if not found:
+        raise BackboneWeightsError(
+            f"The checkpoint of {backbone.name!r} holds no language head (tensors {_HEAD}*): it was "
+            "saved from an encoder alone. Take one saved from EsmForMaskedLM."
+        )
+    return found
+
+
+def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int = 0) -> Backbone:
+    """An ESM-2 encoder with random float32 weights and the bundled vocabulary.
+
+    Parameters
+    ----------
+    shape : dict
+        Entries of ``transformers.EsmConfig``: num_hidden_layers, hidden_size, num_attention_heads,
+        intermediate_size.
+    precision : {"fp32", "bf16"}, default="fp32"
+        Of the products.
+    seed : int, default=0
+    """
+    architecture, bundled = ARCHITECTURES["esm"], Path(resolve_name("mini"))
+    config = transformers.AutoConfig.from_pretrained(bundled)
+    spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
+    for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
+        setattr(config, name, value)
+    with torch.random.fork_rng(devices=[]), _quiet_transformers():
+        torch.manual_seed(seed)
+        model = getattr(transformers, architecture.model_class)(config, **architecture.load_options).float()
+        vocabulary = _read_vocabulary("mini", bundled)
+    return Backbone("mini", None, model.eval().requires_grad_(False), architecture, vocabulary, precision)
+
+
+def write_language_model(
+    folder: Path, model: nn.Module, head: dict[str, Tensor], tokenizer_of: Backbone, dtype: torch.dtype
+) -> Path:
+    """A folder as ``transformers.EsmForMaskedLM.save_pretrained`` writes it, with its tokenizer.
+
+    Parameters
+    ----------
+    folder : Path
+    model : nn.Module
+        The encoder, a transformers ``EsmModel`` without adapters.
+    head : dict of str to Tensor
+        As :func:`read_language_head` returns them.
+    tokenizer_of : Backbone
+        Where the tokenizer's files come from.
+    dtype : torch.dtype
+        Of the file.
+    """
+    config: Any = copy.deepcopy(model.config)
+    config.tie_word_embeddings = "decoder.weight" not in head
+    with torch.device("meta"):
+        whole: Any = transformers.EsmForMaskedLM(config)
+    whole = whole.to_empty(device="cpu").to(dtype)
+    with torch.no_grad(), _quiet_transformers():
+        whole.esm.load_state_dict(model.state_dict(), strict=True)
+        for name, tensor in head.items():
+            whole.lm_head.get_parameter(name).copy_(tensor)
+        whole.tie_weights()
+        whole.save_pretrained(folder)
+        source = find_files(tokenizer_of.name, resolve_name(tokenizer_of.name), tokenizer_of.revision)
+        transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return folder
+
+
+def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
+    """A copy of an encoder with what its adapter learned added to its matrices, or one error."""
+    model = copy.deepcopy(model)
+    for name, module in list(model.named_modules()):
+        if hasattr(module, "get_base_layer"):
+            module.merge()
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+    if {name for name, _ in model.named_parameters()} != {name for name, _ in plain.named_parameters()}:
+        raise ValueError(
+            "This adapter adds to the architecture, so it cannot be merged into the weights of a plain "
+            "checkpoint. Train with LoRA() or all weights, or keep the estimator itself with plmlearn.save."
+        )
+    return model

@@ -1,0 +1,334 @@
+"""Data sets with one target per protein or per pair of proteins.
+
+- ``fetch_gb1``, ``fetch_stability``: regression on variants and on designs.
+- ``fetch_deeploc2``: multi-label location, binary membrane association.
+- ``fetch_ppi``: whether two proteins interact.
+
+Every fetcher returns a Bunch whose ``data`` can go into ``fit`` as it is. What the sets are, their licences
+and whom to cite stands in ``DESCR``.
+"""
+
+import os
+from collections.abc import Collection
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from .base import load_table
+from .converters import GB1_SPLITS, LOCATIONS
+from .origins import ORIGINS
+from .rows import SUBSETS, bundle, check_choices, rows_of_partitions, rows_of_subset
+
+_DEEPLOC2_NAMES = {"location": LOCATIONS, "membrane": ("soluble", "membrane")}
+
+
+def fetch_gb1(
+    *,
+    split: str = "sampled",
+    subset: str = "all",
+    data_home: str | os.PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """
+    Load the GB1 fitness landscape: 8,733 variants of one protein with four mutated sites (regression).
+
+    Protein G domain B1 binds antibodies; each variant's fitness is its binding relative to the wild type.
+    Mutations at the four sites (V39, D40, G41, V54) influence each other, so that the best variants cannot
+    be found by adding up the effects of single ones [1]_. The splits are those of the FLIP benchmark [2]_.
+
+    Parameters
+    ----------
+    split : {"sampled", "low_vs_high", "three_vs_rest", "two_vs_rest", "one_vs_rest"}, default="sampled"
+        Which official split. "sampled" is random (FLIP advises against comparing methods on it);
+        "low_vs_high" trains on fitness below the wild type; "three_vs_rest" trains on one to three
+        mutations and tests on four, "two_vs_rest" and "one_vs_rest" accordingly.
+    subset : {"all", "train", "valid", "test"}, default="all"
+        Which rows.
+    data_home : path-like, default=None
+        See `get_data_home`.
+    download_if_missing : bool, default=True
+        If False, raise when the table is not in the data home.
+    return_X_y : bool, default=False
+        If True, return ``(data, target)``.
+
+    Returns
+    -------
+    Bunch
+        data : ndarray of shape (n,), dtype object
+            Sequences of 265 residues.
+        target : ndarray of shape (n,), dtype float64
+            Fitness, 1 for the wild type, 0 for no binding.
+        split : ndarray of shape (n,), dtype object
+            "train", "valid" or "test" of each row.
+        parent : str
+            The wild type.
+        DESCR : str
+            What the set is, its licence and whom to cite.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `split` or `subset`.
+    OSError
+        If the table is missing and cannot be downloaded, or is not the one expected.
+
+    References
+    ----------
+    .. [1] Wu et al. (2016), doi:10.7554/eLife.16965
+    .. [2] Dallago et al. (2021), doi:10.1101/2021.11.09.467890
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import fetch_gb1
+    >>> gb1 = fetch_gb1(split="three_vs_rest", subset="train")  # doctest: +SKIP
+    >>> len(gb1.data), len(gb1.parent), gb1.target.max().round(1)  # doctest: +SKIP
+    (2691, 265, np.float64(6.3))
+    """
+    check_choices(split=(split, GB1_SPLITS), subset=(subset, SUBSETS))
+    origin = ORIGINS["gb1"]
+    table = load_table(origin, "gb1", data_home, download_if_missing)
+    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table[split]}
+    rows = rows_of_subset(table[split], subset)
+    return bundle(origin, row_wise, rows, return_X_y, parent=table["sequence"][0])
+
+
+def fetch_stability(
+    *,
+    subset: str = "all",
+    data_home: str | os.PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """
+    Load the stability of 68,977 designed mini-proteins against proteases (regression).
+
+    Small proteins of four designed folds and their mutants were displayed on yeast and digested; what
+    survives is stable [1]_. Training covers a broad set of designs, the test set the one-mutation
+    neighbourhoods of some of the best ones [2]_, so that it asks for fine distinctions. 26 sequences are in
+    both, as published.
+
+    Parameters
+    ----------
+    subset : {"all", "train", "valid", "test"}, default="all"
+        Which rows: 53,614 train, 2,512 valid, 12,851 test.
+    data_home : path-like, default=None
+        See `get_data_home`.
+    download_if_missing : bool, default=True
+        If False, raise when the table is not in the data home.
+    return_X_y : bool, default=False
+        If True, return ``(data, target)``.
+
+    Returns
+    -------
+    Bunch
+        data : ndarray of shape (n,), dtype object
+            Sequences of 43 to 50 residues.
+        target : ndarray of shape (n,), dtype float64
+            Stability score, 1 for ten times the protease that the unfolded chain would bear.
+        split : ndarray of shape (n,), dtype object
+            "train", "valid" or "test" of each row.
+        DESCR : str
+            What the set is, its licence and whom to cite.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `subset`.
+    OSError
+        If the table is missing and cannot be downloaded, or is not the one expected.
+
+    References
+    ----------
+    .. [1] Rocklin et al. (2017), doi:10.1126/science.aan0693
+    .. [2] Rao et al. (2019), arXiv:1906.08230; as redistributed by Brandes et al. (2022),
+       doi:10.1093/bioinformatics/btac020
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import fetch_stability
+    >>> X, y = fetch_stability(subset="valid", return_X_y=True)  # doctest: +SKIP
+    >>> X.shape, y[:2]  # doctest: +SKIP
+    ((2512,), array([-0.01,  1.53]))
+    """
+    check_choices(subset=(subset, SUBSETS))
+    origin = ORIGINS["stability"]
+    table = load_table(origin, "stability", data_home, download_if_missing)
+    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table["split"]}
+    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
+
+
+def fetch_deeploc2(
+    *,
+    task: str = "location",
+    subset: str = "swissprot",
+    partitions: Collection[int] | None = None,
+    data_home: str | os.PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """
+    Load DeepLoc 2.0: the locations of 28,303 eukaryotic proteins (multi-label), or whether in a membrane.
+
+    A protein is in one to five of ten locations; a quarter is in more than one. The five partitions share
+    no homologues: hold out whole partitions. An independent set of 1,717 human proteins comes from
+    microscopy [1]_.
+
+    Parameters
+    ----------
+    task : {"location", "membrane"}, default="location"
+        What `target` is.
+    subset : {"swissprot", "hpa"}, default="swissprot"
+        The training set, or the independent human test set, which has locations only.
+    partitions : collection of int in 0 to 4, default=None
+        Keep the proteins of these homology partitions; None keeps all. For "swissprot" only.
+    data_home : path-like, default=None
+        See `get_data_home`.
+    download_if_missing : bool, default=True
+        If False, raise when the table is not in the data home.
+    return_X_y : bool, default=False
+        If True, return ``(data, target)``.
+
+    Returns
+    -------
+    Bunch
+        data : ndarray of shape (n,), dtype object
+            Sequences of 23 to 34,350 residues, some with B, U or X.
+        target : ndarray of shape (n, 10) or (n,), dtype int64
+            1 for each location the protein is in; for "membrane", 1 for a protein bound to a membrane.
+        target_names : list of str
+            The locations in DeepLoc's order, or ["soluble", "membrane"].
+        accession : ndarray of shape (n,), dtype object
+            UniProt, or for "hpa" Ensembl.
+        partition : ndarray of shape (n,), dtype int64 ("swissprot" only)
+            Serves as `groups`.
+        kingdom : ndarray of shape (n,), dtype object ("swissprot" only)
+            Metazoa, Fungi, Viridiplantae or Other.
+        DESCR : str
+            What the set is, its licence and whom to cite.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `task` or `subset`, for partitions that do not exist, and for what "hpa" does not have.
+    OSError
+        If the table is missing and cannot be downloaded, or is not the one expected.
+
+    References
+    ----------
+    .. [1] Thumuluri et al. (2022), doi:10.1093/nar/gkac278
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import fetch_deeploc2
+    >>> train = fetch_deeploc2(partitions=(0, 1, 2, 3))  # doctest: +SKIP
+    >>> train.target.shape, train.target_names[:2]  # doctest: +SKIP
+    ((22841, 10), ['Cytoplasm', 'Nucleus'])
+    """
+    check_choices(task=(task, _DEEPLOC2_NAMES), subset=(subset, ("swissprot", "hpa")))
+    if subset == "hpa" and (task != "location" or partitions is not None):
+        raise ValueError(
+            "subset='hpa' has no membrane labels and no partitions: leave out task and partitions."
+        )
+    origin = ORIGINS["deeploc2"]
+    table = load_table(origin, subset, data_home, download_if_missing)
+    row_wise = {
+        "data": table["sequence"],
+        "target": _deeploc2_target(table, task),
+        "accession": table["accession"],
+    }
+    rows = np.full(len(table["sequence"]), True)
+    if subset == "swissprot":
+        row_wise |= {"kingdom": table["kingdom"], "partition": table["partition"].astype(int)}
+        rows = rows_of_partitions(row_wise["partition"], partitions)
+    return bundle(origin, row_wise, rows, return_X_y, target_names=list(_DEEPLOC2_NAMES[task]))
+
+
+def fetch_ppi(
+    *,
+    subset: str = "all",
+    data_home: str | os.PathLike | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """
+    Load protein-protein interactions free of leakage: 176,959 pairs of 8,852 human proteins (binary).
+
+    A model that knows a protein from training can guess its partners. Here no protein is in two subsets
+    (C3), those of different subsets are as dissimilar as can be, and the negative pairs are drawn so that
+    how often a protein occurs tells nothing: only the sequences help [1]_. This is the version without the
+    longer proteins. It cannot be downloaded automatically: the error says where it is published and which
+    files to make.
+
+    Parameters
+    ----------
+    subset : {"all", "train", "valid", "test"}, default="all"
+        Which pairs: 92,806 train, 44,578 valid, 39,575 test, half of them interacting.
+    data_home : path-like, default=None
+        See `get_data_home`.
+    download_if_missing : bool, default=True
+        No effect: the data set is never downloaded.
+    return_X_y : bool, default=False
+        If True, return ``(data, target)``.
+
+    Returns
+    -------
+    Bunch
+        data : ndarray of shape (n, 2), dtype object
+            Two sequences of 51 to 1,013 residues.
+        target : ndarray of shape (n,), dtype int64
+            1 for a pair that interacts.
+        pairs : ndarray of shape (n, 2), dtype object
+            Their UniProt accessions.
+        split : ndarray of shape (n,), dtype object
+            "train", "valid" or "test" of each pair.
+        DESCR : str
+            What the set is, its licence and whom to cite.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `subset`, and for pairs of proteins without sequence.
+    OSError
+        If a table is missing or damaged. A whole one that differs from the known one is used with a warning.
+
+    References
+    ----------
+    .. [1] Bernett et al. (2024), doi:10.1093/bib/bbae076
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import fetch_ppi
+    >>> ppi = fetch_ppi(subset="test")  # doctest: +SKIP
+    >>> ppi.data.shape, ppi.pairs[0]  # doctest: +SKIP
+    ((39575, 2), array(['P51946', 'P29083'], dtype=object))
+    """
+    check_choices(subset=(subset, SUBSETS))
+    origin = ORIGINS["ppi"]
+    table = load_table(origin, "pairs", data_home, download_if_missing)
+    proteins = load_table(origin, "proteins", data_home, download_if_missing)
+    pairs = np.column_stack([table["id_a"], table["id_b"]])
+    data, target = _sequences_of(pairs, proteins), table["label"].astype(int)
+    row_wise = {"data": data, "target": target, "pairs": pairs, "split": table["split"]}
+    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
+
+
+def _deeploc2_target(table: dict[str, np.ndarray], task: str) -> np.ndarray:
+    """(n, 10) indicator of "Cytoplasm|Nucleus" and the like, or (n,) of 0 and 1."""
+    if task == "membrane":
+        return table["membrane"].astype(float).astype(int)
+    return np.array(
+        [[name in joined.split("|") for name in LOCATIONS] for joined in table["locations"]], dtype=int
+    )
+
+
+def _sequences_of(pairs: np.ndarray, proteins: dict[str, np.ndarray]) -> np.ndarray:
+    sequences = dict(zip(proteins["id"], proteins["sequence"]))
+    if missing := set(pairs.ravel()) - sequences.keys():
+        raise ValueError(
+            f"ppi: {len(missing)} proteins of pairs.csv.gz are not in proteins.csv.gz, among them "
+            f"{sorted(missing)[:5]}: add their sequences there."
+        )
+    data = np.empty(pairs.shape, dtype=object)
+    data.ravel()[:] = [sequences[protein] for protein in pairs.ravel()]
+    return data

@@ -1,0 +1,165 @@
+"""Sequences without targets: checked, parted, and what is held out of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+
+from ..backbones import Backbone
+from ..estimators.targets import check_length
+from ..sequences import ALPHABET, SequenceError, check_sequences
+from ..training.config import TrainingConfig
+from .language_head import MaskedLanguageModel
+from .likelihood import View, hide_parts, log_likelihoods
+from .masking import Corpus, Masking
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Clean sequences, and the families they belong to.
+
+    Parameters
+    ----------
+    sequences : ndarray of str, shape (n_proteins,)
+    groups : ndarray of shape (n_proteins,) or None
+    rows : ndarray of int or None
+        Which rows of the caller's X they were, where they are a part of it.
+    """
+
+    sequences: np.ndarray
+    groups: np.ndarray | None
+    rows: np.ndarray | None = None
+
+    @classmethod
+    def check(cls, X: Any, groups: Any, invalid: str, name: str) -> Unlabelled:
+        """From a caller's X, or one error."""
+        sequences = check_sequences(X, invalid=invalid)
+        check_predictable(sequences, name)
+        if groups is not None:
+            groups = check_length(groups, len(sequences), f"groups of {name}")
+        return cls(sequences, groups)
+
+    def take(self, rows: np.ndarray) -> Unlabelled:
+        """Some rows, which stay known."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, sequences=self.sequences[rows], groups=groups, rows=rows)
+
+    def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to learn from and rows to hold out; no family and no sequence is in both."""
+        labels = self.sequences.astype(str) if self.groups is None else self.groups
+        parts = np.unique(labels, return_inverse=True)[1]
+        n_parts = len(np.unique(parts))
+        if n_parts < 2:
+            what = "distinct sequences" if self.groups is None else "groups"
+            raise ValueError(
+                f"validation_fraction={fraction} holds a part of the {what} out, and there is {n_parts} in "
+                "all; expected at least 2. Pass X_val, or validation_fraction=None to hold nothing out."
+            )
+        if n_parts == len(self.sequences):
+            kept, out = next(
+                ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed).split(self.sequences)
+            )
+        else:
+            splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
+            kept, out = next(splitter.split(self.sequences, groups=parts))
+        return np.sort(kept), np.sort(out)
+
+    def warn_of_duplicates(self) -> None:
+        """Say how many rows repeat an earlier one; they count as often as they come."""
+        n_repeats = len(self.sequences) - len(set(self.sequences))
+        if n_repeats:
+            warnings.warn(
+                f"{n_repeats} of {len(self.sequences)} sequences repeat an earlier one; each is learned from "
+                "as often as it comes. Pass distinct sequences to weigh all alike.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def warn_of_repeats(self, training: Unlabelled) -> None:
+        """Say how many held-out sequences are also learned from."""
+        known = set(training.sequences)
+        rows = [row for row, sequence in enumerate(self.sequences) if sequence in known]
+        if rows:
+            shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
+            warnings.warn(
+                f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (rows {shown} of "
+                "X_val): their loss says nothing about new sequences, and the best weights are chosen by it.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def check_predictable(sequences: np.ndarray, name: str) -> None:
+    """Raise where sequences hold none of the 20 residues, so that there is nothing to predict."""
+    standard = set(ALPHABET)
+    rows = [row for row, sequence in enumerate(sequences) if standard.isdisjoint(sequence)]
+    if rows:
+        shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
+        raise SequenceError(
+            f"{len(rows)} of {len(sequences)} sequences of {name} (rows {shown}) hold none of the 20 "
+            f"residues {ALPHABET}, only X, B, O, U or Z: nothing to predict. Leave them out.",
+            rows,
+        )
+
+
+def frequencies(corpus: Corpus, backbone: Backbone) -> np.ndarray:
+    """Share of each token of the vocabulary among all, none quite zero, (V,) float32."""
+    counts = np.bincount(corpus.ids, minlength=backbone.config.vocab_size) + 0.5
+    return (counts / counts.sum()).astype(np.float32)
+
+
+class HeldOut:
+    """Held-out sequences with the same residues hidden at every look.
+
+    Parameters
+    ----------
+    held_out : Unlabelled
+    backbone : Backbone
+    masking : Masking
+    plan : TrainingConfig
+    max_length : int
+        Residues read of each sequence.
+    """
+
+    def __init__(
+        self,
+        held_out: Unlabelled,
+        backbone: Backbone,
+        masking: Masking,
+        plan: TrainingConfig,
+        max_length: int,
+    ):
+        self.held_out, self.backbone, self.plan = held_out, backbone, plan
+        self.corpus = Corpus(backbone, [sequence[:max_length] for sequence in held_out.sequences])
+        self.views: list[View] = hide_parts(self.corpus, masking, 0, n_parts=1)
+
+    def loss(self, model: MaskedLanguageModel) -> float:
+        """Mean cross-entropy of the hidden residues, in nats."""
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        return float(-sums.sum() / counts.sum())
+
+    def unigram_loss(self, training: Corpus, masking: Masking) -> float:
+        """What the residue frequencies of the training sequences reach on the same residues."""
+        shares = frequencies(training, self.backbone).astype(float)
+        shares /= shares[list(masking.residues)].sum()
+        hidden = np.concatenate([self.corpus[view.row][view.places] for view in self.views])
+        return float(-np.log(shares[hidden]).mean())
+
+    def by_part(self, model: MaskedLanguageModel) -> tuple[np.ndarray, dict]:
+        """Mean loss of each sequence, and of each family where they are known."""
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        groups = self.held_out.groups
+        if groups is None:
+            return -sums / counts, {}
+        return -sums / counts, {
+            group.item() if hasattr(group, "item") else group: float(
+                -sums[groups == group].sum() / counts[groups == group].sum()
+            )
+            for group in np.unique(groups)
+        }

@@ -1,0 +1,35 @@
+"""Protein sequences: what counts as one, files that hold them, and variants of one.
+
+``check_sequences``, ``check_pairs``     clean sequences, or one error that names every bad row
+``check_residue_targets``                labels or values per residue, checked against their sequences
+``truncate``                             what to do with long sequences
+``read_fasta``, ``read_csv``             files
+``read_variants``                        substitutions such as "V39A:D40G"
+"""
+
+from .checks import (
+    ALPHABET,
+    AMBIGUOUS,
+    RARE,
+    SequenceError,
+    check_pairs,
+    check_residue_targets,
+    check_sequences,
+    truncate,
+)
+from .files import read_csv, read_fasta
+from .variants import read_variants
+
+__all__ = [
+    "ALPHABET",
+    "AMBIGUOUS",
+    "RARE",
+    "SequenceError",
+    "check_pairs",
+    "check_residue_targets",
+    "check_sequences",
+    "read_csv",
+    "read_fasta",
+    "read_variants",
+    "truncate",
+]

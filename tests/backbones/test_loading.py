@@ -1,0 +1,469 @@
+"""Finding, reading and sharing backbones: tokens as the official tokenizer's, weights whole or refused."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+import transformers
+from huggingface_hub.errors import LocalEntryNotFoundError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from plmlearn.backbones import (
+    BackboneNotFoundError,
+    BackboneWeightsError,
+    download_backbone,
+    hub,
+    load_backbone,
+    unload_backbones,
+)
+from plmlearn.backbones.architectures import ALIASES
+from plmlearn.backbones.hub import resolve_name
+
+LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
+CONTACT_HEAD = "esm.contact_head."
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch):
+    """No test may reach the hub, and none sees what another has loaded."""
+
+    def refuse(**options):
+        raise LocalEntryNotFoundError("no network in tests")
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    unload_backbones()
+    yield
+    unload_backbones()
+
+
+@pytest.fixture
+def folder(esm_folder, tmp_path) -> Path:
+    """A copy of the small ESM to spoil."""
+    return Path(shutil.copytree(esm_folder, tmp_path / "esm"))
+
+
+def change_weights(folder: Path, change) -> None:
+    """Rewrite the weights of a folder after ``change`` has been at the dict of tensors."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+# -- tokens ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def official(esm_folder):
+    return transformers.EsmTokenizer.from_pretrained(esm_folder)
+
+
+@given(sequences=st.lists(st.text(LETTERS, min_size=1, max_size=40), min_size=1, max_size=8))
+@settings(max_examples=60, deadline=None)
+def test_tokens_are_those_of_the_official_tokenizer(official, sequences):
+    ids, lengths = load_backbone("mini").tokenize(sequences)
+    expected = [official(sequence)["input_ids"] for sequence in sequences]
+    assert lengths.tolist() == [len(row) for row in expected]
+    assert ids.tolist() == [token for row in expected for token in row]
+
+
+def test_every_letter_has_a_token_of_its_own(official):
+    ids, lengths = load_backbone("mini").tokenize([LETTERS])
+    assert lengths.tolist() == [27]
+    assert len(set(ids.tolist())) == 27
+    assert official.unk_token_id not in ids
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, lambda s: np.array(s, dtype=object)])
+def test_any_sequence_of_strings_is_tokenised(kind):
+    ids, lengths = load_backbone("mini").tokenize(kind(["MKV", "A"]))
+    assert ids.tolist() == [0, 20, 15, 7, 2, 0, 5, 2]
+    assert lengths.tolist() == [5, 3]
+
+
+def test_no_sequences_have_no_tokens():
+    ids, lengths = load_backbone("mini").tokenize([])
+    assert len(ids) == len(lengths) == 0
+
+
+# -- names ----------------------------------------------------------------------------------------
+
+
+def test_short_names_stand_for_hugging_face_ids():
+    assert resolve_name("esm2-650m") == ALIASES["esm2-650m"] == "facebook/esm2_t33_650M_UR50D"
+    assert resolve_name("someone/some-model") == "someone/some-model"
+
+
+def test_a_folder_is_a_name(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert resolve_name("esm") == resolve_name(f"{folder}/") == str(folder)
+
+
+MISSPELT = [("esm2-8M", "esm2-8m"), ("esm2_650m", "esm2-650m"), ("minni", "mini")]
+
+
+@pytest.mark.parametrize("name, near", MISSPELT)
+def test_unknown_names_are_met_with_a_suggestion(name, near):
+    with pytest.raises(BackboneNotFoundError, match=rf"Unknown backbone '{name}'.*Did you mean '{near}'\?"):
+        load_backbone(name)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nowhere", "protein transformer"])
+def test_unknown_names_list_what_there_is(name):
+    with pytest.raises(BackboneNotFoundError, match=r"neither a folder.*mini, esm2-8m"):
+        load_backbone(name)
+
+
+@pytest.mark.parametrize("name", [None, "", 3])
+def test_names_are_strings(name):
+    with pytest.raises(TypeError, match="a name or a folder"):
+        load_backbone(name)
+
+
+# -- what a folder must hold ----------------------------------------------------------------------
+
+
+def test_the_family_comes_from_the_configuration_and_not_from_the_name(esm_folder, tmp_path):
+    renamed = shutil.copytree(esm_folder, tmp_path / "my_t5_model")
+    backbone = load_backbone(str(renamed))
+    assert type(backbone.model).__name__ == "EsmModel"
+    assert (backbone.n_layers, backbone.config.hidden_size) == (3, 32)
+    assert backbone.n_parameters == sum(p.numel() for p in backbone.model.parameters())
+
+
+def test_an_unknown_family_is_named(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    with pytest.raises(ValueError, match=r"architecture 'bert' \(config.model_type\).*knows esm"):
+        load_backbone(str(folder))
+
+
+def test_a_folder_without_configuration_is_refused(folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(BackboneNotFoundError, match=r"no config\.json"):
+        load_backbone(str(folder))
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneNotFoundError, match=r"no \*\.safetensors"):
+        load_backbone(str(folder))
+
+
+def test_pickled_weights_are_not_read(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
+        load_backbone(str(folder))
+
+
+def test_a_folder_without_tokenizer_is_refused(folder):
+    (folder / "vocab.txt").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(BackboneNotFoundError, match="tokenizer"):
+        load_backbone(str(folder))
+
+
+MISSING = [
+    "esm.embeddings.word_embeddings.weight",
+    "esm.encoder.layer.1.attention.self.key.weight",
+    "esm.encoder.emb_layer_norm_after.bias",
+]
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_missing_tensor_is_named(folder, name):
+    change_weights(folder, lambda weights: weights.pop(name))
+    with pytest.raises(BackboneWeightsError, match=rf"1 tensors.*{name.removeprefix('esm.')}"):
+        load_backbone(str(folder))
+
+
+def test_the_contact_head_may_be_missing(esm_folder, folder):
+    def drop(weights):
+        for name in [name for name in weights if name.startswith(CONTACT_HEAD)]:
+            del weights[name]
+
+    change_weights(folder, drop)
+    assert load_backbone(str(folder)).fingerprint == load_backbone(str(esm_folder)).fingerprint
+
+
+def test_a_tensor_of_another_shape_is_named(folder):
+    name = "esm.encoder.layer.0.intermediate.dense.weight"
+    change_weights(folder, lambda weights: weights.update({name: weights[name][:50].clone()}))
+    with pytest.raises(BackboneWeightsError, match=r"encoder\.layer\.0\.intermediate\.dense\.weight"):
+        load_backbone(str(folder))
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b"not weights", lambda b: b[:-100], lambda b: b""])
+def test_damaged_weights_are_refused(folder, spoil):
+    file = folder / "model.safetensors"
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(BackboneWeightsError, match="cannot be read"):
+        load_backbone(str(folder))
+
+
+# -- one frozen copy per process ------------------------------------------------------------------
+
+
+def test_a_backbone_is_loaded_once(esm_folder, monkeypatch):
+    first = load_backbone(str(esm_folder))
+    monkeypatch.chdir(esm_folder.parent)
+    assert load_backbone(esm_folder.name) is first
+    assert load_backbone(str(esm_folder), device="cpu", precision="fp32") is first
+    unload_backbones()
+    assert load_backbone(str(esm_folder)) is not first
+
+
+def test_precisions_are_separate_and_norms_are_float32(esm_folder):
+    fp32, bf16 = (load_backbone(str(esm_folder), precision=p) for p in ("fp32", "bf16"))
+    assert fp32 is not bf16
+    for name, tensor in bf16.model.named_parameters():
+        is_norm = "LayerNorm" in name or "layer_norm" in name
+        assert tensor.dtype == (torch.float32 if is_norm else torch.bfloat16), name
+    assert {p.dtype for p in fp32.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_backbones_are_frozen_and_in_evaluation_mode(esm_folder, precision):
+    model = load_backbone(str(esm_folder), precision=precision).model
+    assert not any(p.requires_grad for p in model.parameters())
+    assert not any(module.training for module in model.modules())
+
+
+def test_weights_are_those_of_the_file(esm_folder):
+    stored = load_file(esm_folder / "model.safetensors")
+    model = load_backbone(str(esm_folder)).model
+    key = "encoder.layer.2.attention.self.key.weight"
+    assert torch.equal(model.get_parameter(key), stored[f"esm.{key}"])
+
+
+def test_a_shared_model_has_its_own_modules_over_the_same_tensors(esm_folder):
+    backbone = load_backbone(str(esm_folder))
+    shared = backbone.share()
+    pairs = list(zip(shared.parameters(), backbone.model.parameters(), strict=True))
+    assert all(a.data_ptr() == b.data_ptr() for a, b in pairs)
+    assert not {id(m) for m in shared.modules()} & {id(m) for m in backbone.model.modules()}
+
+
+def test_a_folder_written_anew_is_read_anew(tmp_path, make_esm):
+    first = load_backbone(str(make_esm(tmp_path, seed=0)))
+    second = load_backbone(str(make_esm(tmp_path, seed=1)))
+    assert second.fingerprint != first.fingerprint
+
+
+def test_loading_is_silent_and_leaves_the_library_as_it_was(esm_folder, capfd):
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    load_backbone(str(esm_folder))
+    assert capfd.readouterr() == ("", "")
+    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == (verbosity, bars)
+
+
+# -- fingerprints ---------------------------------------------------------------------------------
+
+
+def test_fingerprint_does_not_depend_on_precision_folder_or_format(esm_folder, folder):
+    expected = load_backbone(str(esm_folder)).fingerprint
+    assert load_backbone(str(folder)).fingerprint == expected
+    assert load_backbone(str(folder), precision="bf16").fingerprint == expected
+    assert load_backbone(str(folder), precision="fp16").fingerprint == expected
+
+    def halve(weights):
+        weights.update({name: tensor.bfloat16() for name, tensor in weights.items()})
+
+    change_weights(folder, halve)
+    assert load_backbone(str(folder)).fingerprint == expected
+
+
+def test_fingerprint_of_a_model_saved_without_its_language_head(esm_folder, tmp_path):
+    backbone = load_backbone(str(esm_folder))
+    backbone.model.save_pretrained(tmp_path)
+    shutil.copy(esm_folder / "vocab.txt", tmp_path)
+    shutil.copy(esm_folder / "tokenizer_config.json", tmp_path)
+    assert load_backbone(str(tmp_path)).fingerprint == backbone.fingerprint
+
+
+def write_shards(esm_folder: Path, tmp_path: Path) -> Path:
+    """The small ESM in several files of weights with an index."""
+    folder = Path(shutil.copytree(esm_folder, tmp_path / "sharded"))
+    (folder / "model.safetensors").unlink()
+    load_backbone(str(esm_folder)).model.save_pretrained(folder, max_shard_size="30KB")
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    return folder
+
+
+def test_weights_may_lie_in_several_files(esm_folder, tmp_path):
+    folder = write_shards(esm_folder, tmp_path)
+    assert load_backbone(str(folder)).fingerprint == load_backbone(str(esm_folder)).fingerprint
+    next(folder.glob("*.safetensors")).unlink()
+    with pytest.raises(BackboneWeightsError, match="cannot be read"):
+        load_backbone(str(folder))
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_fingerprint_tells_other_weights(esm_folder, folder, name):
+    def nudge(weights):
+        weights[name].view(-1)[3] += 0.05
+
+    change_weights(folder, nudge)
+    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
+
+
+def test_fingerprint_tells_swapped_layers(esm_folder, folder):
+    def swap(weights):
+        first, second = (f"esm.encoder.layer.{i}.attention.self.key.weight" for i in (0, 1))
+        weights[first], weights[second] = weights[second].clone(), weights[first].clone()
+
+    change_weights(folder, swap)
+    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
+
+
+# -- random weights -------------------------------------------------------------------------------
+
+
+def test_random_weights_keep_the_architecture_and_are_always_the_same(esm_folder):
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    pretrained = load_backbone(str(esm_folder))
+    first = load_backbone(str(esm_folder), init="random")
+    assert torch.equal(torch.get_rng_state(), state)
+    unload_backbones()
+    second = load_backbone(str(esm_folder), init="random")
+    assert first.fingerprint == second.fingerprint != pretrained.fingerprint
+    shapes = [{n: p.shape for n, p in b.model.named_parameters()} for b in (pretrained, first)]
+    assert shapes[0] == shapes[1]
+    assert not any(p.requires_grad for p in first.model.parameters())
+
+
+def test_random_weights_need_no_file(folder):
+    (folder / "model.safetensors").unlink()
+    assert load_backbone(str(folder), init="random").n_layers == 3
+
+
+# -- the hub and its cache ------------------------------------------------------------------------
+
+
+def fill_hub_cache(home: Path, repo_id: str, source: Path) -> Path:
+    """Files of ``source`` as huggingface_hub would keep them: blobs by digest, snapshots of links."""
+    repository = home / f"models--{repo_id.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("c" * 40)
+    for path in (repository / "blobs", repository / "refs", snapshot):
+        path.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("c" * 40)
+    for file in source.iterdir():
+        large = file.suffix == ".safetensors"
+        digest = hashlib.new("sha256" if large else "sha1", file.read_bytes()).hexdigest()
+        blob = repository / "blobs" / digest
+        shutil.copy(file, blob)
+        (snapshot / file.name).symlink_to(blob)
+    return snapshot
+
+
+@pytest.fixture
+def hub_cache(esm_folder, tmp_path, monkeypatch) -> Path:
+    """A hub cache that holds "esm2-8m" (in truth the small ESM), read by huggingface_hub itself."""
+
+    def local_only(**options):
+        return huggingface_hub.snapshot_download(
+            **(options | {"local_files_only": True}), cache_dir=tmp_path / "hub"
+        )
+
+    monkeypatch.setattr(hub, "snapshot_download", local_only)
+    return fill_hub_cache(tmp_path / "hub", ALIASES["esm2-8m"], esm_folder)
+
+
+def test_the_hub_cache_is_read_without_network(hub_cache, esm_folder):
+    backbone = load_backbone("esm2-8m")
+    assert backbone.fingerprint == load_backbone(str(esm_folder)).fingerprint
+    assert backbone.name == "esm2-8m"
+
+
+@pytest.mark.parametrize("name", ["esm2-35m", "someone/some-model"])
+def test_without_network_the_error_says_what_works_offline(name):
+    with pytest.raises(BackboneNotFoundError) as caught:
+        load_backbone(name, revision="v2")
+    message = str(caught.value)
+    assert repr(name) in message
+    assert "'v2'" in message
+    assert "backbone='mini'" in message
+    assert "download_backbone" in message
+
+
+def test_an_impossible_id_is_not_found(monkeypatch):
+    monkeypatch.setattr(hub, "snapshot_download", huggingface_hub.snapshot_download)
+    with pytest.raises(BackboneNotFoundError, match="'owner/no id'"):  # refused before any request
+        load_backbone("owner/no id")
+
+
+def test_a_download_cut_short_is_taken_up_again(hub_cache, esm_folder, tmp_path, monkeypatch):
+    """One of several shards is missing from the cache: the hub is asked, not the cache believed."""
+    snapshot = fill_hub_cache(tmp_path / "hub", "someone/sharded", write_shards(esm_folder, tmp_path))
+    shard = sorted(snapshot.glob("*.safetensors"))[1]
+    blob = shard.resolve()
+    shard.unlink()
+    local_only = hub.snapshot_download
+
+    def resume(**options):
+        if not options.get("local_files_only"):
+            shard.symlink_to(blob)
+        return local_only(**options)
+
+    monkeypatch.setattr(hub, "snapshot_download", resume)
+    assert load_backbone("someone/sharded").fingerprint == load_backbone(str(esm_folder)).fingerprint
+
+
+def test_a_damaged_download_is_removed_and_fetched_again(hub_cache, esm_folder, monkeypatch):
+    blob = (hub_cache / "model.safetensors").resolve()
+    sound = blob.read_bytes()
+
+    def fetch(**options):
+        """The first download arrives damaged, the second whole; no weights are there before."""
+        if options.get("local_files_only") and not blob.exists():
+            return str(hub_cache)  # a snapshot whose weights are a link to nothing
+        if not options.get("local_files_only"):
+            downloads.append(1)
+            blob.write_bytes(sound[:-8] + bytes(8) if len(downloads) == 1 else sound)
+        return str(hub_cache)
+
+    downloads: list[int] = []
+    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    blob.unlink()
+    with pytest.raises(BackboneWeightsError, match=r"model.safetensors arrived damaged: SHA-256"):
+        load_backbone("esm2-8m")
+    assert not blob.exists()
+    assert load_backbone("esm2-8m").fingerprint == load_backbone(str(esm_folder)).fingerprint
+    assert len(downloads) == 2
+
+
+def test_nothing_executable_is_asked_of_the_hub(monkeypatch):
+    asked = []
+
+    def spy(**options):
+        asked.extend(options["allow_patterns"])
+        raise LocalEntryNotFoundError("no network in tests")
+
+    monkeypatch.setattr(hub, "snapshot_download", spy)
+    with pytest.raises(BackboneNotFoundError):
+        load_backbone("someone/some-model")
+    assert "*.safetensors" in asked
+    executable = ["pytorch_model.bin", "model.pt", "weights.pkl", "modeling.py", "tf_model.h5"]
+    assert not any(Path(name).match(pattern) for name in executable for pattern in asked)
+
+
+@pytest.mark.parametrize("name", ["mini", "esm2-8m"])
+def test_download_prepares_a_folder_for_a_machine_without_network(hub_cache, tmp_path, name, monkeypatch):
+    fingerprint = load_backbone(name).fingerprint
+    target = download_backbone(name, tmp_path / "new" / "folder")
+    assert target == tmp_path / "new" / "folder"
+    assert not any(file.is_symlink() for file in target.iterdir())
+    shutil.rmtree(hub_cache.parents[1])
+    unload_backbones()
+    prepared = load_backbone(str(target))
+    assert prepared.fingerprint == fingerprint
+    assert prepared.tokenize(["MKV"])[0].tolist() == [0, 20, 15, 7, 2]
