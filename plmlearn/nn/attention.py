@@ -56,7 +56,7 @@ def packed_attention(
     Tensor of shape (T, H, K)
     """
     if query.device.type == "cpu":
-        return _CpuPackedAttention.apply(query, key, value, tokens.groups, scale)
+        return _CpuPackedAttention.apply(query, key, value, tokens.runs, scale)
     if _has_varlen_kernel(query):
         return varlen_attention(query, key, value, tokens, scale=scale)
     return padded_attention(query, key, value, tokens, scale=scale)
@@ -84,7 +84,7 @@ def padded_attention(
     seen = place(lengths + n_before, longest + n_before, len(key)) if n_before else own
     keys, values = (pad(x, seen, longest + n_before) for x in (key, value))
     mask = None
-    if len(tokens.groups) > 1:
+    if len(tokens.runs) > 1:
         mask = torch.arange(longest + n_before, device=lengths.device) < (lengths + n_before)[:, None]
         mask = mask[:, None, None]
     out = F.scaled_dot_product_attention(pad(query, own, longest), keys, values, attn_mask=mask, scale=scale)
@@ -134,14 +134,14 @@ class _CpuPackedAttention(torch.autograd.Function):
             out[own] = as_rows(result)
             log_sums.append(log_sum)
         ctx.save_for_backward(query, key, value, out, *log_sums)
-        ctx.groups, ctx.scale = groups, scale
+        ctx.runs, ctx.scale = groups, scale
         return out
 
     @staticmethod
     def backward(ctx, grad):
         query, key, value, out, *log_sums = ctx.saved_tensors
         grads = tuple(torch.empty_like(x) for x in (query, key, value))
-        groups = blocks(ctx.groups, len(query), len(key))
+        groups = blocks(ctx.runs, len(query), len(key))
         for (n, own, seen), log_sum in zip(groups, log_sums, strict=True):
             places = (own, own, seen, seen, own)
             heads = [as_heads(x[p], n) for x, p in zip((grad, query, key, value, out), places, strict=True)]

@@ -74,7 +74,7 @@ def biased_attention(
     """
     if query.device.type == "cpu":
         line = bias.line.to(query.dtype)
-        return _CpuBiasedAttention.apply(query, key, value, line, tokens.groups, scale)
+        return _CpuBiasedAttention.apply(query, key, value, line, tokens.runs, scale)
     return padded_biased_attention(query, key, value, tokens, bias=bias, scale=scale)
 
 
@@ -92,7 +92,7 @@ def padded_biased_attention(
     )
     heads = own.transpose(1, 2)
     mask = F.pad(bias.square.to(query.dtype), (n_before, 0))[None]
-    if len(tokens.groups) > 1:
+    if len(tokens.runs) > 1:
         # A score of -1e5 for padding rides along as further features: a mask of its own for each
         # sequence would be as large as all scores together.
         behind = torch.arange(longest + n_before, device=query.device) >= (
@@ -119,7 +119,7 @@ class _CpuBiasedAttention(torch.autograd.Function):
             out[own] = as_rows(result.flip(2))
             log_sums.append(log_sum)
         ctx.save_for_backward(query, key, value, line, out, *log_sums)
-        ctx.groups, ctx.scale = groups, scale
+        ctx.runs, ctx.scale = groups, scale
         return out
 
     @staticmethod
@@ -127,7 +127,7 @@ class _CpuBiasedAttention(torch.autograd.Function):
         query, key, value, line, out, *log_sums = ctx.saved_tensors
         grads = [torch.empty_like(x) for x in (query, key, value)]
         d_line = torch.zeros(line.shape) if ctx.needs_input_grad[3] else None
-        groups = blocks(ctx.groups, len(query), len(key))
+        groups = blocks(ctx.runs, len(query), len(key))
         for (n, own, seen), log_sum in zip(groups, log_sums, strict=True):
             turned = [as_heads(x[own], n).flip(2) for x in (grad, query, out)]
             heads = [*turned, *(as_heads(x[seen], n) for x in (key, value))]
