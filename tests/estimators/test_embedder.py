@@ -3,11 +3,11 @@
 import itertools
 
 import numpy as np
+import plmlearn.training.reuse as reuse
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-import plmlearn.training.reuse as reuse
 from plmlearn import PLMEmbedder
 from plmlearn.estimators import embedder as embedder_module
 

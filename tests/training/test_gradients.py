@@ -5,6 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from plmlearn.training.pair_steps import (
+    PairNet,
+    TokenizedPairs,
+    features_of_pairs,
+    outputs_of_pairs,
+    represent_proteins,
+)
 from torch import nn
 
 from plmlearn.adapters import FullFineTuning, LoRA
@@ -16,13 +23,6 @@ from plmlearn.nn.pooling import MeanPooling
 from plmlearn.training.batching import make_batches
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
-from plmlearn.training.pair_steps import (
-    PairNet,
-    TokenizedPairs,
-    features_of_pairs,
-    outputs_of_pairs,
-    represent_proteins,
-)
 
 CPU = torch.device("cpu")
 PLAN = TrainingConfig(max_tokens=10_000, device=CPU, dtype=torch.float32, batch_size=7, lr=1e-2, head_lr=1e-2)
