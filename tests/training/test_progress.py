@@ -7,12 +7,15 @@ from torch import nn
 
 from plmlearn.backbones import load_backbone
 from plmlearn.training import progress
-from plmlearn.training.batching import TokenizedSequences
+from plmlearn.training.batching import Inputs
 from plmlearn.training.config import TrainingConfig
-from plmlearn.training.engine import TrainingData, train
+from plmlearn.training.engine import train
 from plmlearn.training.progress import ProgressBar
+from plmlearn.training.steps import TrainingData
 
-PLAN = TrainingConfig(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)
+CONFIG = TrainingConfig(
+    max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2
+)
 
 
 class Linear(nn.Module):
@@ -22,15 +25,15 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def forward(self, tokens, sequence_of_row):
+    def forward(self, tokens, index):
         means = torch.stack([ids.float().mean() for ids in tokens.ids.split(tokens.lengths)])
-        return (self.weight * means)[sequence_of_row, None]
+        return (self.weight * means)[index, None]
 
 
 def run(bar: ProgressBar, **options) -> None:
-    inputs = TokenizedSequences(load_backbone("mini"), ["MKV", "A", "GG", "WWWW", "C"])
+    inputs = Inputs.of(load_backbone("mini"), ["MKV", "A", "GG", "WWWW", "C"])
     data = TrainingData(inputs, np.ones(5, dtype=np.float32), np.ones(5, dtype=np.float32))
-    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, PLAN, callbacks=[bar], **options)
+    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, CONFIG, callbacks=[bar], **options)
 
 
 @pytest.fixture
@@ -56,7 +59,7 @@ def test_the_bar_counts_every_step(terminal, capfd):
 
 def test_the_bar_shows_validation(terminal):
     bar = ProgressBar(3)
-    inputs = TokenizedSequences(load_backbone("mini"), ["MKV"])
+    inputs = Inputs.of(load_backbone("mini"), ["MKV"])
     validation = TrainingData(inputs, np.ones(1, dtype=np.float32), np.ones(1, dtype=np.float32))
     run(bar, validation=validation, scorer=lambda outputs: 0.25)
     assert bar.shown_["valid_score"] == "0.250"
