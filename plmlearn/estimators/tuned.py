@@ -74,7 +74,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             model.config,
             validation=held_out,
             scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([ProgressBar(self.epochs)] if self.verbose else []), *(self.callbacks or [])],
+            callbacks=[*([ProgressBar()] if self.verbose else []), *(self.callbacks or [])],
         )
 
         self._keep(model, target, history, dataset.n_truncated)

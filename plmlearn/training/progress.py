@@ -13,24 +13,16 @@ class ProgressBar(Callback):
     """A bar over all optimiser steps: loss, validation score, residues/s and the time left.
 
     Shown where a person looks on (a terminal or a notebook), silent in logs and in workers.
-
-    Parameters
-    ----------
-    epochs : int
     """
-
-    def __init__(self, epochs: int):
-        self.epochs = epochs
 
     def on_train_begin(self, net, **kwargs):
         self.bar_: Any = None
         self.shown_: dict[str, str] = {}
 
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+    def on_epoch_begin(self, net, **kwargs):
         if self.bar_ is None:
-            steps = -(-len(dataset_train) // net.config.batch_size) * self.epochs
             hidden = None if "ipykernel" not in sys.modules else False  # None: hidden unless a terminal
-            self.bar_ = tqdm(total=steps, unit="step", disable=hidden, leave=False)
+            self.bar_ = tqdm(total=net.n_steps_, unit="step", disable=hidden, leave=False)
             self.residues_ = 0
 
     def on_batch_end(self, net, batch=None, training=False, loss=None, **kwargs):

@@ -1,5 +1,7 @@
 """The bar counts every step, shows what it should, and keeps quiet where nobody looks on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -30,10 +32,10 @@ class Linear(nn.Module):
         return (self.weight * means)[index, None]
 
 
-def run(bar: ProgressBar, **options) -> None:
+def run(bar: ProgressBar, config: TrainingConfig = CONFIG, **options) -> None:
     inputs = Inputs.of(load_backbone("mini"), ["MKV", "A", "GG", "WWWW", "C"])
     data = TrainingData(inputs, np.ones(5, dtype=np.float32), np.ones(5, dtype=np.float32))
-    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, CONFIG, callbacks=[bar], **options)
+    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, config, callbacks=[bar], **options)
 
 
 @pytest.fixture
@@ -44,12 +46,12 @@ def terminal(monkeypatch):
 
 
 def test_nothing_is_shown_where_nobody_looks_on(capfd):
-    run(ProgressBar(3))
+    run(ProgressBar())
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_bar_counts_every_step(terminal, capfd):
-    bar = ProgressBar(3)
+    bar = ProgressBar()
     run(bar)
     assert (bar.bar_.n, bar.bar_.total) == (9, 9)
     assert bar.residues_ == 3 * 11
@@ -57,8 +59,14 @@ def test_the_bar_counts_every_step(terminal, capfd):
     assert "0/9" in capfd.readouterr().err
 
 
+def test_the_bar_counts_the_steps_of_epochs_that_are_drawn(terminal):
+    bar = ProgressBar()
+    run(bar, replace(CONFIG, epoch_size=12))
+    assert (bar.bar_.n, bar.bar_.total) == (18, 18)
+
+
 def test_the_bar_shows_validation(terminal):
-    bar = ProgressBar(3)
+    bar = ProgressBar()
     inputs = Inputs.of(load_backbone("mini"), ["MKV"])
     validation = TrainingData(inputs, np.ones(1, dtype=np.float32), np.ones(1, dtype=np.float32))
     run(bar, validation=validation, scorer=lambda outputs: 0.25)
