@@ -149,6 +149,24 @@ def tiny_transform(folder, sequences):
     return PLMEmbedder(str(folder), precision="fp32").fit_transform(sequences)
 
 
+def test_an_adapter_on_a_quantized_backbone(folder, proteins, tmp_path):
+    settings = {"adapter": LoRA(rank=2), "max_steps": 3, "validation_fraction": None, **FP32}
+    plain = PLMMaskedLM(str(folder), **settings).fit(proteins)
+    lm = PLMMaskedLM(str(folder), quantization="int8", **settings).fit(proteins)
+    assert lm._loaded.backbone.quantization == "int8"
+    assert (lm.n_parameters_, lm.n_trainable_parameters_) == (
+        plain.n_parameters_,
+        plain.n_trainable_parameters_,
+    )
+    expected = lm.score_samples(proteins[:4])
+    np.testing.assert_allclose(expected, plain.score_samples(proteins[:4]), atol=0.02)
+    assert not np.array_equal(expected, plain.score_samples(proteins[:4]))
+    again = load_estimator(save(lm, tmp_path / "estimator"))
+    np.testing.assert_array_equal(again.score_samples(proteins[:4]), expected)
+    with pytest.raises(ValueError, match=r"quantization='int8' has rounded the weights.*plmlearn\.save"):
+        lm.save_pretrained(tmp_path / "checkpoint")
+
+
 def test_results_do_not_depend_on_the_token_budget(proteins):
     small, large = (tiny(max_tokens=n, max_steps=3).fit(proteins) for n in (64, 4096))
     for name, tensor in load(small._trained).items():
@@ -405,6 +423,11 @@ def test_validation_that_repeats_training_is_counted(proteins):
     [
         ({"width": 30, "n_heads": 4}, "width=30 is not an even multiple of n_heads=4"),
         ({"adapter": LoRA()}, "with backbone=None all is trained"),
+        ({"quantization": "int8"}, "with backbone=None all are trained; pass quantization=None"),
+        (
+            {"backbone": "mini", "quantization": "int8"},
+            "FullFineTuning trains the backbone's own weights, which quantization='int8' has rounded",
+        ),
         ({"curriculum": [(0.5, 24)]}, "crops of 8 to less than crop_length=24"),
         ({"curriculum": [(1.0, 12)]}, "add up to less than 1"),
         ({"optimizer": "sgd"}, "'optimizer' parameter"),
