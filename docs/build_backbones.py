@@ -1,4 +1,4 @@
-"""Write backbones.md from the tables in plmlearn.backbones.architectures. Sizes are counted; nothing is downloaded.
+"""Write backbones.md from the tables of architectures and checkpoints. Nothing is downloaded.
 
 python docs/build_backbones.py
 """
@@ -14,10 +14,10 @@ PAGE = Path(__file__).parent / "backbones.md"
 
 HEADER = """# Backbones
 
-`docs/build_backbones.py` writes this page from `plmlearn/backbones/architectures.py`. `backbone=` takes a short name,
-any Hugging Face id of these architectures, or a folder. plmlearn finds the architecture in the folder's files
-(`config.model_type`, configuration, vocabulary) and never in its name. Your own checkpoints therefore work like the
-published ones.
+`docs/build_backbones.py` writes this page from `plmlearn/backbones/architectures.py`. `backbone=` takes a
+short name, any Hugging Face id of these architectures, or a folder. plmlearn finds the architecture in the
+folder's files (`config.model_type`, configuration, vocabulary) and never in its name. Your own checkpoints
+therefore work like the published ones.
 
 | `backbone=` | Hugging Face id | parameters | layers | width | fp32 | bf16 | precisions | licence |
 |---|---|---|---|---|---|---|---|---|
@@ -25,12 +25,12 @@ published ones.
 
 FOOTER = """
 The columns fp32 and bf16 give the memory of the encoder's weights, without activations.
-`estimator.memory_estimate(X)` adds the activations for your data. Parameters are those of the encoder alone: ProtT5,
-ProstT5 and Ankh also have a decoder, which is not loaded.
+`estimator.memory_estimate(X)` adds the activations for your data. Parameters are those of the encoder
+alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not loaded.
 
-**Licences** are those that the publishers state. They apply to you, not to this package, which contains none of these
-weights. **The licence of Ankh (CC BY-NC-SA) forbids commercial use**, and what you derive from it may only be shared
-under the same terms. Read the licence itself before you rely on this table:
+**Licences** are those that the publishers state. They apply to you, not to this package, which contains
+none of these weights. **The licence of Ankh (CC BY-NC-SA) forbids commercial use**, and what you derive
+from it may only be shared under the same terms. Read the licence itself before you rely on this table:
 
 | weights | licence stated by |
 |---|---|
@@ -41,33 +41,34 @@ earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial
 | ProstT5 | [mheinzinger/ProstT5](https://github.com/mheinzinger/ProstT5) |
 | Ankh | [agemagician/Ankh](https://github.com/agemagician/Ankh) |
 
-"mini" comes with the package and needs no network. With `backbone_init="random"`, any backbone starts from new random
-weights.
+"mini" comes with the package and needs no network. With `backbone_init="random"`, any backbone starts from
+new random weights.
 
 ## How sequences are read
 
 | architecture | tokens before and after | U, Z, O, B | J | `precision="auto"` |
 |---|---|---|---|---|
-| ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where it is faster |
+| ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where faster |
 | ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused, because it overflows |
 | ProstT5 | `<AA2fold>`, `</s>` | X | refused, or X | the same |
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` token; use "mean" with T5.
-With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or lower case.
+Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` token; use "mean"
+with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or lower case.
 
-ESM-1b and ESM-1v have positions for 1,022 residues. All other backbones can read longer sequences. The default is
-`max_length=1022`. `long_sequences="window"` reads sequences of any length in overlapping windows.
+ESM-1b and ESM-1v have positions for 1,022 residues. All other backbones can read longer sequences. The
+default is `max_length=1022`. `long_sequences="window"` reads sequences of any length in overlapping
+windows.
 
 ## What has to be installed
 
-ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a SentencePiece
-tokenizer: `pip install "plmlearn[t5]"`.
+ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a
+SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
 
-Pickled weights are never read. If the main branch of a repository has no safetensors, plmlearn uses those that Hugging
-Face's own robot converted in a pull request. It can find them only with network. For machines without network, prepare
-a folder with `plmlearn.backbones.download_backbone`.
+Pickled weights are never read. If the main branch of a repository has no safetensors, plmlearn uses those
+that Hugging Face's own robot converted in a pull request. It can find them only with network. For machines
+without network, prepare a folder with `plmlearn.backbones.download_backbone`.
 """
 
 
