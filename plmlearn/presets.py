@@ -44,13 +44,13 @@ class Preset:
     ----------
     source : str
         The paper.
-    departures : tuple of str
+    departures : tuple of str, default=()
         What of the paper or its code is different here, and why.
     estimator : type, optional
         Class of the estimator; None where the task decides.
-    parameters : mapping
+    parameters : mapping, optional
         What the recipe sets.
-    tasks : mapping of str to (type, mapping)
+    tasks : mapping of str to (type, mapping), optional
         For recipes with several tasks: the class and what the task sets beside ``parameters``.
     """
 

@@ -1,4 +1,4 @@
-"""Dependencies point one way: a module imports only what stands before its package in CONTRIBUTING's table."""
+"""Dependencies point one way, in the order of CONTRIBUTING.md's table; modules and functions stay short."""
 
 import ast
 import re
@@ -145,7 +145,7 @@ def test_packages_that_users_do_not_import_load_none_of_their_modules():
 def test_nothing_of_the_package_is_imported_inside_functions():
     def offences(module):
         for name in imports(module, nodes_inside_functions(module)):
-            if top(name) not in OPTIONAL and module:
+            if top(name) not in OPTIONAL:
                 yield f"imports {name} inside a function"
 
     assert_none(offences)
@@ -182,6 +182,19 @@ def test_modules_can_be_read_in_one_sitting():
             yield f"has {length} lines, at most 500 are allowed"
         if text and not ast.get_docstring(parsed(module)):
             yield "does not say what is inside"
+
+    assert_none(offences)
+
+
+def test_functions_fit_on_a_screen():
+    def offences(module):
+        for node in ast.walk(parsed(module)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                documented = ast.get_docstring(node) is not None
+                first = node.body[0].end_lineno if documented else node.lineno - 1
+                head = node.body[0].lineno - node.lineno if documented else 0
+                if (length := head + node.end_lineno - first) > 40:
+                    yield f"{node.name} has {length} lines without its docstring, at most 40 are allowed"
 
     assert_none(offences)
 

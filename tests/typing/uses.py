@@ -1,7 +1,7 @@
-"""How users call the package, for a type checker; ``test_typing.py`` compares what mypy says with the comments.
+"""How users call the package. It is never run: ``test_typing.py`` compares what mypy says with the comments.
 
-``# E:`` is an error that mypy must report in that line, ``# N:`` a type that it must reveal. Where neither
-stands, mypy must have nothing to say. Nothing here is ever run.
+``# E:`` is an error that mypy must report in that line, ``# N:`` a type that it must reveal. On every other
+line mypy must have nothing to say.
 """
 
 from typing import reveal_type
@@ -37,7 +37,7 @@ y = [0, 1]
 reveal_type(plmlearn.PLMLoRAClassifier("mini"))  # N: PLMLoRAClassifier
 reveal_type(PLMEmbedder("mini"))  # N: PLMEmbedder
 reveal_type(plmlearn.__version__)  # N: str
-plmlearn.PLMClasifier  # E: has no attribute "PLMClasifier"
+reveal_type(plmlearn.PLMClasifier)  # E: has no attribute "PLMClasifier"
 
 # Parameters are seen, with their types.
 PLMClassifier("mini", adapter=LoRA(rank=4), pooling="mean", epochs=2, lr=1e-4)
