@@ -36,6 +36,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+__all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
+
 GIB = 1 << 30
 KEY_BYTES = 16
 SHARD_PREFIX = "activations-"  # what bears another name is not ours, and is left alone
