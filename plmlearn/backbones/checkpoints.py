@@ -1,7 +1,7 @@
-"""Checkpoints of masked language models: what they hold beside the encoder, read, drawn and written.
+"""Checkpoints of masked language models: the encoder and its language head, read, drawn and written.
 
 ``read_language_head``    the head's tensors, which :func:`plmlearn.backbones.load_backbone` leaves out
-``draw_backbone``         an encoder of a shape of one's own, with random weights
+``draw_backbone``         an encoder of any shape, with random weights
 ``write_language_model``  a folder that plain transformers and every ``backbone=`` load
 """
 
@@ -16,12 +16,13 @@ import transformers
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from .architectures import ARCHITECTURES
-from .hub import BackboneWeightsError, find_files, resolve_name
-from .loading import Backbone, _quiet_transformers, _read_vocabulary
+from .architectures import ARCHITECTURES, Precision
+from .backbone import Backbone
+from .folder import draw_model, quiet_transformers, read_config, read_vocabulary
+from .hub import BackboneWeightsError, find_files
 
 _HEAD = "lm_head."
-# ESM-2 draws weights with deviation 0.02 at any width; that suits its widest. Narrower ones want more.
+# ESM-2 draws weights with deviation 0.02 at any width, which suits its widest. Narrower ones need more.
 _WIDTH_OF_SPREAD = 1280
 
 
@@ -33,8 +34,8 @@ def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
     BackboneWeightsError
         The checkpoint was saved without a language head.
     """
-    folder, found = find_files(backbone.name, resolve_name(backbone.name), backbone.revision), {}
-    for file in sorted(folder.glob("*.safetensors")):
+    found = {}
+    for file in sorted(find_files(backbone.name, backbone.revision).glob("*.safetensors")):
         with safe_open(file, "pt") as stored:
             for name in stored.keys():  # noqa: SIM118
                 if name.startswith(_HEAD):
@@ -47,7 +48,7 @@ def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
     return found
 
 
-def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int = 0) -> Backbone:
+def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed: int = 0) -> Backbone:
     """An ESM-2 encoder with random float32 weights and the bundled vocabulary.
 
     Parameters
@@ -59,22 +60,20 @@ def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int =
         Of the products.
     seed : int, default=0
     """
-    architecture, bundled = ARCHITECTURES["esm"], Path(resolve_name("mini"))
-    config = transformers.AutoConfig.from_pretrained(bundled)
+    architecture, bundled = ARCHITECTURES["esm"], find_files("mini", None)
     spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
+    config = read_config("mini", bundled)
     for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
         setattr(config, name, value)
-    with torch.random.fork_rng(devices=[]), _quiet_transformers():
-        torch.manual_seed(seed)
-        model = getattr(transformers, architecture.model_class)(config, **architecture.load_options).float()
-        vocabulary = _read_vocabulary("mini", bundled)
-    return Backbone("mini", None, model.eval().requires_grad_(False), architecture, vocabulary, precision)
+    with quiet_transformers():
+        model = draw_model(architecture, config, seed).eval().requires_grad_(False)
+        return Backbone("mini", None, model, architecture, read_vocabulary("mini", bundled), precision)
 
 
 def write_language_model(
     folder: Path, model: nn.Module, head: dict[str, Tensor], tokenizer_of: Backbone, dtype: torch.dtype
 ) -> Path:
-    """A folder as ``transformers.EsmForMaskedLM.save_pretrained`` writes it, with its tokenizer.
+    """Write a folder as ``transformers.EsmForMaskedLM.save_pretrained`` does, with its tokenizer.
 
     Parameters
     ----------
@@ -86,26 +85,31 @@ def write_language_model(
     tokenizer_of : Backbone
         Where the tokenizer's files come from.
     dtype : torch.dtype
-        Of the file.
+        Data type of the stored tensors.
+
+    Returns
+    -------
+    Path
+        The folder.
     """
     config: Any = copy.deepcopy(model.config)
     config.tie_word_embeddings = "decoder.weight" not in head
     with torch.device("meta"):
         whole: Any = transformers.EsmForMaskedLM(config)
     whole = whole.to_empty(device="cpu").to(dtype)
-    with torch.no_grad(), _quiet_transformers():
+    with torch.no_grad(), quiet_transformers():
         whole.esm.load_state_dict(model.state_dict(), strict=True)
         for name, tensor in head.items():
             whole.lm_head.get_parameter(name).copy_(tensor)
         whole.tie_weights()
         whole.save_pretrained(folder)
-        source = find_files(tokenizer_of.name, resolve_name(tokenizer_of.name), tokenizer_of.revision)
+        source = find_files(tokenizer_of.name, tokenizer_of.revision)
         transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return folder
 
 
 def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
-    """A copy of an encoder with what its adapter learned added to its matrices, or one error."""
+    """A copy of an encoder with its adapter merged into its matrices; an error if that cannot be."""
     model = copy.deepcopy(model)
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):

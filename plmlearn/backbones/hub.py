@@ -1,4 +1,4 @@
-"""Where the files of a backbone lie: in the package, in a folder, in the hub's cache, or on the hub."""
+"""Where a backbone's files are: in the package, in a folder, in the hub's cache, or on the hub."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from .architectures import ALIASES
+from .architectures import CHECKPOINTS, Alphabet
 
-BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
+BUNDLED = ("mini",)  # folders under plmlearn/assets
 
-# What a backbone consists of; nothing executable (no pickled weights, no code) is ever fetched.
+# What a backbone consists of. Nothing executable (no pickled weights, no code) is ever fetched.
 HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -30,47 +30,62 @@ HUB_FILES = (
 
 
 class BackboneNotFoundError(OSError):
-    """No weights under this name: not on this machine, and not from the hub either."""
+    """No backbone under this name: neither on this machine nor on the hub."""
 
 
 class BackboneWeightsError(ValueError):
-    """The weights found are not those of the architecture: tensors missing or of other shapes."""
+    """The weights found are not those of the architecture: tensors are missing or have other shapes."""
 
 
-def resolve_name(name: str) -> str:
-    """The folder or Hugging Face id that a backbone name stands for."""
+def resolve_name(name: str) -> tuple[str, Alphabet]:
+    """What a backbone name stands for.
+
+    Parameters
+    ----------
+    name : str
+        A bundled backbone, a short name, a folder, or a Hugging Face id. ``#3di`` may follow.
+
+    Returns
+    -------
+    place : str
+        Absolute path of a folder, or Hugging Face id.
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    BackboneNotFoundError
+        The name is none of these.
+
+    Examples
+    --------
+    >>> resolve_name("esm2-8m"), resolve_name("me/my-model#3di")
+    (('facebook/esm2_t6_8M_UR50D', 'aa'), ('me/my-model', '3di'))
+    """
     if not isinstance(name, str) or not name:
         raise TypeError(f"backbone is a name or a folder (str), got {name!r}")
-    name, _ = part_name(name)
-    if name in BUNDLED:
-        return str(files("plmlearn.assets") / BUNDLED[name])
-    if name in ALIASES:
-        return part_name(ALIASES[name])[0]
-    if Path(name).is_dir():
-        return str(Path(name).resolve())
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    known = [*BUNDLED, *ALIASES]
-    near = difflib.get_close_matches(name, known, n=1)
+    alphabet: Alphabet = "aa"
+    place = CHECKPOINTS[name].place if name in CHECKPOINTS else name
+    if place.endswith("#3di"):
+        place, alphabet = place.removesuffix("#3di"), "3di"
+        place = CHECKPOINTS[place].place if place in CHECKPOINTS else place
+    if place in BUNDLED:
+        return str(files("plmlearn.assets") / place), alphabet
+    if Path(place).is_dir():
+        return str(Path(place).resolve()), alphabet
+    if place.count("/") == 1 and not place.startswith((".", "/", "~")):
+        return place, alphabet
+    known = [*BUNDLED, *CHECKPOINTS]
+    near = difflib.get_close_matches(place, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise BackboneNotFoundError(
-        f"Unknown backbone {name!r}: neither a folder on this machine, nor a Hugging Face id "
+        f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
         f"('owner/name'), nor one of {', '.join(known)}.{hint}"
     )
 
 
-def part_name(name: str) -> tuple[str, str]:
-    """A name without its ``#alphabet``, and that alphabet.
-
-    >>> part_name("my/folder#3di"), part_name("esm2-8m")
-    (('my/folder', '3di'), ('esm2-8m', 'aa'))
-    """
-    alone, mark, alphabet = ALIASES.get(name, name).rpartition("#")
-    return (alone, alphabet) if mark and alphabet in ("aa", "3di") else (name, "aa")
-
-
-def find_files(name: str, place: str, revision: str | None) -> Path:
-    """The local folder of a backbone, downloaded and verified first where need be."""
+def find_files(name: str, revision: str | None) -> Path:
+    """The local folder of a backbone; what is missing is downloaded and verified first."""
+    place, _ = resolve_name(name)
     if Path(place).is_dir():
         return Path(place)
     options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(HUB_FILES)}
@@ -96,19 +111,18 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
 
 
 def _find_conversion(place: str, options: dict[str, Any]) -> Path | None:
-    """Weights that the hub's own robot has converted to safetensors, in a pull request of its own.
+    """Weights that the hub's own robot converted to safetensors, in a pull request.
 
-    Older repositories, ProtT5's among them, hold pickled weights alone on their main branch.
+    Older repositories, ProtT5's among them, hold only pickled weights on their main branch.
     """
-    requests = get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request")
-    for request in requests:
+    for request in get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request"):
         if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
             return Path(snapshot_download(**options | {"revision": request.git_reference}))
     return None
 
 
 def _has_all_weights(folder: Path) -> bool:
-    """Whether no file of weights is missing, as after a download that was cut short."""
+    """Whether every file of weights is here; a download may have been cut short."""
     needed = set(folder.glob("*.safetensors"))
     for index in folder.glob("*.safetensors.index.json"):
         needed |= {folder / shard for shard in json.loads(index.read_text())["weight_map"].values()}
@@ -119,10 +133,8 @@ def _verify_download(folder: Path) -> None:
     """Check large files against their SHA-256, which the hub's cache uses as their name."""
     for file in folder.glob("*.safetensors"):
         expected = file.resolve().name
-        if len(expected) != 64:
-            continue
         with open(file, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            found = hashlib.file_digest(stream, "sha256").hexdigest() if len(expected) == 64 else expected
         if found != expected:
             file.resolve().unlink()
             raise BackboneWeightsError(
