@@ -63,6 +63,8 @@ class Architecture:
     targets : dict of str to tuple of str
         plmlearn's names of the adaptable matrices, and their paths inside a layer. A checkpoint may
         lack some of these paths.
+    settings : tuple of str
+        Fields of the configuration that embeddings depend on.
     max_length : int
         Residues of the longest sequence that pretraining saw.
     load_options : dict
@@ -77,6 +79,7 @@ class Architecture:
     token_formats: tuple[TokenFormat, ...]
     layers: str
     targets: dict[str, tuple[str, ...]]
+    settings: tuple[str, ...]
     max_length: int
     load_options: dict = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
@@ -85,6 +88,8 @@ class Architecture:
 
 # ProtTrans and Ankh were trained with these letters written as X.
 _NO_RARE = dict.fromkeys("UZOB", "X")
+
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
 ARCHITECTURES = {
     "esm": Architecture(
@@ -100,6 +105,18 @@ ARCHITECTURES = {
             "ffn_in": ("intermediate.dense",),
             "ffn_out": ("output.dense",),
         },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "layer_norm_eps",
+            "token_dropout",
+            "mask_token_id",
+            "pad_token_id",
+            "position_embedding_type",
+            "max_position_embeddings",
+            "rope_theta",
+            "emb_layer_norm_before",
+        ),
         optional_weights=("contact_head.",),
         max_length=1022,
     ),
@@ -115,6 +132,14 @@ ARCHITECTURES = {
             "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
             "ffn_out": ("mlp.down_proj",),
         },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "num_key_value_heads",
+            "head_dim",
+            "hidden_act",
+            "rope_parameters",
+        ),
         max_length=2046,
     ),
     "t5": Architecture(
@@ -136,6 +161,15 @@ ARCHITECTURES = {
             "ffn_in": tuple(f"layer.1.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1")),
             "ffn_out": ("layer.1.DenseReluDense.wo",),
         },
+        settings=(
+            *_SIZES,
+            "d_ff",
+            "d_kv",
+            "layer_norm_epsilon",
+            "feed_forward_proj",
+            "relative_attention_num_buckets",
+            "relative_attention_max_distance",
+        ),
         precisions=("fp32", "bf16"),
         max_length=1022,
     ),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,10 @@ class Backbone:
         How the layers' matrices are held. Products are computed in ``precision``.
     alphabet : {"aa", "3di"}, default="aa"
         What the letters of sequences are: amino acids, or Foldseek's structural states.
+    folder : Path
+        Where its files are.
+    weights : str
+        Digest of the tensors as they are stored.
     """
 
     name: str
@@ -58,6 +64,8 @@ class Backbone:
     precision: Precision
     quantization: Quantization | None = None
     alphabet: Alphabet = "aa"
+    folder: Path = Path()
+    weights: str = ""
 
     @property
     def config(self) -> Any:
@@ -106,15 +114,16 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of architecture and weights, the same in every precision, format and folder."""
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(self.config.model_type.encode())
-        for name, tensor in sorted(self.model.named_parameters()):
-            if name.startswith(self.architecture.optional_weights):
-                continue
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().data)
-        return digest.hexdigest()
+        """Digest of everything that embeddings depend on.
+
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
+        how letters become tokens. It is the same in every precision, file format and folder.
+        """
+        settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
+        settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
+        tokens = [asdict(self.token_format), self._token_ids.tolist()]
+        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def token_format(self) -> TokenFormat:

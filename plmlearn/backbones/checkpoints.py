@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from .architectures import ARCHITECTURES, Precision
 from .backbone import Backbone
-from .folder import draw_model, quiet_transformers, read_config, read_vocabulary
-from .hub import BackboneWeightsError, find_files
+from .folder import draw_weights, make_model, quiet_transformers, read_config, read_vocabulary
+from .hub import find_files, resolve_name
+from .weights import BackboneWeightsError, digest_tensors, read_tensors
 
 _HEAD = "lm_head."
 # ESM-2 draws weights with deviation 0.02 at any width, which suits its widest. Narrower ones need more.
@@ -27,19 +27,15 @@ _WIDTH_OF_SPREAD = 1280
 
 
 def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors of the language head in the checkpoint of a backbone, in float32.
+    """The tensors of the language head in a backbone's checkpoint, in float32.
 
     Raises
     ------
     BackboneWeightsError
         The checkpoint was saved without a language head.
     """
-    found = {}
-    for file in sorted(find_files(backbone.name, backbone.revision).glob("*.safetensors")):
-        with safe_open(file, "pt") as stored:
-            for name in stored.keys():  # noqa: SIM118
-                if name.startswith(_HEAD):
-                    found[name.removeprefix(_HEAD)] = stored.get_tensor(name).float()
+    stored = read_tensors(backbone.folder)
+    found = {key.rpartition(_HEAD)[2]: stored[key].float().clone() for key in stored if _HEAD in key}
     if not found:
         raise BackboneWeightsError(
             f"The checkpoint of {backbone.name!r} holds no language head (tensors {_HEAD}*): it was "
@@ -60,14 +56,25 @@ def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed:
         Of the products.
     seed : int, default=0
     """
-    architecture, bundled = ARCHITECTURES["esm"], find_files("mini", None)
-    spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
-    config = read_config("mini", bundled)
-    for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
-        setattr(config, name, value)
+    bundled = find_files("mini", resolve_name("mini")[0], None)
     with quiet_transformers():
-        model = draw_model(architecture, config, seed).eval().requires_grad_(False)
-        return Backbone("mini", None, model, architecture, read_vocabulary("mini", bundled), precision)
+        architecture, config = ARCHITECTURES["esm"], read_config("mini", bundled)
+        spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
+        for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
+            setattr(config, name, value)
+        tensors = draw_weights(architecture, config, seed)
+        model = make_model(architecture, config, tensors, torch.float32)
+        vocabulary = read_vocabulary("mini", bundled)
+    return Backbone(
+        "mini",
+        None,
+        model,
+        architecture,
+        vocabulary,
+        precision,
+        folder=bundled,
+        weights=digest_tensors(tensors),
+    )
 
 
 def write_language_model(
@@ -96,21 +103,25 @@ def write_language_model(
     config.tie_word_embeddings = "decoder.weight" not in head
     with torch.device("meta"):
         whole: Any = transformers.EsmForMaskedLM(config)
-    whole = whole.to_empty(device="cpu").to(dtype)
+    whole = whole.to_empty(device="cpu")
+    for (
+        parameter
+    ) in whole.parameters():  # not the rotary frequencies: their rounding would add up along a chain
+        parameter.data = parameter.data.to(dtype)
     with torch.no_grad(), quiet_transformers():
         whole.esm.load_state_dict(model.state_dict(), strict=True)
         for name, tensor in head.items():
             whole.lm_head.get_parameter(name).copy_(tensor)
         whole.tie_weights()
         whole.save_pretrained(folder)
-        source = find_files(tokenizer_of.name, tokenizer_of.revision)
-        transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_of.folder, trust_remote_code=False)
+        tokenizer.save_pretrained(folder)
     return folder
 
 
 def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
     """A copy of an encoder with its adapter merged into its matrices; an error if that cannot be."""
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).float()  # in bfloat16 most of what was learned would be rounded away
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):
             module.merge()

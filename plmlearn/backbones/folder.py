@@ -5,27 +5,46 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from .architectures import ARCHITECTURES, Architecture
-from .hub import BackboneNotFoundError, BackboneWeightsError
+from .hub import BackboneNotFoundError
+from .matching import FREQUENCIES, match_tensors
+from .weights import BackboneWeightsError, find_weights, read_tensors
+
+# Fields that choose code or a backend rather than an architecture: a folder has no say in these.
+_IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
 
 def read_config(name: str, folder: Path) -> Any:
-    """The configuration, or an error where plmlearn or this transformers does not know the architecture."""
-    if not (folder / "config.json").exists():
+    """The configuration of an architecture that plmlearn and this transformers know.
+
+    Raises
+    ------
+    BackboneNotFoundError
+        There is no ``config.json``.
+    ValueError
+        It is damaged, or of an unknown architecture, or of a quantized checkpoint.
+    ImportError
+        This transformers is too old for the architecture.
+    """
+    file = folder / "config.json"
+    if not file.exists():
         raise BackboneNotFoundError(
             f"Backbone {name!r}: {folder} has no config.json; expected a folder written by "
             "save_pretrained or by plmlearn.backbones.download_backbone."
         )
-    model_type = json.loads((folder / "config.json").read_text()).get("model_type")
+    try:
+        fields = dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BackboneWeightsError(f"Backbone {name!r}: {file} is no JSON object ({error}).") from error
+    model_type = fields.get("model_type")
     if model_type not in ARCHITECTURES:
         raise ValueError(
             f"Backbone {name!r} is of architecture {model_type!r} (config.model_type); "
@@ -36,13 +55,25 @@ def read_config(name: str, folder: Path) -> Any:
             f"Backbone {name!r} is of architecture {model_type!r}, which this transformers "
             f"({transformers.__version__}) does not have. Run: pip install --upgrade transformers"
         )
-    return transformers.AutoConfig.from_pretrained(folder)
+    if fields.get("quantization_config"):
+        raise BackboneWeightsError(
+            f"Backbone {name!r} is a quantized checkpoint (quantization_config in {file}). Take the one in "
+            "float32, float16 or bfloat16, and pass quantization= to hold it in fewer bits."
+        )
+    kept = {field: value for field, value in fields.items() if field not in _IGNORED_FIELDS}
+    config_class = getattr(transformers, ARCHITECTURES[model_type].model_class).config_class
+    try:
+        config = config_class.from_dict(kept)
+        _empty_model(ARCHITECTURES[model_type], config)
+    except Exception as error:  # the library validates in many ways
+        raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
+    return config
 
 
 def read_vocabulary(name: str, folder: Path) -> dict[str, int]:
     """Token ids by token, from the tokenizer's files."""
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+        return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
     except (ImportError, OSError, TypeError, ValueError) as error:
         is_sentencepiece = any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists()
         if is_sentencepiece and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
@@ -63,39 +94,68 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def read_model(name: str, folder: Path, architecture: Architecture, dtype: torch.dtype) -> nn.Module:
-    """The model with the weights of the folder, or an error where one of them is missing."""
-    if not any(folder.glob("*.safetensors")):
+def read_weights(name: str, folder: Path, architecture: Architecture, config: Any) -> dict[str, Tensor]:
+    """The encoder's tensors as they are stored, by name of the model's parameter."""
+    if not find_weights(folder):
         raise BackboneNotFoundError(
-            f"Backbone {name!r}: {folder} holds no *.safetensors file. Pickled weights (*.bin) are not "
-            "read, because reading them can run code; convert them with save_pretrained."
+            f"Backbone {name!r}: {folder} holds no weights; expected model.safetensors or pytorch_model.bin, "
+            "in shards with their index, or one *.ckpt. Write them with save_pretrained."
         )
-    model_class = getattr(transformers, architecture.model_class)
-    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    try:
-        model, report = model_class.from_pretrained(
-            folder, dtype=dtype, **options, **architecture.load_options
-        )
-    except (OSError, SafetensorError) as error:
-        raise BackboneWeightsError(
-            f"Backbone {name!r}: the weights in {folder} cannot be read ({error}). Get the checkpoint again."
-        ) from error
-    missing = [k for k in report["missing_keys"] if not k.startswith(architecture.optional_weights)]
-    wrong = sorted([*missing, *(str(key) for key in report["mismatched_keys"])])
-    if wrong:
-        raise BackboneWeightsError(
-            f"Backbone {name!r}: {len(wrong)} tensors of {architecture.model_class} are missing from {folder} "
-            f"or have another shape, among them {', '.join(wrong[:3])}. They would be random; get the whole "
-            "checkpoint, or pass backbone_init='random' if random weights are meant."
-        )
-    return model
+    stored = read_tensors(folder)
+    return match_tensors(name, stored, _empty_model(architecture, config), architecture.optional_weights)
 
 
-def draw_model(architecture: Architecture, config: Any, seed: int = 0) -> nn.Module:
-    """The model with random float32 weights."""
+def draw_weights(architecture: Architecture, config: Any, seed: int = 0) -> dict[str, Tensor]:
+    """Random float32 tensors for every parameter, as transformers draws them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return getattr(transformers, architecture.model_class)(config, **architecture.load_options).float()
+        model = _make_model(architecture, config).float()
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def make_model(
+    architecture: Architecture, config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> nn.Module:
+    """The transformers model that holds copies of these tensors.
+
+    Matrices are in ``dtype``, norms and rotary frequencies in float32. Tensors that the encoder does not
+    use and that are missing are zero.
+    """
+    empty, precise = _empty_model(architecture, config), set()
+    for path, module in empty.named_modules():
+        if type(module).__name__.endswith("LayerNorm"):
+            precise |= {f"{path}.{leaf}" for leaf, _ in module.named_parameters()}
+    held = {
+        name: tensors.get(name, torch.zeros(parameter.shape)).to(
+            torch.float32 if name in precise else dtype, copy=True
+        )
+        for name, parameter in empty.named_parameters()
+    }
+    model = type(empty).from_pretrained(
+        None, config=config, state_dict=dict(held), dtype=dtype, **architecture.load_options
+    )
+    for name, parameter in model.named_parameters():
+        parameter.data = held[name]
+    for name, buffer in model.named_buffers():
+        if name.endswith(FREQUENCIES):
+            buffer.data = tensors[FREQUENCIES].float() if FREQUENCIES in tensors else _frequencies(config)
+    return model.eval().requires_grad_(False)
+
+
+def _make_model(architecture: Architecture, config: Any) -> nn.Module:
+    return getattr(transformers, architecture.model_class)(config, **architecture.load_options)
+
+
+def _empty_model(architecture: Architecture, config: Any) -> Any:
+    """The model without memory for its tensors: names and shapes alone."""
+    with torch.device("meta"):
+        return _make_model(architecture, config)
+
+
+def _frequencies(config: Any) -> Tensor:
+    """Rotary frequencies where a checkpoint stores none, shape (head width / 2,)."""
+    width = config.hidden_size // config.num_attention_heads
+    return getattr(config, "rope_theta", 10000.0) ** -(torch.arange(0, width, 2).float() / width)
 
 
 @contextlib.contextmanager

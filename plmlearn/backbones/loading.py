@@ -5,6 +5,7 @@ The tensors are shared by every model built on the backbone and never change.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 
 from .architectures import ARCHITECTURES, Alphabet, Precision
 from .backbone import DTYPES, Backbone
-from .folder import draw_model, quiet_transformers, read_config, read_model, read_vocabulary
-from .hub import HUB_FILES, BackboneWeightsError, find_files, resolve_name
+from .folder import draw_weights, make_model, quiet_transformers, read_config, read_vocabulary, read_weights
+from .hub import HUB_FILES, PICKLED_FILES, find_files, resolve_name
 from .quantization import Quantization, quantize
+from .weights import BackboneWeightsError, digest_tensors, find_weights
 
 Init = Literal["pretrained", "random"]
 
@@ -25,7 +27,7 @@ _lock = threading.Lock()
 
 
 def load_backbone(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     revision: str | None = None,
     device: str | torch.device = "cpu",
@@ -37,9 +39,10 @@ def load_backbone(
 
     Parameters
     ----------
-    name : str
+    name : str or PathLike
         ``"mini"`` (bundled), a short name such as ``"esm2-35m"``, a Hugging Face id, or a folder
-        written by ``save_pretrained``. With ``"#3di"`` after it, ProstT5 reads structural states.
+        with ``config.json``, the tokenizer, and the weights as safetensors or ``pytorch_model.bin``.
+        With ``"#3di"`` after it, ProstT5 reads structural states.
     revision : str, optional
         Branch, tag or commit of a Hugging Face repository.
     device : str or torch.device, default="cpu"
@@ -63,7 +66,12 @@ def load_backbone(
     BackboneNotFoundError
         Nothing has this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
-        A tensor is missing or has another shape.
+        A file is damaged or holds more than tensors, or a tensor is missing or has another shape.
+
+    Warns
+    -----
+    UserWarning
+        A folder has the name of published weights, or tensors are stored under an unusual prefix.
 
     Examples
     --------
@@ -80,7 +88,7 @@ def load_backbone(
     key = (place, _stamp(Path(place)), *map(str, options))
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load(name, *options)
+            _loaded[key] = _load(str(name), place, *options)
         return _loaded[key]
 
 
@@ -88,9 +96,9 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
     """Raise BackboneWeightsError unless the backbone has the fingerprint of the one fitted on."""
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
-            f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but the weights "
-            f"found under that name here have {backbone.fingerprint}. Predictions would be wrong; provide "
-            "the original weights."
+            f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but what is found "
+            f"under that name here has {backbone.fingerprint}: its weights, configuration or vocabulary "
+            "differ. Predictions would be wrong; provide the original folder."
         )
 
 
@@ -100,7 +108,9 @@ def unload_backbones() -> None:
         _loaded.clear()
 
 
-def download_backbone(name: str, folder: str | Path, *, revision: str | None = None) -> Path:
+def download_backbone(
+    name: str | os.PathLike[str], folder: str | os.PathLike[str], *, revision: str | None = None
+) -> Path:
     """Prepare a folder for a machine without network.
 
     Run it where there is network, copy the folder, and pass its path as ``backbone=``. Every file
@@ -108,9 +118,9 @@ def download_backbone(name: str, folder: str | Path, *, revision: str | None = N
 
     Parameters
     ----------
-    name : str
+    name : str or PathLike
         Short name or Hugging Face id. A bundled backbone or a local folder is copied.
-    folder : str or Path
+    folder : str or PathLike
         Where to write ``config.json``, the weights and the tokenizer's files.
     revision : str, optional
         Branch, tag or commit.
@@ -128,18 +138,22 @@ def download_backbone(name: str, folder: str | Path, *, revision: str | None = N
     ...     sorted(p.name for p in download_backbone("mini", home).iterdir())[:2]
     ['config.json', 'model.safetensors']
     """
-    expected = load_backbone(name, revision=revision).fingerprint
-    source, folder = find_files(name, revision), Path(folder)
+    backbone = load_backbone(name, revision=revision)
+    folder = Path(os.path.expanduser(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (file for pattern in HUB_FILES for file in source.glob(pattern)):
-        shutil.copyfile(file, folder / file.name)
-    if load_backbone(str(folder)).fingerprint != expected:
+    weights = set(find_weights(backbone.folder))
+    for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):
+        for file in backbone.folder.glob(pattern):
+            if file in weights or file.suffix not in (".safetensors", ".bin", ".ckpt"):
+                shutil.copyfile(file, folder / file.name)
+    if load_backbone(str(folder)).fingerprint != backbone.fingerprint:
         raise BackboneWeightsError(f"The copy of {name!r} in {folder} differs from its source.")
     return folder
 
 
 def _load(
     name: str,
+    place: str,
     revision: str | None,
     device: torch.device,
     precision: Precision,
@@ -147,36 +161,37 @@ def _load(
     quantization: Quantization | None,
     alphabet: Alphabet,
 ) -> Backbone:
-    folder = find_files(name, revision)
-    config = read_config(name, folder)
-    architecture = ARCHITECTURES[config.model_type]
-    if precision not in architecture.precisions:
-        raise ValueError(
-            f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and results "
-            f"would be nan; {architecture.model_class} runs in {' or '.join(architecture.precisions)}. Pass "
-            "precision='bf16', or 'fp32' on a device that is slow in it, or 'auto'."
-        )
-    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
+    folder = find_files(name, place, revision)
     with quiet_transformers():
+        config = read_config(name, folder)
+        architecture = ARCHITECTURES[config.model_type]
+        if precision not in architecture.precisions:
+            raise ValueError(
+                f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and "
+                f"results would be nan; {architecture.model_class} runs in "
+                f"{' or '.join(architecture.precisions)}. Pass precision='bf16', or 'fp32' on a device that "
+                "is slow in it, or 'auto'."
+            )
         vocabulary = read_vocabulary(name, folder)
         if init == "random":
-            model = draw_model(architecture, config).to(dtype)
+            tensors = draw_weights(architecture, config)
         else:
-            model = read_model(name, folder, architecture, dtype)
-    backbone = Backbone(name, revision, model, architecture, vocabulary, precision, quantization, alphabet)
-    # Errors come up here, and both are kept as they are before rounding.
-    _ = backbone.token_format, backbone.fingerprint, backbone.n_parameters
-    model.to(DTYPES[precision])
-    for module in model.modules():
-        if type(module).__name__.endswith("LayerNorm"):
-            module.float()
+            tensors = read_weights(name, folder, architecture, config)
+        digest = digest_tensors(tensors, architecture.optional_weights)
+        model = make_model(architecture, config, tensors, DTYPES[precision])
+    backbone = Backbone(
+        name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest
+    )
+    _ = backbone.token_format  # or an error
     if quantization is not None:
+        _ = backbone.n_parameters  # counted before matrices are packed
         quantize(backbone.layers, quantization)
-    model.to(device).eval().requires_grad_(False)
+    model.to(device)
     return backbone
 
 
 def _stamp(folder: Path) -> tuple:
     """Changes when files in a local folder change, so that a rewritten folder is read again."""
-    kept = [f for f in folder.glob("*") if f.suffix in (".json", ".safetensors")]
-    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in kept))
+    kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
+    files = [file for file in folder.glob("*") if file.suffix in kept]
+    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
-from ..nn.encoders import PackedEncoder
+from ..nn.encoders import FORWARD_VERSION, PackedEncoder
 from ..nn.models import PooledModel, ResidueModel
 from ..nn.packing import PackedTokens, unpack
 from .batching import TokenizedSequences
@@ -115,7 +115,7 @@ def _recall(
         return run_frozen(make, n_rows, inputs, missing, plan)
 
     return default_cache().fetch(
-        f"{backbone.fingerprint}-{backbone.arithmetic}-{key}",
+        f"{backbone.fingerprint}-v{FORWARD_VERSION}-{backbone.arithmetic}-{key}",
         inputs.keys(),
         compute,
         bytes_needed=int(n_rows.sum()) * backbone.config.hidden_size * item_bytes,
