@@ -1,13 +1,18 @@
-"""The table of pretrained architectures, and the short names of published weights.
+"""What differs between encoders, as tables.
 
-A architecture is a row of :data:`ARCHITECTURES`, chosen by ``config.model_type`` and never by a name; a short
-name is a row of :data:`CHECKPOINTS`.
+A row of :data:`ARCHITECTURES` tells how one kind of encoder is loaded, read and adapted; the folder's
+``config.model_type`` chooses it, never a name. A row of :data:`CHECKPOINTS` gives published weights a
+short name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import Literal
+
+Alphabet = Literal["aa", "3di"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,11 @@ class TokenFormat:
     Parameters
     ----------
     prefix, suffix : tuple of str
-        Special tokens before and behind the residues.
+        Special tokens before and after the residues.
     token : str, default="{}"
-        Token of a residue letter, written as a format.
+        Format string that turns a residue letter into its token.
     substitutes : dict of str to str
-        Letters that stand for others.
+        Letters that are read as another letter.
     alphabet : {"aa", "3di"}, default="aa"
         What the letters are: amino acids, or Foldseek's structural states.
     """
@@ -30,15 +35,15 @@ class TokenFormat:
     suffix: tuple[str, ...]
     token: str = "{}"
     substitutes: dict[str, str] = field(default_factory=dict)
-    alphabet: str = "aa"
+    alphabet: Alphabet = "aa"
 
     def token_of(self, letter: str) -> str:
-        """The token that stands for a letter in upper case."""
+        """The token of an upper-case letter."""
         letter = self.substitutes.get(letter, letter)
         return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
 
     def fits(self, vocabulary: Container[str]) -> bool:
-        """Whether a vocabulary has all that this reading needs."""
+        """Whether a vocabulary holds every token that this format uses."""
         needed = [*self.prefix, *self.suffix, *map(self.token_of, "ACDEFGHIKLMNPQRSTVWY")]
         return all(token in vocabulary for token in needed)
 
@@ -51,35 +56,40 @@ class Architecture:
     ----------
     model_class : str
         Class of transformers that holds the encoder.
-    load_options : dict
-        Further arguments of its ``from_pretrained``.
     token_formats : tuple of TokenFormat
-        Of those that a checkpoint's vocabulary fits, the first applies.
+        The first one that fits a checkpoint's vocabulary applies.
     layers : str
         Path of the list of layers inside the model.
     targets : dict of str to tuple of str
-        plmlearn's names of the adaptable matrices, and their paths inside a layer; a checkpoint may
+        plmlearn's names of the adaptable matrices, and their paths inside a layer. A checkpoint may
         lack some of these paths.
-    optional_weights : tuple of str
-        Prefixes of tensors that the encoder does not use and a checkpoint may lack.
+    settings : tuple of str
+        Fields of the configuration that embeddings depend on.
     max_length : int
-        Residues that a sequence may have without leaving what pretraining saw.
+        Residues of the longest sequence that pretraining saw.
+    load_options : dict
+        Further arguments of the model class.
+    optional_weights : tuple of str
+        Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
     precisions : tuple of str
-        Those in which no activation overflows.
+        Precisions in which no activation overflows.
     """
 
     model_class: str
     token_formats: tuple[TokenFormat, ...]
     layers: str
     targets: dict[str, tuple[str, ...]]
+    settings: tuple[str, ...]
     max_length: int
     load_options: dict = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 
 # ProtTrans and Ankh were trained with these letters written as X.
 _NO_RARE = dict.fromkeys("UZOB", "X")
+
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
 ARCHITECTURES = {
     "esm": Architecture(
@@ -95,6 +105,18 @@ ARCHITECTURES = {
             "ffn_in": ("intermediate.dense",),
             "ffn_out": ("output.dense",),
         },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "layer_norm_eps",
+            "token_dropout",
+            "mask_token_id",
+            "pad_token_id",
+            "position_embedding_type",
+            "max_position_embeddings",
+            "rope_theta",
+            "emb_layer_norm_before",
+        ),
         optional_weights=("contact_head.",),
         max_length=1022,
     ),
@@ -110,6 +132,14 @@ ARCHITECTURES = {
             "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
             "ffn_out": ("mlp.down_proj",),
         },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "num_key_value_heads",
+            "head_dim",
+            "hidden_act",
+            "rope_parameters",
+        ),
         max_length=2046,
     ),
     "t5": Architecture(
@@ -131,6 +161,15 @@ ARCHITECTURES = {
             "ffn_in": tuple(f"layer.1.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1")),
             "ffn_out": ("layer.1.DenseReluDense.wo",),
         },
+        settings=(
+            *_SIZES,
+            "d_ff",
+            "d_kv",
+            "layer_norm_epsilon",
+            "feed_forward_proj",
+            "relative_attention_num_buckets",
+            "relative_attention_max_distance",
+        ),
         precisions=("fp32", "bf16"),
         max_length=1022,
     ),
@@ -139,70 +178,37 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Published weights that have a short name.
+    """Published weights with a short name.
 
     Parameters
     ----------
     place : str
-        Id on the Hugging Face hub; with ``#3di``, read as structural states.
-    architecture : str
-        Row of :data:`ARCHITECTURES`; loading goes by the folder's own ``config.model_type``.
+        Id on the Hugging Face hub. With ``#3di`` after it, letters are structural states.
     licence : str
-        As its publishers state it.
-    shape : dict
-        What its configuration has other than the library's default, for sizes in the documentation.
+        As the publishers state it.
     """
 
     place: str
-    architecture: str
     licence: str
-    shape: dict
 
-
-def _esm(place: str, layers: int, width: int, heads: int, **more) -> Checkpoint:
-    shape: dict = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
-    shape |= {"intermediate_size": 4 * width, "vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32}
-    shape |= {"max_position_embeddings": 1026, "position_embedding_type": "rotary"} | more
-    return Checkpoint(f"facebook/{place}", "esm", "MIT", shape)
-
-
-def _esmc(place: str, layers: int, width: int, heads: int, inner: int) -> Checkpoint:
-    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
-    return Checkpoint(f"biohub/{place}", "esmc", "MIT", shape | {"intermediate_size": inner})
-
-
-def _prot_t5(place: str, licence: str, **more) -> Checkpoint:
-    shape = {"num_layers": 24, "d_model": 1024, "num_heads": 32, "d_kv": 128, "d_ff": 16384}
-    return Checkpoint(f"Rostlab/{place}", "t5", licence, shape | {"vocab_size": 128} | more)
-
-
-def _ankh(place: str, width: int, heads: int, inner: int, **more) -> Checkpoint:
-    shape: dict = {"num_layers": 48, "d_model": width, "num_heads": heads, "d_kv": 64, "d_ff": inner}
-    shape |= {"vocab_size": 144, "relative_attention_num_buckets": 64, "feed_forward_proj": "gated-gelu"}
-    return Checkpoint(f"ElnaggarLab/{place}", "t5", "CC BY-NC-SA 4.0", shape | more)
-
-
-_ABSOLUTE = {"position_embedding_type": "absolute"}
 
 CHECKPOINTS = {
-    "esm2-8m": _esm("esm2_t6_8M_UR50D", 6, 320, 20),
-    "esm2-35m": _esm("esm2_t12_35M_UR50D", 12, 480, 20),
-    "esm2-150m": _esm("esm2_t30_150M_UR50D", 30, 640, 20),
-    "esm2-650m": _esm("esm2_t33_650M_UR50D", 33, 1280, 20),
-    "esm2-3b": _esm("esm2_t36_3B_UR50D", 36, 2560, 40),
-    "esm2-15b": _esm("esm2_t48_15B_UR50D", 48, 5120, 40),
-    "esm1b": _esm("esm1b_t33_650M_UR50S", 33, 1280, 20, emb_layer_norm_before=True, **_ABSOLUTE),
-    "esm1v": _esm("esm1v_t33_650M_UR90S_1", 33, 1280, 20, **_ABSOLUTE),
-    "esmc-300m": _esmc("ESMC-300M", 30, 960, 15, 2560),
-    "esmc-600m": _esmc("ESMC-600M", 36, 1152, 18, 3072),
-    "esmc-6b": _esmc("ESMC-6B", 80, 2560, 40, 6912),
-    "prott5": _prot_t5("prot_t5_xl_half_uniref50-enc", "AFL 3.0"),
-    "prott5-full": _prot_t5("prot_t5_xl_uniref50", "AFL 3.0"),
-    "prostt5": _prot_t5("ProstT5", "MIT", vocab_size=150),
-    "prostt5-3di": _prot_t5("ProstT5#3di", "MIT", vocab_size=150),
-    "ankh-base": _ankh("ankh-base", 768, 12, 3072),
-    "ankh-large": _ankh("ankh-large", 1536, 16, 3840),
-    "ankh3-large": _ankh("ankh3-large", 1536, 16, 3840, vocab_size=256, feed_forward_proj="gated-silu"),
+    "esm2-8m": Checkpoint("facebook/esm2_t6_8M_UR50D", "MIT"),
+    "esm2-35m": Checkpoint("facebook/esm2_t12_35M_UR50D", "MIT"),
+    "esm2-150m": Checkpoint("facebook/esm2_t30_150M_UR50D", "MIT"),
+    "esm2-650m": Checkpoint("facebook/esm2_t33_650M_UR50D", "MIT"),
+    "esm2-3b": Checkpoint("facebook/esm2_t36_3B_UR50D", "MIT"),
+    "esm2-15b": Checkpoint("facebook/esm2_t48_15B_UR50D", "MIT"),
+    "esm1b": Checkpoint("facebook/esm1b_t33_650M_UR50S", "MIT"),
+    "esm1v": Checkpoint("facebook/esm1v_t33_650M_UR90S_1", "MIT"),
+    "esmc-300m": Checkpoint("biohub/ESMC-300M", "MIT"),
+    "esmc-600m": Checkpoint("biohub/ESMC-600M", "MIT"),
+    "esmc-6b": Checkpoint("biohub/ESMC-6B", "MIT"),
+    "prott5": Checkpoint("Rostlab/prot_t5_xl_half_uniref50-enc", "AFL 3.0"),
+    "prott5-full": Checkpoint("Rostlab/prot_t5_xl_uniref50", "AFL 3.0"),
+    "prostt5": Checkpoint("Rostlab/ProstT5", "MIT"),
+    "prostt5-3di": Checkpoint("Rostlab/ProstT5#3di", "MIT"),
+    "ankh-base": Checkpoint("ElnaggarLab/ankh-base", "CC BY-NC-SA 4.0"),
+    "ankh-large": Checkpoint("ElnaggarLab/ankh-large", "CC BY-NC-SA 4.0"),
+    "ankh3-large": Checkpoint("ElnaggarLab/ankh3-large", "CC BY-NC-SA 4.0"),
 }
-
-ALIASES = {name: checkpoint.place for name, checkpoint in CHECKPOINTS.items()}

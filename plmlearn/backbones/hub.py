@@ -1,10 +1,11 @@
-"""Where the files of a backbone lie: in the package, in a folder, in the hub's cache, or on the hub."""
+"""Where a backbone's files are: in the package, in a folder, in the hub's cache, or on the hub."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import json
+import os
+import warnings
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typing import Any
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from .architectures import ALIASES
+from .architectures import CHECKPOINTS, Alphabet
+from .weights import BackboneWeightsError, find_weights
 
-BUNDLED = {"mini": "mini"}  # name: folder under plmlearn/assets
+BUNDLED = ("mini",)  # folders under plmlearn/assets
 
-# What a backbone consists of; nothing executable (no pickled weights, no code) is ever fetched.
+# What a backbone consists of. No code is ever fetched; pickled weights only where there are no others.
 HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -27,50 +29,86 @@ HUB_FILES = (
     "added_tokens.json",
     "*.model",
 )
+PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 
 class BackboneNotFoundError(OSError):
-    """No weights under this name: not on this machine, and not from the hub either."""
+    """No backbone under this name: neither on this machine nor on the hub."""
 
 
-class BackboneWeightsError(ValueError):
-    """The weights found are not those of the architecture: tensors missing or of other shapes."""
+def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
+    """What a backbone name stands for.
 
+    Parameters
+    ----------
+    name : str or PathLike
+        A folder, a bundled backbone, a short name, or a Hugging Face id. ``#3di`` may follow, and ``~``
+        is the home folder. A folder that holds a checkpoint wins over a short name.
 
-def resolve_name(name: str) -> str:
-    """The folder or Hugging Face id that a backbone name stands for."""
+    Returns
+    -------
+    place : str
+        Absolute path of a folder, or Hugging Face id.
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    BackboneNotFoundError
+        The name is none of these.
+
+    Examples
+    --------
+    >>> resolve_name("esm2-8m"), resolve_name("me/my-model#3di")
+    (('facebook/esm2_t6_8M_UR50D', 'aa'), ('me/my-model', '3di'))
+    """
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(name, str) or not name:
-        raise TypeError(f"backbone is a name or a folder (str), got {name!r}")
-    name, _ = part_name(name)
-    if name in BUNDLED:
-        return str(files("plmlearn.assets") / BUNDLED[name])
-    if name in ALIASES:
-        return part_name(ALIASES[name])[0]
-    if Path(name).is_dir():
-        return str(Path(name).resolve())
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return name
-    known = [*BUNDLED, *ALIASES]
-    near = difflib.get_close_matches(name, known, n=1)
+        raise TypeError(f"backbone is a name or a folder (str or PathLike), got {name!r}")
+    alone = name.removesuffix("#3di")
+    folder = Path(os.path.expanduser(alone))
+    is_short = alone in BUNDLED or alone in CHECKPOINTS
+    if folder.is_dir() and (not is_short or (folder / "config.json").exists()):
+        if is_short:
+            warnings.warn(
+                f"backbone={name!r} is read from the folder {folder.resolve()}, not from the published "
+                "weights of that short name. Rename the folder if those are meant.",
+                stacklevel=2,
+            )
+        return str(folder.resolve()), "aa" if alone == name else "3di"
+    place = CHECKPOINTS[alone].place if alone in CHECKPOINTS else alone
+    alphabet: Alphabet = "3di" if "#3di" in (name[-4:], place[-4:]) else "aa"
+    place = place.removesuffix("#3di")
+    if place in BUNDLED:
+        return str(files("plmlearn.assets") / place), alphabet
+    if place.count("/") == 1 and not place.startswith((".", "/", "~")):
+        return place, alphabet
+    known = [*BUNDLED, *CHECKPOINTS]
+    near = difflib.get_close_matches(place, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise BackboneNotFoundError(
-        f"Unknown backbone {name!r}: neither a folder on this machine, nor a Hugging Face id "
+        f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
         f"('owner/name'), nor one of {', '.join(known)}.{hint}"
     )
 
 
-def part_name(name: str) -> tuple[str, str]:
-    """A name without its ``#alphabet``, and that alphabet.
-
-    >>> part_name("my/folder#3di"), part_name("esm2-8m")
-    (('my/folder', '3di'), ('esm2-8m', 'aa'))
-    """
-    alone, mark, alphabet = ALIASES.get(name, name).rpartition("#")
-    return (alone, alphabet) if mark and alphabet in ("aa", "3di") else (name, "aa")
-
-
 def find_files(name: str, place: str, revision: str | None) -> Path:
-    """The local folder of a backbone, downloaded and verified first where need be."""
+    """The local folder of a backbone; what is missing is downloaded and verified first.
+
+    Parameters
+    ----------
+    name : str
+        For messages.
+    place : str
+        As :func:`resolve_name` returns it.
+    revision : str or None
+
+    Raises
+    ------
+    BackboneNotFoundError
+        The files are neither here nor on the hub, or the hub is out of reach.
+    BackboneWeightsError
+        A file arrived damaged.
+    """
     if Path(place).is_dir():
         return Path(place)
     options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(HUB_FILES)}
@@ -82,8 +120,8 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
         pass
     try:
         folder = Path(snapshot_download(**options))
-        if not any(folder.glob("*.safetensors")) and revision is None:
-            folder = _find_conversion(place, options) or folder
+        if not find_weights(folder):
+            folder = _find_other_weights(place, options)
     except (HFValidationError, OSError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise BackboneNotFoundError(
@@ -91,41 +129,39 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
             f"found neither ({type(error).__name__}). Without network use backbone='mini', which is "
             "bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
         ) from error
-    _verify_download(folder)
+    for file in find_weights(folder):
+        _verify_download(file)
     return folder
 
 
-def _find_conversion(place: str, options: dict[str, Any]) -> Path | None:
-    """Weights that the hub's own robot has converted to safetensors, in a pull request of its own.
+def _find_other_weights(place: str, options: dict[str, Any]) -> Path:
+    """Safetensors that the hub's own robot converted, in a pull request; pickled weights otherwise.
 
-    Older repositories, ProtT5's among them, hold pickled weights alone on their main branch.
+    Older repositories, ProtT5's among them, hold only pickled weights on their main branch.
     """
-    requests = get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request")
-    for request in requests:
-        if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
-            return Path(snapshot_download(**options | {"revision": request.git_reference}))
-    return None
+    if options["revision"] is None:
+        for request in get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request"):
+            if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
+                return Path(snapshot_download(**options | {"revision": request.git_reference}))
+    return Path(snapshot_download(**options | {"allow_patterns": [*HUB_FILES, *PICKLED_FILES]}))
 
 
 def _has_all_weights(folder: Path) -> bool:
-    """Whether no file of weights is missing, as after a download that was cut short."""
-    needed = set(folder.glob("*.safetensors"))
-    for index in folder.glob("*.safetensors.index.json"):
-        needed |= {folder / shard for shard in json.loads(index.read_text())["weight_map"].values()}
-    return bool(needed) and all(file.exists() for file in needed)
+    """Whether every file of weights is here; a download may have been cut short."""
+    found = find_weights(folder)
+    return bool(found) and all(file.exists() for file in found)
 
 
-def _verify_download(folder: Path) -> None:
-    """Check large files against their SHA-256, which the hub's cache uses as their name."""
-    for file in folder.glob("*.safetensors"):
-        expected = file.resolve().name
-        if len(expected) != 64:
-            continue
-        with open(file, "rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != expected:
-            file.resolve().unlink()
-            raise BackboneWeightsError(
-                f"{file.name} arrived damaged: SHA-256 {found}, expected {expected}. "
-                "The file was removed; try again."
-            )
+def _verify_download(file: Path) -> None:
+    """Check a large file against its SHA-256, which the hub's cache uses as its name."""
+    expected = file.resolve().name
+    if len(expected) != 64:
+        return
+    with open(file, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        file.resolve().unlink()
+        raise BackboneWeightsError(
+            f"{file.name} arrived damaged: SHA-256 {found}, expected {expected}. "
+            "The file was removed; try again."
+        )

@@ -215,7 +215,12 @@ def halves(x: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.stack([high, (x - high.float()).to(dtype)], -1)
 
 
-def rotary_table(n_positions: int, head_width: int, base: float, device: torch.device) -> Tensor:
+def rotary_frequencies(head_width: int, base: float, device: torch.device | None = None) -> Tensor:
+    """Angle per position of each pair of features, shape (K / 2,), float32."""
+    return base ** -(torch.arange(0, head_width, 2, device=device).float() / head_width)
+
+
+def rotary_table(n_positions: int, frequencies: Tensor) -> Tensor:
     """Factors of rotary position embeddings, shape (2, n_positions, K), float32.
 
     The first half of a head's features pairs with its second half; row 0 is the cosine of each
@@ -225,17 +230,14 @@ def rotary_table(n_positions: int, head_width: int, base: float, device: torch.d
     ----------
     Su et al., RoFormer, 2021, doi:10.48550/arXiv.2104.09864
     """
-    frequency = base ** -(torch.arange(0, head_width, 2, device=device).float() / head_width)
-    angle = torch.arange(n_positions, device=device).float()[:, None] * frequency
+    angle = torch.arange(n_positions, device=frequencies.device).float()[:, None] * frequencies
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
 
 
-def rotary_factors(
-    tokens: PackedTokens, n_heads: int, head_width: int, base: float, dtype: torch.dtype
-) -> Tensor:
+def rotary_factors(tokens: PackedTokens, n_heads: int, frequencies: Tensor, dtype: torch.dtype) -> Tensor:
     """:func:`rotary_table` by row, (2, n_rows, ...), as :func:`rotate` takes it on the device."""
-    table = rotary_table(max(tokens.lengths), head_width, base, tokens.device)
+    table = rotary_table(max(tokens.lengths), frequencies)
     by_token = table.to(dtype)[:, tokens.rounded(tokens.positions), None]
     return by_token.repeat(1, 1, n_heads, 1) if tokens.device.type == "cpu" else by_token
 

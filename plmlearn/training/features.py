@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
+from ..nn.encoders import FORWARD_VERSION
 from ..nn.models import EncoderModel, ModelInputs
 from ..nn.packing import Activations
 from ..nn.ragged import Ragged
@@ -155,7 +156,8 @@ class _FrozenPart:
             "residues": f"residues-{encoder.depth}",
         }[self.stage]
         compiled = "-compiled" if encoder.compiled else ""  # compiled layers round differently
-        return f"{self.backbone.fingerprint}-{self.backbone.arithmetic}-{part}{compiled}"
+        backbone = self.backbone
+        return f"{backbone.fingerprint}-v{FORWARD_VERSION}-{backbone.arithmetic}-{part}{compiled}"
 
     def recall(self) -> Entries:
         """Found or computed; None where the cache has no room."""

@@ -34,7 +34,7 @@ from plmlearn.backbones import (
     load_backbone,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ALIASES, ARCHITECTURES
+from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS
 from plmlearn.backbones.hub import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
@@ -110,7 +110,7 @@ def test_structural_states_are_read_after_a_mark(miniature):
     states, residues = PLMEmbedder(f"{folder}#3di"), PLMEmbedder(str(folder))
     assert np.abs(states.fit_transform(["DVQLAC"]) - residues.fit_transform(["DVQLAC"])).max() > 0.01
     np.testing.assert_array_equal(states.transform(["dvqlac"]), states.transform(["DVQLAC"]))
-    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == resolve_name("prostt5")
+    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == ("Rostlab/ProstT5", "3di")
 
 
 def test_only_prostt5_reads_structural_states(miniature):
@@ -297,16 +297,17 @@ def test_positions_end_where_esm1b_has_no_more(make_esm, tmp_path):
 
 
 def test_every_short_name_is_an_id_of_the_hub():
-    for name, place in ALIASES.items():
-        assert re.fullmatch(r"[\w-]+/[\w.-]+(#3di)?", place), name
-        assert resolve_name(name) == place.partition("#")[0]
+    for name, checkpoint in CHECKPOINTS.items():
+        place, _, alphabet = checkpoint.place.partition("#")
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", place), name
+        assert resolve_name(name) == (place, alphabet or "aa")
 
 
 @pytest.mark.parametrize(
     "name", ["prott5", "prostt5", "ankh-base", "ankh-large", "esm1b", "esm1v", "esmc-300m"]
 )
 def test_short_names_of_the_papers_are_there(name):
-    assert name in ALIASES
+    assert name in CHECKPOINTS
 
 
 def test_every_family_has_an_encoder():

@@ -23,7 +23,7 @@ from plmlearn.backbones import (
     load_backbone,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ALIASES
+from plmlearn.backbones.architectures import CHECKPOINTS
 from plmlearn.backbones.hub import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
@@ -96,13 +96,14 @@ def test_no_sequences_have_no_tokens():
 
 
 def test_short_names_stand_for_hugging_face_ids():
-    assert resolve_name("esm2-650m") == ALIASES["esm2-650m"] == "facebook/esm2_t33_650M_UR50D"
-    assert resolve_name("someone/some-model") == "someone/some-model"
+    assert resolve_name("esm2-650m") == (CHECKPOINTS["esm2-650m"].place, "aa")
+    assert CHECKPOINTS["esm2-650m"].place == "facebook/esm2_t33_650M_UR50D"
+    assert resolve_name("someone/some-model") == ("someone/some-model", "aa")
 
 
 def test_a_folder_is_a_name(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    assert resolve_name("esm") == resolve_name(f"{folder}/") == str(folder)
+    assert resolve_name("esm") == resolve_name(f"{folder}/") == (str(folder), "aa")
 
 
 MISSPELT = [("esm2-8M", "esm2-8m"), ("esm2_650m", "esm2-650m"), ("minni", "mini")]
@@ -375,7 +376,7 @@ def hub_cache(esm_folder, tmp_path, monkeypatch) -> Path:
         )
 
     monkeypatch.setattr(hub, "snapshot_download", local_only)
-    return fill_hub_cache(tmp_path / "hub", ALIASES["esm2-8m"], esm_folder)
+    return fill_hub_cache(tmp_path / "hub", CHECKPOINTS["esm2-8m"].place, esm_folder)
 
 
 def test_the_hub_cache_is_read_without_network(hub_cache, esm_folder):

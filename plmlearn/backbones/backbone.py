@@ -1,0 +1,197 @@
+"""A frozen pretrained encoder and how it reads sequences."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .architectures import Alphabet, Architecture, Precision, TokenFormat
+from .quantization import Quantization
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+_RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
+_TOKENIZED_AT_ONCE = 4096  # sequences: keeps the temporary copies of the look-up small
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen pretrained encoder and how it reads sequences.
+
+    Its tensors are shared by all models built on it: never change them in place.
+
+    Parameters
+    ----------
+    name : str
+        As the caller gave it.
+    revision : str or None
+        Branch, tag or commit, as the caller gave it.
+    model : nn.Module
+        The transformers model, in evaluation mode, without gradients.
+    architecture : Architecture
+    vocabulary : dict of str to int
+    precision : {"fp32", "bf16", "fp16"}
+        Of the matrices. Norms are float32.
+    quantization : {"int8", "nf4"}, optional
+        How the layers' matrices are held. Products are computed in ``precision``.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters of sequences are: amino acids, or Foldseek's structural states.
+    folder : Path
+        Where its files are.
+    weights : str
+        Digest of the tensors as they are stored.
+    """
+
+    name: str
+    revision: str | None
+    model: nn.Module
+    architecture: Architecture
+    vocabulary: dict[str, int]
+    precision: Precision
+    quantization: Quantization | None = None
+    alphabet: Alphabet = "aa"
+    folder: Path = Path()
+    weights: str = ""
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the transformers model."""
+        return self.model.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the matrix products."""
+        return DTYPES[self.precision]
+
+    @property
+    def arithmetic(self) -> str:
+        """What decides the last digits of a result, besides the weights: ``"bf16"``, ``"bf16-nf4"``."""
+        return f"{self.precision}-{self.quantization}" if self.quantization else self.precision
+
+    @property
+    def layers(self) -> Any:
+        """The list of layers, from the lowest to the highest."""
+        return self.model.get_submodule(self.architecture.layers)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of parameters of the encoder."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """plmlearn's names of the adaptable matrices, and their paths inside each layer."""
+        here = {name for name, _ in self.layers[0].named_modules()}
+        paths = self.architecture.targets.items()
+        return {name: tuple(path for path in candidates if path in here) for name, candidates in paths}
+
+    def share(self) -> nn.Module:
+        """A model with modules of its own over this backbone's tensors; it takes milliseconds."""
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
+
+    def tensors(self) -> list[Tensor]:
+        """All parameters and buffers."""
+        return [*self.model.parameters(), *self.model.buffers()]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything that embeddings depend on.
+
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
+        how letters become tokens. It is the same in every precision, file format and folder.
+        """
+        settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
+        settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
+        tokens = [asdict(self.token_format), self._token_ids.tolist()]
+        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def token_format(self) -> TokenFormat:
+        """How sequences become tokens, chosen by the vocabulary."""
+        for token_format in self.architecture.token_formats:
+            if token_format.alphabet == self.alphabet and token_format.fits(self.vocabulary):
+                return token_format
+        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
+        raise ValueError(
+            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
+            f"{letters}, so plmlearn cannot read them with it."
+        )
+
+    @property
+    def n_positions(self) -> int | None:
+        """Residues of the longest sequence that has position embeddings; None without a limit."""
+        if getattr(self.config, "position_embedding_type", None) != "absolute":
+            return None
+        n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+
+    @cached_property
+    def _token_ids(self) -> np.ndarray:
+        """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
+        ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
+        unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
+        for letter in _RESIDUE_LETTERS:
+            ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
+        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
+            ids[byte] = self.vocabulary[token]
+        return ids
+
+    def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of clean sequences, by one table look-up for all of them.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            As :func:`plmlearn.sequences.check_sequences` returns them.
+
+        Returns
+        -------
+        ids : ndarray of uint8, shape (n_tokens,)
+            The sequences one after another, each with its special tokens. They equal the ids of the
+            official tokenizer.
+        lengths : ndarray of int, shape (n_sequences,)
+            Tokens of each sequence.
+
+        Raises
+        ------
+        ValueError
+            A sequence is longer than the backbone has positions for.
+        """
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        longest = lengths.max(initial=0)
+        if self.n_positions is not None and longest > self.n_positions:
+            raise ValueError(
+                f"A sequence has {longest} residues, but {self.name!r} has positions for {self.n_positions}. "
+                f"Pass max_length={self.n_positions} or less."
+            )
+        n_prefix, n_suffix = len(self.token_format.prefix), len(self.token_format.suffix)
+        specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
+        prefix, suffix = specials[:n_prefix], specials[n_prefix:]
+        lengths += n_prefix + n_suffix
+        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
+            chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
+            text = "".join([prefix + sequence + suffix for sequence in chunk])
+            place = slice(end, end := end + len(text))
+            ids[place] = self._token_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+        return ids, lengths
