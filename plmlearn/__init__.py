@@ -22,6 +22,7 @@ _HOMES = {
     "download_backbone": "backbones",
     "save": "persistence",
     "load": "persistence",
+    "SavedModelError": "persistence",
 }
 _MODULES = (
     "adapters",
