@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
-import safetensors.torch
+import safetensors.numpy
 
 from ..adapters.peft_methods import PeftMethod
 from .classes import trained_tensors
@@ -36,13 +36,13 @@ def split_adapter(estimator: Any, arrays: dict[str, np.ndarray]) -> tuple[dict[s
     config.base_model_name_or_path = fitted.backbone
     config.inference_mode = True
     settings = {name: sorted(v) if isinstance(v, set) else v for name, v in config.to_dict().items()}
-    tensors = safetensors.torch.load(estimator._trained)
+    tensors = safetensors.numpy.load(estimator._trained)
     names = {_peft_name(name): name for name in tensors if name.startswith(_OURS)}
     moved = {name: tensors.pop(ours) for name, ours in names.items()}
-    arrays[TRAINED] = np.frombuffer(safetensors.torch.save(tensors), dtype=np.uint8)
+    arrays[TRAINED] = np.frombuffer(safetensors.numpy.save(tensors), dtype=np.uint8)
     return names, {
         ADAPTER_CONFIG: json.dumps(settings, indent=2, sort_keys=True).encode(),
-        ADAPTER_WEIGHTS: safetensors.torch.save(moved, metadata={"format": "pt"}),
+        ADAPTER_WEIGHTS: safetensors.numpy.save(moved, metadata={"format": "pt"}),
     }
 
 
@@ -62,7 +62,7 @@ def merge_adapter(names: Any, weights: bytes, arrays: dict[str, np.ndarray]) -> 
             f"{ADAPTER_WEIGHTS} has the tensors {shown(sorted(moved))}; expected those of adapter_names."
         )
     tensors.update({names[name]: tensor for name, tensor in moved.items()})
-    arrays[TRAINED] = np.frombuffer(safetensors.torch.save(tensors), dtype=np.uint8)
+    arrays[TRAINED] = np.frombuffer(safetensors.numpy.save(tensors), dtype=np.uint8)
 
 
 def _peft_name(name: str) -> str:

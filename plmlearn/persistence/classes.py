@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import peft
-import safetensors.torch
-import torch
+import safetensors.numpy
 from sklearn.base import BaseEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
-from torch import Tensor
 
 from .. import adapters
 from ..estimators import (
@@ -190,16 +188,16 @@ def _adapter(cls: Any) -> Saved:
 # -- tuned models -----------------------------------------------------------------------------
 
 
-def trained_tensors(data: bytes, path: str) -> dict[str, Tensor]:
+def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
     """The tensors in ``_trained``: float32 and finite, or bool."""
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors.numpy.load(data)
     except Exception as error:  # what the reader raises has no common class
         raise SavedModelError(f"{path} holds no tensors: {error}") from error
     for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float32, torch.bool):
+        if tensor.dtype not in (np.float32, np.bool_):
             raise SavedModelError(f"{path}: {name} is of type {tensor.dtype}; expected float32.")
-        if not tensor.isfinite().all():
+        if not np.isfinite(tensor).all():
             raise SavedModelError(f"{path}: {name} has values that are not finite.")
     return tensors
 
@@ -215,7 +213,7 @@ def _check_tuned(saved: Saved, state: State, path: str) -> None:
             whole(0).check(f"{place}.{name}", value)
     tensors = trained_tensors(state["_trained"], f"{path}._trained")
     if architecture.get("backbone", "") is None:
-        _check_size(architecture, sum(tensor.numel() for tensor in tensors.values()), place)
+        _check_size(architecture, sum(tensor.size for tensor in tensors.values()), place)
 
 
 def _check_size(architecture: State, n_trained: int, path: str) -> None:

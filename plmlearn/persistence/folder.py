@@ -63,7 +63,7 @@ def write_folder(folder: Path, document: Mapping[str, Any], files: Mapping[str, 
             **document,
             "files": {name: {"bytes": len(data), "sha256": _digest(data)} for name, data in files.items()},
             "replaced": {
-                name: _digest((folder / name).read_bytes())
+                name: _digest_of(folder / name)
                 for name in old
                 if name not in files and (folder / name).is_file()
             },
@@ -170,16 +170,18 @@ def _entries(folder: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 def _read_file(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
-    new = _new(folder, name, entry.get("sha256", ""))
-    path = new if entry and new.is_file() else folder / name
-    data = _read(path, most=entry.get("bytes"))
-    if entry and _digest(data) != entry["sha256"]:
-        raise SavedModelError(
-            f"{path} is not the file that was saved with {MANIFEST} (its checksum differs): damaged, or "
-            "replaced. "
-            "Take a copy of the whole folder, or fit again."
-        )
-    return data
+    path = folder / name
+    if not entry:
+        return _read(path)
+    new = _new(folder, name, entry["sha256"])
+    for place in (new, path) if new.is_file() else (path,):
+        data = _read(place, most=entry.get("bytes"))
+        if _digest(data) == entry["sha256"]:
+            return data
+    raise SavedModelError(
+        f"{path} is not the file that was saved with {MANIFEST} (its checksum differs): damaged, or "
+        "replaced. Take a copy of the whole folder, or fit again."
+    )
 
 
 def _read(path: Path, most: Any = None) -> bytes:
@@ -207,6 +209,11 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _digest_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _new(folder: Path, name: str, digest: str) -> Path:
     """Where a file waits until the ``estimator.json`` that names it is in place."""
     return folder / f"{name}.{digest[:16]}.new"
@@ -228,14 +235,14 @@ def _settle(folder: Path) -> list[str]:
         document, entries = {}, {}
     for path in folder.iterdir():
         waiting = _NEW.fullmatch(path.name)
-        if waiting and entries.get(waiting[1], {}).get("sha256", "").startswith(waiting[2]):
+        if waiting and _digest_of(path) == entries.get(waiting[1], {}).get("sha256"):
             os.replace(path, folder / waiting[1])
         elif waiting:
             path.unlink()
     replaced = document.get("replaced")
     for name in _FILES if isinstance(replaced, dict) else ():
         path = folder / name
-        if name in replaced and path.is_file() and _digest(path.read_bytes()) == replaced[name]:
+        if name in replaced and path.is_file() and _digest_of(path) == replaced[name]:
             path.unlink()
     return list(entries)
 
