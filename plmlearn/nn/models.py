@@ -212,6 +212,13 @@ def load_learned(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if own.keys() != tensors.keys():
         differing = ", ".join(sorted(own.keys() ^ tensors.keys())[:5])
         raise ValueError(f"The learned tensors do not fit the model: {differing} differ.")
+    for name, tensor in own.items():
+        found = tensors[name]
+        if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
+            raise ValueError(
+                f"The learned tensors do not fit the model: {name} is {found.dtype} of shape "
+                f"{tuple(found.shape)}; expected {tensor.dtype} of shape {tuple(tensor.shape)}."
+            )
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
