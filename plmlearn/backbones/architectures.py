@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from ..sequences import ALPHABET
+
 
 @dataclass(frozen=True)
 class TokenFormat:
@@ -39,7 +41,7 @@ class TokenFormat:
 
     def fits(self, vocabulary: Container[str]) -> bool:
         """Whether a vocabulary has all that this reading needs."""
-        needed = [*self.prefix, *self.suffix, *map(self.token_of, "ACDEFGHIKLMNPQRSTVWY")]
+        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
         return all(token in vocabulary for token in needed)
 
 

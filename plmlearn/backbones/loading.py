@@ -25,6 +25,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..sequences.clean import LETTERS
 from .architectures import ARCHITECTURES, Architecture, TokenFormat
 from .hub import (
     HUB_FILES,
@@ -37,8 +38,6 @@ from .hub import (
 from .quantization import quantize
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-_RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
 
 
 _TOKENIZED_AT_ONCE = 4096  # sequences: what the look-up copies on its way stays small
@@ -135,7 +134,7 @@ class Backbone:
         """Token id of each byte of the text that :meth:`tokenize` reads; specials are bytes 1, 2, …"""
         ids = np.zeros(256, dtype=np.uint8)
         unknown = self.vocabulary.get(self.token_format.token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in _RESIDUE_LETTERS:
+        for letter in LETTERS:
             ids[ord(letter)] = self.vocabulary.get(self.token_format.token_of(letter), unknown)
         for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
             ids[byte] = self.vocabulary[token]

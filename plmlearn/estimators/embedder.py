@@ -18,6 +18,7 @@ from ..nn.encoders import make_encoder
 from ..nn.models import ProteinModel
 from ..nn.pooling import POOLINGS
 from ..sequences import check_sequences, truncate
+from ..sequences.containers import object_array
 from ..training.batching import TokenizedSequences
 from ..training.config import TrainingConfig
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
@@ -172,8 +173,8 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         inputs = TokenizedSequences(backbone, distinct, window)
         if self.pooling is not None:
             return pooled_embeddings(model, inputs, backbone, plan).joined()
-        out = np.empty(len(distinct), dtype=object)
-        out[:] = [residues.numpy() for residues in residue_embeddings(model.encoder, inputs, backbone, plan)]
+        rows = residue_embeddings(model.encoder, inputs, backbone, plan)
+        out = object_array(residues.numpy() for residues in rows)
         for residues in out:
             residues.flags.writeable = False  # a view of what the cache holds
         return out

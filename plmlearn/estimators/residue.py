@@ -25,6 +25,7 @@ from ..nn.models import ResidueModel
 from ..nn.ragged import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import check_sequences
+from ..sequences.containers import object_array
 from ..training.batching import Batch, TokenizedSequences
 from ..training.engine import TrainingData
 from ..training.inference import infer
@@ -34,7 +35,6 @@ from .residue_targets import (
     ResidueTarget,
     ResidueValueTarget,
     Rows,
-    as_rows,
     check_residue_y,
     require_measured,
 )
@@ -59,7 +59,7 @@ class _Reading:
         return self.target.decode(self.model.labels(outputs))
 
     def probabilities(self, outputs: Ragged) -> np.ndarray:
-        return as_rows([row.numpy() for row in self.model.probabilities(outputs).rows])
+        return object_array([row.numpy() for row in self.model.probabilities(outputs).rows])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -97,7 +97,7 @@ class ResidueEstimator(BasePLMEstimator):
         sequences, n_truncated = self._prepare(X)
         weights = check_weights(sample_weight, len(sequences))
         whole = check_residue_y(y, X, kind=self._KIND, ignore_label=self.ignore_label)
-        read = as_rows([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
+        read = object_array([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
         require_measured(read, np.flatnonzero(weights))
         if groups is not None:
             groups = check_length(groups, len(sequences), "groups")
@@ -154,7 +154,7 @@ class ResidueEstimator(BasePLMEstimator):
         live = self._restored()
         read = self._embedded(live, self._inputs(live, self._prepare(X)[0]))
         whole = self._lengthened(read, X, torch.full((live.model.encoder.width,), torch.nan))
-        return as_rows([row.numpy() for row in whole.rows])
+        return object_array([row.numpy() for row in whole.rows])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

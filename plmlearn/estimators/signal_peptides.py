@@ -18,10 +18,10 @@ from ..nn.encoders import PackedEncoder
 from ..nn.ragged import Ragged
 from ..nn.residue_heads import make_residue_head
 from ..sequences import SequenceError, check_residue_targets, check_sequences
+from ..sequences.containers import object_array
 from ..training.engine import TrainingData
 from .dataset import Dataset
 from .residue import ResidueEstimator
-from .residue_targets import as_rows
 from .scoring import make_score
 from .shared_docs import SIGNAL_PARAMETERS
 from .signal_paths import (
@@ -184,7 +184,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         if groups is not None:
             groups = check_length(groups, len(sequences), "groups")
         states = self._allowed_states(X, sequences, y, regions)
-        extras = {"states": as_rows(states), "kingdom": _check_kingdoms(kingdom, len(sequences))}
+        extras = {"states": object_array(states), "kingdom": _check_kingdoms(kingdom, len(sequences))}
         return Dataset(sequences, y, weights, groups, 0, extras).take(np.flatnonzero(weights))
 
     def _allowed_states(self, X: Any, sequences: np.ndarray, y: np.ndarray, regions: Any) -> list[np.ndarray]:
@@ -298,7 +298,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         """
         reading, outputs = self._read(X, kingdom)
         letters = REGIONS if detailed else LETTERS
-        return as_rows(["".join(letters[path]) for path in reading.paths(outputs)])
+        return object_array(["".join(letters[path]) for path in reading.paths(outputs)])
 
     def predict_region_proba(
         self, X: Any, kingdom: Any = None, *, detailed: bool = False
@@ -321,7 +321,7 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         letters = REGIONS if detailed else LETTERS
         labels = np.unique(letters)
         belongs = (letters[:, None] == labels).astype(float)
-        return as_rows([row.numpy() @ belongs for row in reading.states(outputs).rows]), labels
+        return object_array([row.numpy() @ belongs for row in reading.states(outputs).rows]), labels
 
     def predict_cleavage_site(self, X: Any, kingdom: Any = None) -> np.ndarray:
         """Where signal peptides are cut off, on the most probable path of the predicted type.
