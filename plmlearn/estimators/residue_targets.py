@@ -162,8 +162,8 @@ class ResidueClassTarget(ResidueTarget):
             known = set(self.classes.tolist())
             seen = {label for row in unknown for label in y[row].compressed().tolist()}
             raise SequenceError(
-                f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in {len(unknown)} "
-                f"proteins: rows {first_few(unknown)}; known are {self.classes[:20].tolist()}. "
+                f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in "
+                f"{len(unknown)} proteins: rows {first_few(unknown)}; known: {self.classes[:20].tolist()}. "
                 "Pass ignore_label if they mark residues that were not measured.",
                 unknown,
             )

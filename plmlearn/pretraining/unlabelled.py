@@ -86,8 +86,8 @@ class Unlabelled:
         rows = [row for row, sequence in enumerate(self.sequences) if sequence in known]
         if rows:
             warnings.warn(
-                f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (rows {first_few(rows)} "
-                "of X_val): their loss says nothing about new sequences, and the best weights are chosen by it.",
+                f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (X_val's rows "
+                f"{first_few(rows)}): their loss says nothing about new sequences, but chooses the weights.",
                 UserWarning,
                 stacklevel=4,
             )
