@@ -15,9 +15,8 @@ from ..backbones import Backbone
 from ..nn.encoders import make_encoder
 from ..nn.packing import PackedTokens
 from ..nn.prompts import Prefix, Prompt
+from ..sequences import ALPHABET
 from .base import LayeredAdapter, check_count
-
-_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -146,7 +145,7 @@ def _add(block: nn.Module, name: str, module: nn.Module, path: str) -> list[str]
 @torch.no_grad()
 def _random_residues(n: int, backbone: Backbone) -> Tensor:
     """What the encoder makes of random residues before its first layer, (n, D)."""
-    letters = [_RESIDUES[i] for i in torch.randint(len(_RESIDUES), (n,)).tolist()]
+    letters = [ALPHABET[i] for i in torch.randint(len(ALPHABET), (n,)).tolist()]
     ids, lengths = backbone.tokenize(["".join(letters)])
     reading = backbone.token_format
     tokens = PackedTokens(

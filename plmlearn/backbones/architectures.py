@@ -11,6 +11,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..sequences import ALPHABET
+
 Alphabet = Literal["aa", "3di"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -44,7 +46,7 @@ class TokenFormat:
 
     def fits(self, vocabulary: Container[str]) -> bool:
         """Whether a vocabulary holds every token that this format uses."""
-        needed = [*self.prefix, *self.suffix, *map(self.token_of, "ACDEFGHIKLMNPQRSTVWY")]
+        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
         return all(token in vocabulary for token in needed)
 
 

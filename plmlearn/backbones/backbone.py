@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..sequences.clean import LETTERS
 from .architectures import Alphabet, Architecture, Precision, TokenFormat
 from .quantization import Quantization
 
@@ -24,7 +25,6 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp16": torch.float16,
 }
 
-_RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
 _TOKENIZED_AT_ONCE = 4096  # sequences: keeps the temporary copies of the look-up small
 
 
@@ -150,7 +150,7 @@ class Backbone:
         """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
         ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
         unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in _RESIDUE_LETTERS:
+        for letter in LETTERS:
             ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
         for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
             ids[byte] = self.vocabulary[token]

@@ -139,7 +139,8 @@ class PLMMaskedLM(
     Attributes
     ----------
     history_ : list of dict
-        One entry per evaluation: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds, best.
+        One entry per evaluation: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds,
+        best.
     valid_loss_by_sequence_ : ndarray of shape (n_held_out,)
         Mean cross-entropy of hidden residues, in nats, of each held-out sequence.
     valid_loss_by_group_ : dict
