@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from ..nn.randomness import seeded
 from .architectures import ARCHITECTURES, Architecture
 from .hub import BackboneNotFoundError
 from .matching import FREQUENCIES, match_tensors
@@ -107,8 +108,7 @@ def read_weights(name: str, folder: Path, architecture: Architecture, config: An
 
 def draw_weights(architecture: Architecture, config: Any, seed: int = 0) -> dict[str, Tensor]:
     """Random float32 tensors for every parameter, as transformers draws them."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = _make_model(architecture, config).float()
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 

@@ -20,6 +20,7 @@ from ..backbones import Backbone
 from ..nn.encoders import PackedEncoder, make_encoder
 from ..nn.models import learned_tensors, load_learned
 from ..nn.ragged import Ragged
+from ..nn.randomness import seeded
 from ..training.batching import Inputs
 from ..training.config import TrainingConfig
 from ..training.features import with_features
@@ -90,8 +91,7 @@ class LoadedModel:
             Takes ``training`` and what is decided here.
         """
         first_trained = adapter.first_trained_layer(backbone.n_layers)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with seeded(seed, device):
             encoder = make_encoder(
                 adapter.install(backbone),
                 compute_dtype=backbone.dtype,

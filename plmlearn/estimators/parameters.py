@@ -11,6 +11,7 @@ first last. The docstrings of the concrete classes describe each parameter.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -235,5 +236,9 @@ class TrainingParameters(Parameters):
         "gradient_checkpointing": ["boolean"],
     }
 
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+def seed_from(random_state: Any) -> int:
+    """A seed: of a number or a generator always the same one, which is not advanced; of None a new one."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(copy.deepcopy(check_random_state(random_state)).randint(2**31 - 1))

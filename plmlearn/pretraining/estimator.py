@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,7 +19,7 @@ from ..adapters import Adapter, FullFineTuning
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, RuntimeParameters
+from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.schedules import SCHEDULES
@@ -359,7 +358,7 @@ class PLMMaskedLM(
                 f"{n_processes()} processes train together and random_state is {self.random_state!r}: each "
                 "would draw other crops. Pass an int."
             )
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed_from(self.random_state)
 
     def _schedule(self, config: PretrainingConfig, n_rows: int) -> PretrainingConfig:
         """The configuration with its steps counted."""

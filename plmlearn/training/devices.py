@@ -6,7 +6,6 @@ import functools
 import time
 import warnings
 
-import psutil
 import torch
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -61,13 +60,6 @@ def _cpu_prefers_bf16() -> bool:
         return best
 
     return seconds(torch.bfloat16) < seconds(torch.float32) / 1.3
-
-
-def total_memory(device: torch.device) -> int:
-    """Bytes of memory of the device, used or not, so that equal machines decide equally."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return psutil.virtual_memory().total
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..nn.models import learned_tensors, load_learned
 from ..nn.ragged import Ragged
+from ..nn.randomness import seeded
 from .budget import Budget
 from .config import TrainingConfig
 from .gradients import Loss, StepGradients
@@ -65,8 +66,7 @@ def train(
     list of dict
         One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best.
     """
-    with torch.random.fork_rng(devices=[config.device] if config.device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, config.device):
         keeper = _BestEpoch(config.patience)
         net = TuningNet(model, loss, config, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
         net.initialize()

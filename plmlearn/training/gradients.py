@@ -8,8 +8,7 @@ protein's vector, then batch by batch with gradients, to pass that on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from ..nn.models import EncoderModel
 from ..nn.ragged import Ragged
+from ..nn.randomness import random_state, replayed
 from .batching import Batch, make_batches
 from .budget import Budget
 from .config import TrainingConfig
@@ -85,7 +85,7 @@ class StepGradients:
         states, proteins = [], []
         with torch.no_grad():
             for batch in batches:
-                states.append(_random_state(self.config.device))
+                states.append(random_state(self.config.device))
                 proteins.append(self._encode(batch))
         whole = Ragged.joined(proteins)
         values: Any = whole.values.requires_grad_()
@@ -94,7 +94,7 @@ class StepGradients:
             return loss
         wanted = values.grad.split([len(part.values) for part in proteins])
         for batch, state, gradient in zip(batches, states, wanted, strict=True):
-            with _replayed(state, self.config.device):
+            with replayed(state, self.config.device):
                 self._encode(batch).values.backward(gradient)
         return loss
 
@@ -114,18 +114,3 @@ class StepGradients:
 def _trains_below_the_pairs(model: EncoderModel) -> bool:
     below: list[nn.Module] = [model.encoder, model.pooling]
     return any(parameter.requires_grad for module in below for parameter in module.parameters())
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-@contextmanager
-def _replayed(state: tuple[Tensor, Tensor | None], device: torch.device) -> Iterator[None]:
-    """Within this context random numbers come as they did from ``state`` on; outside none was drawn."""
-    on_cpu, on_device = state
-    with torch.random.fork_rng(devices=[] if on_device is None else [device]):
-        torch.set_rng_state(on_cpu)
-        if on_device is not None:
-            torch.cuda.set_rng_state(on_device, device)
-        yield

@@ -24,12 +24,10 @@ from ..nn.models import EncoderModel
 from ..nn.prompts import learned_part
 from .batching import Inputs, TokenizedSequences
 from .config import TrainingConfig
-from .devices import total_memory
 from .features import reusable_stage
 
-# Tokens taken to be enough for full speed: chosen, not yet measured.
-_ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
-_SHARE_OF_MEMORY = 0.25
+# Bytes of activations, and tokens taken to be enough for full speed: chosen, not yet measured.
+_ENOUGH = {"cpu": (4 << 30, 4096), "cuda": (8 << 30, 65536)}
 _LONGEST = 10_000  # residues: the largest max_length
 _ALL_PARTS = ("query", "key", "value", "output", "ffn_in", "ffn_out", "norms")
 
@@ -224,10 +222,13 @@ def activation_bytes_per_token(
 def auto_max_tokens(
     backbone: Backbone, device: torch.device, n_trained_layers: int, *, checkpointing: bool = False
 ) -> int:
-    """Token budget that fills a quarter of the device's memory, or is enough for full speed."""
+    """Token budget that is enough for full speed, or whose activations take a few GiB.
+
+    It does not depend on the memory that a machine has, so that equal settings give equal runs everywhere.
+    """
     per_token = activation_bytes_per_token(backbone, n_trained_layers, checkpointing=checkpointing)
-    fits = int(total_memory(device) * _SHARE_OF_MEMORY / per_token)
-    return max(512, min(fits, _ENOUGH_TOKENS.get(device.type, 16384)))
+    n_bytes, n_tokens = _ENOUGH.get(device.type, _ENOUGH["cpu"])
+    return max(512, min(n_bytes // per_token, n_tokens))
 
 
 def _storage_bytes(tensors: Iterable[Tensor]) -> int:
