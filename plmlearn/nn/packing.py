@@ -85,7 +85,7 @@ class PackedTokens:
         return F.pad(values, (0, 0) * (values.ndim - 1) + (0, missing)) if missing else values
 
     @cached_property
-    def groups(self) -> list[tuple[int, int]]:
+    def runs(self) -> list[tuple[int, int]]:
         """Runs of neighbours of equal length, as (number of sequences, tokens of each)."""
         runs: list[list[int]] = []
         for length in self.lengths:
