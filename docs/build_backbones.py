@@ -1,4 +1,4 @@
-"""Write backbones.md from the tables in plmlearn.backbones.architectures; sizes are counted, nothing is downloaded.
+"""Write backbones.md from the tables of architectures and checkpoints. Nothing is downloaded.
 
 python docs/build_backbones.py
 """
@@ -14,25 +14,25 @@ PAGE = Path(__file__).parent / "backbones.md"
 
 HEADER = """# Backbones
 
-Written by `docs/build_backbones.py` from `plmlearn/families.py`. `backbone=` takes a short name, any
-Hugging Face id of these architectures, or a folder. What an architecture needs is read from the folder
-(`config.model_type`, configuration, vocabulary) and never from its name, so your own checkpoints work like
-the published ones.
+`docs/build_backbones.py` writes this page from `plmlearn/backbones/architectures.py`. `backbone=` takes a
+short name, any Hugging Face id of these architectures, or a folder. plmlearn finds the architecture in the
+folder's files (`config.model_type`, configuration, vocabulary) and never in its name. Your own checkpoints
+therefore work like the published ones.
 
-| `backbone=` | on the hub | parameters | layers | width | fp32 | bf16 | precisions | licence |
+| `backbone=` | Hugging Face id | parameters | layers | width | fp32 | bf16 | precisions | licence |
 |---|---|---|---|---|---|---|---|---|
 """
 
 FOOTER = """
-Memory is that of the encoder's weights, without activations: `estimator.memory_estimate(X)` adds those of
-your data. Parameters count the encoder alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not
-loaded.
+The columns fp32 and bf16 give the memory of the encoder's weights, without activations.
+`estimator.memory_estimate(X)` adds the activations for your data. Parameters are those of the encoder
+alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not loaded.
 
-**Licences** are those that the publishers state, and bind you, not this package, which holds none of these
-weights. **Ankh's (CC BY-NC-SA) forbids commercial use**, and what is made from it is shared under the same
-terms, if at all. Read the licence itself before you rely on this table:
+**Licences** are those that the publishers state. They apply to you, not to this package, which contains
+none of these weights. **The licence of Ankh (CC BY-NC-SA) forbids commercial use**, and what you derive
+from it may only be shared under the same terms. Read the licence itself before you rely on this table:
 
-| weights | stated by |
+| weights | licence stated by |
 |---|---|
 | ESM-1b, ESM-1v, ESM-2 | [facebookresearch/esm](https://github.com/facebookresearch/esm) |
 | ESM-C | [Biohub/esm](https://github.com/Biohub/esm), which also asks to follow its acceptable use policy; \
@@ -41,40 +41,43 @@ earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial
 | ProstT5 | [mheinzinger/ProstT5](https://github.com/mheinzinger/ProstT5) |
 | Ankh | [agemagician/Ankh](https://github.com/agemagician/Ankh) |
 
-"mini" comes with the package and needs no network. All can be drawn anew with `backbone_init="random"`.
+"mini" comes with the package and needs no network. With `backbone_init="random"`, any backbone starts from
+new random weights.
 
 ## How sequences are read
 
-| architecture | tokens before and behind | U, Z, O, B | J | `precision="auto"` |
+| architecture | tokens before and after | U, Z, O, B | J | `precision="auto"` |
 |---|---|---|---|---|
 | ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where faster |
-| ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused: it overflows |
+| ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused, because it overflows |
 | ProstT5 | `<AA2fold>`, `</s>` | X | refused, or X | the same |
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are gone before pooling. `pooling="cls"` is for backbones that have a `<cls>`; take "mean" on
-T5. With `"prostt5-3di"` the letters of `X` are Foldseek's structural states, in upper or lower case.
+Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` token; use "mean"
+with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or lower case.
 
-ESM-1b and ESM-1v have positions for 1,022 residues. All others read longer sequences too; `max_length=1022`
-is the default, and `long_sequences="window"` reads any length in overlapping windows.
+ESM-1b and ESM-1v have positions for 1,022 residues. All other backbones can read longer sequences. The
+default is `max_length=1022`. `long_sequences="window"` reads sequences of any length in overlapping
+windows.
 
 ## What has to be installed
 
-ESM-C needs a version of transformers that has `EsmcModel` (5.23 does). ProtT5 and ProstT5 have a
-SentencePiece tokenizer: `pip install "plmlearn[t5]"`. Pickled weights are never read. Where a repository
-has no safetensors on its main branch, those that the hub's own robot has converted in a pull request are
-taken; they are looked for with network alone, so prepare a folder with
-`plmlearn.backbones.download_backbone` for machines without.
+ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a
+SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
+
+Pickled weights are never read. If the main branch of a repository has no safetensors, plmlearn uses those
+that Hugging Face's own robot converted in a pull request. It can find them only with network. For machines
+without network, prepare a folder with `plmlearn.backbones.download_backbone`.
 """
 
 
-def n_parameters(checkpoint: Checkpoint, family: Architecture) -> int:
+def n_parameters(checkpoint: Checkpoint, architecture: Architecture) -> int:
     """Parameters of the encoder, counted on shapes without memory."""
-    model_class = getattr(transformers, family.model_class)
+    model_class = getattr(transformers, architecture.model_class)
     with torch.device("meta"):
-        model = model_class(model_class.config_class(**checkpoint.shape), **family.load_options)
-    unused = family.optional_weights
+        model = model_class(model_class.config_class(**checkpoint.shape), **architecture.load_options)
+    unused = architecture.optional_weights
     return sum(p.numel() for name, p in model.named_parameters() if not unused or not name.startswith(unused))
 
 
@@ -89,13 +92,13 @@ def rounded(number: float) -> str:
 
 
 def row(name: str, checkpoint: Checkpoint) -> str:
-    family = ARCHITECTURES[checkpoint.architecture]
-    shape, count = checkpoint.shape, n_parameters(checkpoint, family)
+    architecture = ARCHITECTURES[checkpoint.architecture]
+    shape, count = checkpoint.shape, n_parameters(checkpoint, architecture)
     layers = shape.get("num_hidden_layers", shape.get("num_layers"))
     width = shape.get("hidden_size", shape.get("d_model"))
     sizes = (f"{rounded(count * n_bytes)}B" for n_bytes in (4, 2))
     cells = [f'"{name}"', f"`{checkpoint.place}`", rounded(count), layers, width, *sizes]
-    return f"| {' | '.join(map(str, [*cells, ', '.join(family.precisions), checkpoint.licence]))} |\n"
+    return f"| {' | '.join(map(str, [*cells, ', '.join(architecture.precisions), checkpoint.licence]))} |\n"
 
 
 def render() -> str:

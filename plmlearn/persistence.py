@@ -28,8 +28,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import adapters
 from .adapters.peft_methods import PeftMethod
-from .estimators import frozen, pair, protein, residue, residue_targets, signal_peptides, targets
+from .estimators import (
+    frozen,
+    pair,
+    protein,
+    residue,
+    residue_targets,
+    signal_peptides,
+    targets,
+    tuned,
+)
 from .estimators.embedder import PLMEmbedder
+from .estimators.parameters import adapter_of
 from .pretraining import PLMMaskedLM
 
 FORMAT = 1
@@ -75,7 +85,7 @@ _CLASSES: dict[str, type] = {
     )
 }
 # State that only continued training needs, or that is rebuilt.
-_LEFT_OUT = {"_live", "_optimizer", "_random_state"}
+_LEFT_OUT = {"_loaded", "_optimizer", "_random_state"}
 _PACKAGES = ("plmlearn", "torch", "transformers", "peft", "scikit-learn", "numpy")
 
 
@@ -120,7 +130,7 @@ def save(estimator: BaseEstimator, folder: str | Path) -> Path:
     }
     for name in (_ADAPTER_CONFIG, _ADAPTER_WEIGHTS):  # of an earlier save
         (folder / name).unlink(missing_ok=True)
-    if isinstance(estimator, protein.BasePLMEstimator):
+    if isinstance(estimator, tuned.TunedEstimator):
         document["adapter_names"] = _save_adapter(estimator, folder, arrays)
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "arrays.safetensors")
     (folder / "estimator.json").write_text(json.dumps(document, indent=1))
@@ -232,8 +242,8 @@ def _decode_object(value: dict, arrays: dict[str, np.ndarray]) -> Any:
         made.__setstate__(state)
     else:
         vars(made).update(state)
-    if issubclass(cls, (protein.BasePLMEstimator, PLMMaskedLM)):
-        made._live = None
+    if issubclass(cls, (tuned.TunedEstimator, PLMMaskedLM)):
+        made._loaded = None
     return made
 
 
@@ -248,7 +258,7 @@ _OURS, _PEFTS = "encoder.backbone.", "base_model.model."
 def _save_adapter(estimator: Any, folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, str]:
     """Move adapter tensors from the arrays to the files that peft reads; our names by peft's."""
     fitted = estimator._as_fitted()
-    adapter = fitted._make_adapter()
+    adapter = adapter_of(fitted)
     tensors, ours = safetensors.torch.load(estimator._trained), {}
     if isinstance(adapter, PeftMethod):
         config = adapter.peft_config(estimator._restored().backbone)

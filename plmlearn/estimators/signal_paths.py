@@ -1,4 +1,4 @@
-"""The model, the loss and the readings of signal peptides: paths through :mod:`.signal_states`."""
+"""The model, the loss and the decoder of signal peptides: paths through :mod:`.signal_states`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SignalPeptideTarget(ClassTarget):
     """Types of signal peptides, through the states of their chains."""
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(STATES)
 
 

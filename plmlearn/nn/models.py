@@ -1,11 +1,14 @@
 """Encoder and head in one module: one vector of outputs per protein, or one per residue.
 
-A model has an ``encoder``, a ``scaler`` and a ``head``, says what it makes of a batch without the head
-(``features``), and what of that is worth keeping where the encoder is frozen (``keeps``).
+A model has an ``encoder``, a ``scaler`` and a ``head``. ``embed`` says what the head reads of a batch, and
+``keeps`` what is worth keeping of it where the encoder is frozen.
+
+Shapes: B distinct sequences, P proteins, R residues, N samples, D width, C outputs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -14,9 +17,12 @@ from torch import Tensor, nn
 from .crf import LinearChainCRF
 from .encoders import PackedEncoder
 from .heads import has_weights
-from .packing import PackedTokens, unpack
+from .packing import Activations, Encoded, PackedTokens, unpack
 from .pooling import Pooling
 from .ragged import Ragged
+
+ModelInputs = PackedTokens | Activations | Ragged
+"""A batch: its tokens, what enters the first trained layer, or embeddings made before training."""
 
 
 class FeatureScaler(nn.Module):
@@ -45,32 +51,61 @@ class FeatureScaler(nn.Module):
         return (features - self.mean) / self.scale
 
 
-class PooledModel(nn.Module):
-    """What models of whole proteins share: an encoder, and a pooling that makes a vector of its residues.
+class EncoderModel(nn.Module, ABC):
+    """What every model is: an encoder, and a head that reads scaled embeddings.
 
     Parameters
     ----------
     encoder : PackedEncoder
         Backbone with its adapter.
-    pooling : nn.Module
-        One of :data:`plmlearn.nn.pooling.POOLINGS`.
+    width : int
+        Of the embeddings that the head reads.
     """
 
-    def __init__(self, encoder: PackedEncoder, pooling: nn.Module):
+    head: nn.Module
+    per_residue: bool = False
+    """Whether the head reads a vector per residue, not one per protein."""
+
+    def __init__(self, encoder: PackedEncoder, width: int):
         super().__init__()
         self.encoder = encoder
+        self.scaler = FeatureScaler(width)
+
+    @property
+    @abstractmethod
+    def keeps(self) -> str:
+        """What to keep of a frozen encoder: "pooled" or "residues" embeddings, or the "trunk"."""
+
+    @abstractmethod
+    def read_out(self, encoded: Encoded) -> Ragged:
+        """What the head reads of encoded proteins: a vector or several for each, in float32."""
+
+    def embed(self, inputs: ModelInputs) -> Ragged:
+        """What the head reads of a batch, before it is scaled; embeddings are returned as they are."""
+        if isinstance(inputs, Ragged):
+            return inputs
+        tokens = inputs.tokens if isinstance(inputs, Activations) else inputs
+        return self.read_out(unpack(self.encoder(inputs), tokens))
+
+
+class PooledModel(EncoderModel, ABC):
+    """A model over one vector per protein, which a pooling makes of its residues.
+
+    Parameters
+    ----------
+    encoder : PackedEncoder
+    pooling : nn.Module
+        One of :data:`plmlearn.nn.pooling.POOLINGS`.
+    width : int
+    """
+
+    def __init__(self, encoder: PackedEncoder, pooling: nn.Module, width: int):
+        super().__init__(encoder, width)
         self.pooling = pooling
 
     @property
     def keeps(self) -> str:
-        """What to keep of a frozen encoder: "pooled" embeddings, or the "trunk" below a trained pooling."""
         return "trunk" if has_weights(self.pooling) else "pooled"
-
-    def pool(self, tokens: PackedTokens) -> Tensor:
-        """Pooled embeddings of a batch, (B, D) in float32."""
-        if tokens.pooled is not None:
-            return tokens.pooled
-        return self.pooling(unpack(self.encoder(tokens), tokens)).float()
 
 
 class ProteinModel(PooledModel):
@@ -79,30 +114,29 @@ class ProteinModel(PooledModel):
     Parameters
     ----------
     encoder : PackedEncoder
-        Backbone with its adapter.
     pooling : Pooling
-        One of :data:`plmlearn.nn.pooling.POOLINGS`.
     head : nn.Module
         One of :data:`plmlearn.nn.heads.HEADS`.
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: Pooling, head: nn.Module):
-        super().__init__(encoder, pooling)
-        self.scaler = FeatureScaler(pooling.width)
+        super().__init__(encoder, pooling, pooling.width)
         self.head = head
 
-    def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Tensor:
-        """Outputs of N rows over B distinct sequences, (N, C) in float32."""
-        return self.head(self.scaler(self.pool(tokens))[sequence_of_row]).float()
+    def read_out(self, encoded: Encoded) -> Ragged:
+        return Ragged(self.pooling(encoded).float(), [1] * len(encoded.lengths))
+
+    def forward(self, inputs: ModelInputs, index: Tensor) -> Tensor:
+        """Outputs of N samples over B distinct sequences, (N, C) in float32."""
+        return self.head(self.scaler(self.embed(inputs).values)[index]).float()
 
 
-class ResidueModel(nn.Module):
+class ResidueModel(EncoderModel):
     """One vector of outputs per residue.
 
     Parameters
     ----------
     encoder : PackedEncoder
-        Backbone with its adapter.
     head : nn.Module
         One of :data:`plmlearn.nn.residue_heads.RESIDUE_HEADS`.
     crf : LinearChainCRF, optional
@@ -110,26 +144,21 @@ class ResidueModel(nn.Module):
     """
 
     keeps = "residues"
+    per_residue = True
 
     def __init__(self, encoder: PackedEncoder, head: nn.Module, crf: LinearChainCRF | None = None):
-        super().__init__()
-        self.encoder = encoder
-        self.scaler = FeatureScaler(encoder.width)
+        super().__init__(encoder, encoder.width)
         self.head = head
         self.crf = crf
 
-    def embed(self, tokens: PackedTokens) -> Ragged:
-        """Residue embeddings of a batch, (R, D) in float32."""
-        if tokens.residues is not None:
-            return Ragged(tokens.residues, tokens.residue_lengths)
-        encoded = unpack(self.encoder(tokens), tokens)
+    def read_out(self, encoded: Encoded) -> Ragged:
         return Ragged(encoded.residues.float(), encoded.lengths)
 
-    def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Ragged:
-        """Outputs of the residues of N rows over B distinct sequences, (R, C) in float32."""
-        embedded = self.embed(tokens)
+    def forward(self, inputs: ModelInputs, index: Tensor) -> Ragged:
+        """Outputs of the residues of N samples over B distinct sequences, (R, C) in float32."""
+        embedded = self.embed(inputs)
         outputs = self.head(embedded.with_values(self.scaler(embedded.values)))
-        return embedded.with_values(outputs.float()).take(sequence_of_row.tolist())
+        return embedded.with_values(outputs.float()).take(index.tolist())
 
     def labels(self, outputs: Ragged) -> Ragged:
         """The most probable label of each residue, or those of the most probable path of a CRF, int (R,)."""
@@ -150,28 +179,28 @@ _CHUNK = 2**16  # residues, padding included, that a CRF decodes at once
 
 @torch.no_grad()
 def _in_chunks(crf: LinearChainCRF, outputs: Ragged, decode: Callable[[Tensor, Tensor], Tensor]) -> Ragged:
-    """What ``decode`` makes of padded emissions and their mask, a few rows of like length at a time."""
+    """What ``decode`` makes of padded emissions and their mask, a few samples of like length at a time."""
     crf.require_paths(outputs.lengths)
     found: dict[int, Tensor] = {}
-    for rows in _rows_of_like_length(outputs.lengths):
-        emissions, mask = outputs.take(rows).to(crf.transitions.device).padded()
+    for samples in _samples_of_like_length(outputs.lengths):
+        emissions, mask = outputs.take(samples).to(crf.transitions.device).padded()
         decoded = decode(emissions, mask).cpu()
-        found.update((row, decoded[i, : outputs.lengths[row]]) for i, row in enumerate(rows))
-    return Ragged.of([found[row] for row in range(len(outputs))])
+        found.update((sample, decoded[i, : outputs.lengths[sample]]) for i, sample in enumerate(samples))
+    return Ragged.of([found[sample] for sample in range(len(outputs))])
 
 
-def _rows_of_like_length(lengths: list[int]) -> Iterator[list[int]]:
+def _samples_of_like_length(lengths: list[int]) -> Iterator[list[int]]:
     chunk: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chunk and (len(chunk) + 1) * lengths[row] > _CHUNK:
+    for sample in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunk and (len(chunk) + 1) * lengths[sample] > _CHUNK:
             yield chunk
             chunk = []
-        chunk.append(row)
+        chunk.append(sample)
     yield chunk
 
 
 def learned_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything that a fit changed, by name: trained parameters and the buffers of the head's side."""
+    """Everything that a fit changed, by name: trained parameters and the buffers beside the encoder."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     buffers = {name: b for name, b in model.named_buffers() if not name.startswith("encoder.")}
     return trained | buffers

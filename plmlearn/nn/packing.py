@@ -39,12 +39,6 @@ class PackedTokens:
         Tokens of each of the B sequences; they add up to T.
     n_prefix, n_suffix : int
         Special tokens before and behind the residues of every sequence.
-    trunk : Tensor of shape (T, D), optional
-        Activations that enter the first trained layer, where they are known already.
-    pooled : Tensor of shape (P, D), optional
-        Pooled embeddings, where nothing below the head is trained and they are known already.
-    residues : Tensor of shape (R, D), optional
-        The same for residue embeddings.
     offsets : list of int, optional
         Where each sequence begins in its protein, in residues; each 0 begins the next protein. None
         where every sequence is a whole protein.
@@ -59,9 +53,6 @@ class PackedTokens:
     lengths: list[int]
     n_prefix: int
     n_suffix: int
-    trunk: Tensor | None = None
-    pooled: Tensor | None = None
-    residues: Tensor | None = None
     offsets: list[int] | None = None
     max_tokens: int | None = None
     n_prompt: int = 0
@@ -134,6 +125,9 @@ class PackedTokens:
 
     def pieces(self) -> Iterator[PackedTokens]:
         """Runs of sequences of at most ``max_tokens`` tokens, or of one sequence that has more."""
+        if self.offsets is None or self.max_tokens is None:
+            yield self
+            return
         first, start, n_tokens = 0, 0, 0.0
         for i, length in enumerate([*self.lengths, math.inf]):
             if i > first and n_tokens + length > (self.max_tokens or math.inf):
@@ -142,7 +136,6 @@ class PackedTokens:
                     self,
                     ids=self.ids[tokens],
                     lengths=self.lengths[first:i],
-                    trunk=None if self.trunk is None else self.trunk[tokens],
                     offsets=None,
                 )
                 first, n_tokens = i, 0.0
@@ -165,6 +158,27 @@ class PackedTokens:
             return slice(len(self.ids))
         is_prompt = (self.positions >= self.n_prefix - self.n_prompt) & (self.positions < self.n_prefix)
         return (~is_prompt).nonzero()[:, 0]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What enters the first trained layer, where it is known already.
+
+    Parameters
+    ----------
+    values : Tensor of shape (T, D)
+    tokens : PackedTokens
+    """
+
+    values: Tensor
+    tokens: PackedTokens
+
+    def pieces(self) -> Iterator[Activations]:
+        """The same parts as those of the tokens."""
+        start = 0
+        for tokens in self.tokens.pieces():
+            yield Activations(self.values[start : start + len(tokens.ids)], tokens)
+            start += len(tokens.ids)
 
 
 def insert(rows: Tensor, learned: Tensor, tokens: PackedTokens, *, at: int) -> Tensor:

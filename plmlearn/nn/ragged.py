@@ -30,6 +30,11 @@ class Ragged:
         """Samples of shape (L, ...), one after the other."""
         return cls(torch.cat(list(rows)), [len(row) for row in rows])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of several, in their order."""
+        return cls(torch.cat([part.values for part in parts]), [n for part in parts for n in part.lengths])
+
     def __len__(self) -> int:
         return len(self.lengths)
 

@@ -28,7 +28,7 @@ class ProgressBar(Callback):
 
     def on_epoch_begin(self, net, dataset_train=None, **kwargs):
         if self.bar_ is None:
-            steps = -(-len(dataset_train) // net.plan.batch_size) * self.epochs
+            steps = -(-len(dataset_train) // net.config.batch_size) * self.epochs
             hidden = None if "ipykernel" not in sys.modules else False  # None: hidden unless a terminal
             self.bar_ = tqdm(total=steps, unit="step", disable=hidden, leave=False)
             self.residues_ = 0
