@@ -1,8 +1,8 @@
 """From one vector per residue to one per protein.
 
-Every pooling is built for a width D of residues, and is a module from :class:`Encoded` to (P, W),
-``width`` being W. Special tokens are gone before they get here, and there is no padding, so none of
-them needs a mask. A new pooling is one class and one entry in :data:`POOLINGS`.
+A pooling is built for residues of width D. It is a module from :class:`Encoded` to (P, W), where
+``width`` is W. Special tokens are gone before they get here and there is no padding, so no pooling
+needs a mask. A new pooling is one class and one entry in :data:`POOLINGS`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from .packing import Encoded
+from .ragged import Ragged
 
 
 class Pooling(nn.Module):
-    """What every pooling is.
+    """Base class of all poolings.
 
     Parameters
     ----------
     width : int
-        Of the vectors that it makes; concrete poolings take that of residues.
+        Width W of the vectors that it makes. Concrete poolings take the width D of residues.
     """
 
     width: int
@@ -30,21 +31,21 @@ class Pooling(nn.Module):
 
 
 class MeanPooling(Pooling):
-    """Mean over residues."""
+    """Mean over residues, (P, D)."""
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return _reduce(encoded.residues, encoded.lengths, "mean")
+        return _residues(encoded).means()
 
 
 class MaxPooling(Pooling):
-    """Largest value of each feature over residues."""
+    """Largest value of each feature over residues, (P, D)."""
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return _reduce(encoded.residues, encoded.lengths, "max")
+        return _residues(encoded).maxima()
 
 
 class ClsPooling(Pooling):
-    """The vector of the first token, ``<cls>``."""
+    """The vector of the first token, ``<cls>``, (P, D)."""
 
     def forward(self, encoded: Encoded) -> Tensor:
         if encoded.first is None:
@@ -53,22 +54,22 @@ class ClsPooling(Pooling):
 
 
 class AttentionPooling(Pooling):
-    """Weighted mean over residues; a learned linear score per residue gives the weights."""
+    """Weighted mean over residues, (P, D); a learned linear score per residue gives the weights."""
 
     def __init__(self, width: int):
         super().__init__(width)
         self.score = nn.Linear(width, 1)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        weight = _softmax(self.score(encoded.residues), encoded.lengths)
-        return _reduce(weight * encoded.residues, encoded.lengths, "sum")
+        residues = _residues(encoded)
+        return residues.weighted_means(residues.with_values(self.score(residues.values).float()))
 
 
 class LightAttentionPooling(Pooling):
     """Light attention: a weighted mean and a maximum over residues, (P, 2 D).
 
-    Two convolutions along the sequence make values and, for each feature by itself, scores; a softmax
-    over the residues weighs the values. Their maximum is put beside the mean.
+    Two convolutions along the sequence make values and, for each feature separately, scores. A softmax
+    over the residues turns scores into weights of the values. The maximum of the values joins their mean.
 
     References
     ----------
@@ -86,23 +87,14 @@ class LightAttentionPooling(Pooling):
         self.dropout = nn.Dropout(self.DROPOUT)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        row, place = self._spaced(encoded)
-        value, score = (convolve(row)[0].T[place].float() for convolve in (self.value, self.score))
-        value = self.dropout(value)
-        mean = _reduce(_softmax(score, encoded.lengths) * value, encoded.lengths, "sum")
-        return torch.cat([mean, _reduce(value, encoded.lengths, "max")], dim=-1)
+        residues = _residues(encoded)
+        values, scores = (residues.convolved(conv).float() for conv in (self.value, self.score))
+        return light_attention(values.with_values(self.dropout(values.values)), scores)
 
-    def _spaced(self, encoded: Encoded) -> tuple[Tensor, Tensor]:
-        """All proteins in one row (1, D, N) with zeros between them, and where each residue comes out."""
-        gap, device = self.KERNEL // 2, encoded.residues.device
-        lengths = torch.tensor(encoded.lengths, device=device)
-        protein = torch.repeat_interleave(
-            torch.arange(len(lengths), device=device), lengths, output_size=len(encoded.residues)
-        )
-        place = torch.arange(len(protein), device=device) + gap * protein
-        n_columns = len(protein) + gap * (len(lengths) + 1)
-        row = encoded.residues.new_zeros(n_columns, encoded.residues.shape[1])
-        return row.index_copy(0, place + gap, encoded.residues).T[None], place
+
+def light_attention(values: Ragged, scores: Ragged) -> Tensor:
+    """Mean of values (R, W) by the softmax of scores (R, W), and their maximum, by protein: (P, 2 W)."""
+    return torch.cat([values.weighted_means(scores), values.maxima()], dim=1)
 
 
 POOLINGS: dict[str, type[Pooling]] = {
@@ -114,17 +106,5 @@ POOLINGS: dict[str, type[Pooling]] = {
 }
 
 
-def _reduce(values: Tensor, lengths: list[int], how: str) -> Tensor:
-    return torch.segment_reduce(values, how, lengths=torch.tensor(lengths, device=values.device), axis=0)
-
-
-def _softmax(score: Tensor, lengths: list[int]) -> Tensor:
-    """Softmax of (R, ...) scores over the residues of each protein, in float32."""
-    score = score.float()
-    repeats = torch.tensor(lengths, device=score.device)
-
-    def spread(x: Tensor) -> Tensor:
-        return torch.repeat_interleave(x, repeats, dim=0, output_size=len(score))
-
-    weight = (score - spread(_reduce(score.detach(), lengths, "max"))).exp()
-    return weight / spread(_reduce(weight, lengths, "sum"))
+def _residues(encoded: Encoded) -> Ragged:
+    return Ragged(encoded.residues, encoded.lengths)

@@ -1,24 +1,25 @@
-"""Values of residues: several rows of different lengths in one tensor, none of it padding."""
+"""Ragged tensors: values of residues of several proteins in one tensor, none of it padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """One entry per residue of N rows, row behind row.
+    """One entry per residue of N samples, one sample after the other.
 
     Parameters
     ----------
     values : Tensor of shape (R, ...)
         Entries of all R residues.
     lengths : list of int
-        Residues of each row; they add up to R.
+        Residues of each sample; they add up to R.
     """
 
     values: Tensor
@@ -26,7 +27,7 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[Tensor]) -> Ragged:
-        """Rows of shape (L, ...) one behind the other."""
+        """Samples of shape (L, ...), one after the other."""
         return cls(torch.cat(list(rows)), [len(row) for row in rows])
 
     @classmethod
@@ -39,11 +40,21 @@ class Ragged:
 
     @property
     def rows(self) -> tuple[Tensor, ...]:
-        """Each row's entries, (L, ...)."""
+        """Each sample's entries, (L, ...)."""
         return self.values.split(self.lengths)
 
+    @cached_property
+    def lengths_tensor(self) -> Tensor:
+        """Residues of each sample, shape (N,), on the device of the values."""
+        return torch.tensor(self.lengths, device=self.values.device)
+
+    @property
+    def starts(self) -> Tensor:
+        """Index of the first residue of each sample, shape (N,)."""
+        return self.lengths_tensor.cumsum(0) - self.lengths_tensor
+
     def take(self, rows: Iterable[int]) -> Ragged:
-        """Some rows, in the order asked for; a row may be asked for more than once."""
+        """The samples with these indices, in this order; an index may occur more than once."""
         chosen = [int(row) for row in rows]
         if chosen == list(range(len(self))):
             return self
@@ -51,7 +62,7 @@ class Ragged:
         return Ragged.of([every[row] for row in chosen])
 
     def with_values(self, values: Tensor) -> Ragged:
-        """Other entries for the same residues."""
+        """Other entries (R, ...) for the same residues."""
         return replace(self, values=values)
 
     def to(self, device: torch.device) -> Ragged:
@@ -61,30 +72,49 @@ class Ragged:
         return self.with_values(self.values.float())
 
     def sums(self) -> Tensor:
-        """Sum over the residues of each row, (N, ...)."""
+        """Sum over the residues of each sample, (N, ...)."""
         return self._reduce("sum")
 
+    def means(self) -> Tensor:
+        """Mean over the residues of each sample, (N, ...)."""
+        return self._reduce("mean")
+
     def maxima(self) -> Tensor:
-        """Largest entry of each row, (N, ...)."""
+        """Largest entry of each sample, (N, ...)."""
         return self._reduce("max")
 
-    def spread(self, of_row: Tensor) -> Tensor:
-        """An entry per row, (N, ...), given to all residues of the row, (R, ...)."""
-        lengths = torch.tensor(self.lengths, device=of_row.device)
-        return torch.repeat_interleave(of_row, lengths, dim=0, output_size=len(self.values))
+    def weighted_means(self, scores: Ragged) -> Tensor:
+        """Mean of each sample's entries by the softmax of scores (R, ...) over the sample, (N, ...)."""
+        return self.with_values(scores.softmax().values * self.values).sums()
+
+    def convolved(self, conv: nn.Conv1d) -> Ragged:
+        """Each sample (L, D) convolved to (L, C) as if zeros stood around it.
+
+        Samples lie in one line with zeros between them, so that none sees its neighbours. ``conv`` has an odd
+        kernel, and pads by half of it or not at all.
+        """
+        n, gap, device = len(self.values), conv.kernel_size[0] // 2, self.values.device
+        margin = gap - int(conv.padding[0])
+        place = torch.arange(n, device=device) + gap * self.spread(torch.arange(len(self), device=device))
+        line = self.values.new_zeros(n + gap * (len(self) - 1) + 2 * margin, self.values.shape[1])
+        line = line.index_copy(0, place + margin, self.values)
+        return self.with_values(conv(line.T[None])[0].T[place])
+
+    def spread(self, of_sample: Tensor) -> Tensor:
+        """An entry per sample, (N, ...), given to all residues of the sample, (R, ...)."""
+        return torch.repeat_interleave(of_sample, self.lengths_tensor, dim=0, output_size=len(self.values))
 
     def softmax(self) -> Ragged:
-        """Entries in proportion to their exponentials, adding up to 1 over each row."""
+        """Entries in proportion to their exponentials, adding up to 1 over each sample."""
         highest = self.with_values(self.values.detach()).maxima()
         weights = self.with_values((self.values - self.spread(highest)).exp())
         return weights.with_values(weights.values / weights.spread(weights.sums()))
 
     def _reduce(self, how: str) -> Tensor:
-        lengths = torch.tensor(self.lengths, device=self.values.device)
-        return torch.segment_reduce(self.values, how, lengths=lengths, axis=0)
+        return torch.segment_reduce(self.values, how, lengths=self.lengths_tensor, axis=0)
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """(N, L, ...) with zeros behind each row's end, and the mask (N, L): True = residue."""
+        """Entries (N, L, ...) with zeros after each sample's end, and the mask (N, L), True = residue."""
         padded = torch.nn.utils.rnn.pad_sequence(list(self.rows), batch_first=True)
         positions = torch.arange(padded.shape[1], device=padded.device)
-        return padded, positions < torch.tensor(self.lengths, device=padded.device)[:, None]
+        return padded, positions < self.lengths_tensor[:, None]

@@ -136,7 +136,6 @@ class PackedEncoder(nn.Module, ABC):
         key: Tensor,
         value: Tensor,
         tokens: PackedTokens,
-        attend: Callable[..., Tensor] = packed_attention,
         **options: Any,
     ) -> Tensor:
         """Attention of a layer, with its learned prefix where it has one.
@@ -147,7 +146,7 @@ class PackedEncoder(nn.Module, ABC):
         prefix = learned_part(block, "prefix")
         if prefix is not None:
             key, value = prefix(key, value, tokens)
-        return tokens.rounded(attend(query, key, value, tokens, **options))
+        return tokens.rounded(packed_attention(query, key, value, tokens, **options))
 
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attention import rotary_factors, rotate
 from ..packing import PackedTokens
+from ..positions import rotary_factors, rotate
+from ..ragged import Ragged
 from .base import PackedEncoder, layer_norm
 
 
@@ -44,11 +44,9 @@ class PackedEsm(PackedEncoder):
         masked = tokens.ids == self.config.mask_token_id
         if not masked.any():
             return hidden * (1 - self._MASKED_IN_PRETRAINING)
-        lengths = tokens.lengths_tensor
-        share = torch.segment_reduce(masked.float(), "mean", lengths=lengths)
-        factor = (1 - self._MASKED_IN_PRETRAINING) / (1 - share)
-        factor = torch.repeat_interleave(factor, lengths, output_size=len(masked))
-        return (hidden * factor[:, None]).masked_fill(masked[:, None], 0.0)
+        in_sequences = Ragged(masked.float(), tokens.lengths)
+        factor = (1 - self._MASKED_IN_PRETRAINING) / (1 - in_sequences.means())
+        return (hidden * in_sequences.spread(factor)[:, None]).masked_fill(masked[:, None], 0.0)
 
     def shared(self, tokens: PackedTokens) -> Tensor | None:
         """Factors of rotary positions, (2, n_rows, H, K)."""
