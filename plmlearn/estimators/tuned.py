@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
 from ..training.devices import resolve_device
-from ..training.engine import train
+from ..training.engine import ProgressBar, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from ..training.progress import ProgressBar
 from .dataset import Dataset
 from .loaded import LoadedModel, run_settings
 from .parameters import (

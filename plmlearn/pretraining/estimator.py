@@ -22,7 +22,7 @@ from ..estimators.loaded import LoadedModel, run_settings
 from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
-from ..training.schedules import SCHEDULES
+from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
 from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel

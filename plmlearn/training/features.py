@@ -18,12 +18,10 @@ from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
 from ..nn.models import EncoderModel, ModelInputs
-from ..nn.packing import Activations
-from ..nn.ragged import Ragged
+from ..nn.packing import Activations, Ragged
 from .batching import Batch, Inputs, TokenizedSequences, to_device
-from .budget import Budget
 from .config import TrainingConfig
-from .devices import autocast
+from .devices import Budget, autocast
 
 
 @dataclass(frozen=True)

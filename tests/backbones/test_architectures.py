@@ -34,8 +34,8 @@ from plmlearn.backbones import (
     load_backbone,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
 KINDS = ["esm2", "esm1b", "esmc", "prott5", "prostt5", "ankh", "ankh3"]

@@ -23,8 +23,8 @@ from plmlearn.backbones import (
     load_backbone,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import CHECKPOINTS
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
 CONTACT_HEAD = "esm.contact_head."

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
+from plmlearn.nn.models import HEADS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
 from plmlearn.nn.packing import Encoded
-from plmlearn.nn.pooling import POOLINGS
+from plmlearn.nn.models import POOLINGS
 
 WIDTH = 5
 

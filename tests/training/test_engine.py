@@ -16,9 +16,9 @@ from torch import nn
 from plmlearn.adapters import LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import EsmHead
+from plmlearn.nn.models import EsmHead
 from plmlearn.nn.models import ProteinModel
-from plmlearn.nn.pooling import AttentionPooling
+from plmlearn.nn.models import AttentionPooling
 from plmlearn.training.batching import TokenizedSequences, draw_steps
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import (
@@ -28,7 +28,7 @@ from plmlearn.training.engine import (
     train,
 )
 from plmlearn.training.inference import infer, outputs_of
-from plmlearn.training.schedules import schedule_shape
+from plmlearn.training.engine import schedule_shape
 
 PLAN = TrainingConfig(
     epochs=3,

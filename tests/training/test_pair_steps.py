@@ -11,8 +11,8 @@ from plmlearn.adapters import FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import make_head
-from plmlearn.nn.pooling import MeanPooling
+from plmlearn.nn.models import make_head
+from plmlearn.nn.models import MeanPooling
 from plmlearn.training.batching import make_batches
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train

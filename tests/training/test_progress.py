@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from plmlearn.backbones import load_backbone
-from plmlearn.training import progress
+from plmlearn.training import engine
 from plmlearn.training.batching import TokenizedSequences
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
-from plmlearn.training.progress import ProgressBar
+from plmlearn.training.engine import ProgressBar
 
 PLAN = TrainingConfig(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)
 
@@ -36,8 +36,8 @@ def run(bar: ProgressBar, **options) -> None:
 @pytest.fixture
 def terminal(monkeypatch):
     """A bar that is shown although no terminal is there."""
-    tqdm = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", lambda **options: tqdm(**(options | {"disable": False})))
+    tqdm = engine.tqdm
+    monkeypatch.setattr(engine, "tqdm", lambda **options: tqdm(**(options | {"disable": False})))
 
 
 def test_nothing_is_shown_where_nobody_looks_on(capfd):

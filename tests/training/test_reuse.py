@@ -10,9 +10,9 @@ from torch import nn
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone, unload_backbones
 from plmlearn.nn.encoders import PackedEsm, make_encoder
-from plmlearn.nn.heads import EsmHead
+from plmlearn.nn.models import EsmHead
 from plmlearn.nn.models import ProteinModel
-from plmlearn.nn.pooling import POOLINGS
+from plmlearn.nn.models import POOLINGS
 from plmlearn.training.batching import TokenizedSequences
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.engine import TrainingData, train
