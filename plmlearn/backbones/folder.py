@@ -220,7 +220,9 @@ def _by_prefix(stored: Mapping[str, Tensor], model: nn.Module) -> dict[str, dict
     return found
 
 
-def _stored_frequencies(name: str, stored: Mapping[str, Tensor], prefix: str, model: nn.Module) -> dict[str, Tensor]:
+def _stored_frequencies(
+    name: str, stored: Mapping[str, Tensor], prefix: str, model: nn.Module
+) -> dict[str, Tensor]:
     """Rotary frequencies, if the model has them and they are stored: they may be rounded on purpose."""
     expected = [buffer.shape for key, buffer in model.named_buffers() if key.endswith(FREQUENCIES)]
     found = [x for key, x in stored.items() if key.startswith(prefix) and key.endswith(FREQUENCIES)]

@@ -4,7 +4,7 @@
 ``Activations``    what enters the first trained layer, where it is known already
 ``Encoded``        an encoder's output, one vector per residue; special tokens are gone
 ``Ragged``         values of the residues of several samples, one after the other
-``cut``, ``Blend`` overlapping windows of a protein that is longer than a model reads, and whole proteins again
+``cut``, ``Blend`` overlapping windows of a long protein, and the whole protein again
 
 Every matrix product sees real tokens only, and no result depends on how much padding a neighbour needed.
 :class:`PackedTokens` remembers where each sequence begins and which tokens are residues. That index is made

@@ -4,7 +4,7 @@
 ``check_sequences``                     any container of proteins -> array of clean strings
 ``truncate``                            at most ``max_length`` residues, with one warning that counts
 ``SequenceError``                       everything that is wrong with one input, with the rows
-``object_array``                        a one-dimensional array of anything, such as arrays of different lengths
+``object_array``                        a one-dimensional array of anything
 
 A clean sequence is a non-empty ``str`` in upper case of the 20 amino acids, X (unknown) and the rare letters
 B, O, U and Z, which each backbone maps by its own rule. Rows are counted from 0, as in ``X[0]``; residues

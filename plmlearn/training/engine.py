@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -57,28 +58,18 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }
 
 
-class ProgressBar(Callback):
-    """A bar over all optimiser steps: loss, validation score, residues/s and the time left.
-
-    Shown where a person looks on (a terminal or a notebook), silent in logs and in workers.
-
-    Parameters
-    ----------
-    epochs : int
-    """
-
-    def __init__(self, epochs: int):
-        self.epochs = epochs
+class Progress(Callback):
+    """A bar over all optimiser steps in a terminal or notebook, and a line per epoch in a log file."""
 
     def on_train_begin(self, net, **kwargs):
         self.bar_: Any = None
         self.shown_: dict[str, str] = {}
+        self.started_ = time.perf_counter()
 
-    def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+    def on_epoch_begin(self, net, **kwargs):
         if self.bar_ is None:
-            steps = -(-len(dataset_train) // net.config.batch_size) * self.epochs
             hidden = None if "ipykernel" not in sys.modules else False  # None: hidden unless a terminal
-            self.bar_ = tqdm(total=steps, unit="step", disable=hidden, leave=False)
+            self.bar_ = tqdm(total=net.n_steps_, unit="step", disable=hidden, leave=False)
             self.residues_ = 0
 
     def on_batch_end(self, net, batch=None, training=False, loss=None, **kwargs):
@@ -92,10 +83,25 @@ class ProgressBar(Callback):
         self.bar_.update()
 
     def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        epoch = net.history[-1]
         if dataset_valid is not None:
-            self.shown_["valid_loss"] = f"{net.history[-1, 'valid_loss']:.3f}"
+            self.shown_["valid_loss"] = f"{epoch['valid_loss']:.3f}"
             if net.scorer is not None:
-                self.shown_["valid_score"] = f"{net.history[-1, 'valid_score']:.3f}"
+                self.shown_["valid_score"] = f"{epoch['valid_score']:.3f}"
+        if self.bar_.disable:
+            done, n_epochs = len(net.history), net.config.epochs
+            left = (time.perf_counter() - self.started_) / done * (n_epochs - done)
+            shown = {
+                "train_loss": f"{epoch['train_loss']:.3f}",
+                **self.shown_,
+                "residues/s": f"{epoch['residues_per_second']:,.0f}",
+            }
+            told = ", ".join(f"{name} {value}" for name, value in shown.items())
+            print(
+                f"epoch {done}/{n_epochs}: {told}, {timedelta(seconds=round(left))} left",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def on_train_end(self, net, **kwargs):
         if self.bar_ is not None:
