@@ -1,4 +1,4 @@
-"""The bar counts every step, shows what it should, and keeps quiet where nobody looks on."""
+"""The bar counts every step and shows what it should; a log file gets a line per epoch."""
 
 import re
 from dataclasses import replace
