@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plmlearn.training.budget import Budget
+from plmlearn.training.devices import Budget
 
 
 def out_of_memory() -> torch.OutOfMemoryError:

@@ -16,14 +16,11 @@ from torch import nn
 from plmlearn.adapters import LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import EsmHead
-from plmlearn.nn.models import ProteinModel
-from plmlearn.nn.pooling import AttentionPooling
+from plmlearn.nn.models import AttentionPooling, EsmHead, ProteinModel
 from plmlearn.training.batching import Inputs
 from plmlearn.training.config import TrainingConfig
-from plmlearn.training.engine import TrainingDivergedError, parameter_groups, train
+from plmlearn.training.engine import TrainingDivergedError, parameter_groups, schedule_shape, train
 from plmlearn.training.inference import infer, outputs_of
-from plmlearn.training.schedules import schedule_shape
 from plmlearn.training.steps import TrainingData, draw_samples
 
 CONFIG = TrainingConfig(

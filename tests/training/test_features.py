@@ -11,11 +11,8 @@ from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone, unload_backbones
 from plmlearn.cache import Entries
 from plmlearn.nn.encoders import PackedEsm, make_encoder
-from plmlearn.nn.heads import EsmHead
-from plmlearn.nn.models import ProteinModel, ResidueModel
-from plmlearn.nn.packing import Activations, PackedTokens
-from plmlearn.nn.pooling import POOLINGS
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.models import POOLINGS, EsmHead, ProteinModel, ResidueModel
+from plmlearn.nn.packing import Activations, PackedTokens, Ragged
 from plmlearn.nn.residue_heads import make_residue_head
 from plmlearn.training.batching import Inputs, make_batches
 from plmlearn.training.config import TrainingConfig

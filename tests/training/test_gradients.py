@@ -11,16 +11,13 @@ from plmlearn.adapters import FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import make_head
-from plmlearn.nn.models import ProteinModel
-from plmlearn.nn.pooling import MeanPooling
+from plmlearn.nn.models import MeanPooling, ProteinModel, make_head
 from plmlearn.training.batching import Inputs, make_batches
-from plmlearn.training.budget import Budget
 from plmlearn.training.config import TrainingConfig
+from plmlearn.training.devices import Budget
 from plmlearn.training.engine import train
-from plmlearn.training.gradients import StepGradients
 from plmlearn.training.inference import embeddings_of, outputs_of, over_pairs
-from plmlearn.training.steps import Step, TrainingData
+from plmlearn.training.steps import Step, StepGradients, TrainingData
 
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(

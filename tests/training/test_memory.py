@@ -15,7 +15,7 @@ from plmlearn.nn.packing import PackedTokens
 from plmlearn.training import memory
 from plmlearn.training.batching import TokenizedSequences, split_by_budget
 from plmlearn.training.devices import autocast
-from plmlearn.training.memory import activation_bytes_per_token, auto_max_tokens
+from plmlearn.training.memory import activation_bytes_per_token
 from plmlearn.training.steps import draw_samples
 
 CPU = torch.device("cpu")
@@ -122,22 +122,6 @@ def test_each_further_layer_costs_what_it_keeps(checkpointing):
         )
     )
     assert counts[1] - counts[0] == pytest.approx(kept[1] - kept[0], rel=0.1)
-
-
-def test_the_budget_fills_a_quarter_of_memory_within_bounds(monkeypatch):
-    backbone = load_backbone("mini")
-    per_token = activation_bytes_per_token(backbone, 6, checkpointing=False)
-    for total, expected in [(1 << 20, 512), (4 * 1000 * per_token, 1000), (1 << 50, 4096)]:
-        monkeypatch.setattr(memory, "total_memory", lambda device, total=total: total)
-        assert auto_max_tokens(backbone, CPU, 6) == expected
-
-
-def test_checkpointing_and_fewer_trained_layers_leave_room_for_more_tokens(monkeypatch):
-    backbone = load_backbone("mini")
-    monkeypatch.setattr(memory, "total_memory", lambda device: 300 << 20)
-    all_layers = auto_max_tokens(backbone, CPU, 6)
-    assert 512 < all_layers < auto_max_tokens(backbone, CPU, 2) < 4096
-    assert all_layers < auto_max_tokens(backbone, CPU, 6, checkpointing=True)
 
 
 # -- whole estimates ------------------------------------------------------------------------------

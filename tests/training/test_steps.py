@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plmlearn.backbones import load_backbone
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 from plmlearn.training.batching import Inputs
 from plmlearn.training.config import TrainingConfig
 from plmlearn.training.steps import Step, TrainingData, TrainingSteps, ValidationPass, draw_samples

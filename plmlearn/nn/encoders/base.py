@@ -19,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ..attention import packed_attention
 from ..packing import Activations, PackedTokens
-from ..prompts import learned_part
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -136,7 +135,6 @@ class PackedEncoder(nn.Module, ABC):
         key: Tensor,
         value: Tensor,
         tokens: PackedTokens,
-        attend: Callable[..., Tensor] = packed_attention,
         **options: Any,
     ) -> Tensor:
         """Attention of a layer, with its learned prefix where it has one.
@@ -147,7 +145,7 @@ class PackedEncoder(nn.Module, ABC):
         prefix = learned_part(block, "prefix")
         if prefix is not None:
             key, value = prefix(key, value, tokens)
-        return tokens.rounded(attend(query, key, value, tokens, **options))
+        return tokens.rounded(packed_attention(query, key, value, tokens, **options))
 
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:
@@ -229,3 +227,8 @@ def layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
     """Layer norm of the float32 stream; the norm's own tensors may be of any precision."""
     bias = None if norm.bias is None else norm.bias.float()
     return F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), bias, norm.eps)
+
+
+def learned_part(block: nn.Module, name: str) -> Any:
+    """A layer's child of this name, or None."""
+    return dict(block.named_children()).get(name)

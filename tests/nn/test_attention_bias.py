@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
 from plmlearn.nn.biased_attention import PositionBias, biased_attention, padded_biased_attention
+
 from plmlearn.nn.packing import PackedTokens
 
 N_HEADS, WIDTH = 3, 16
