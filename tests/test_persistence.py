@@ -370,9 +370,9 @@ def classes(document, items, dtype) -> None:
 
 
 def nested(depth):
-    value: list = []
+    value: dict = {"tuple": []}
     for _ in range(depth):
-        value = [value]
+        value = {"tuple": [value]}
     return value
 
 
@@ -395,7 +395,7 @@ LIES = {
     "a rank": ("LoRA", lambda d: architecture(d, "rank", 10**9), r"_architecture\.rank is 1000000000"),
     "a head": ("LoRA", lambda d: architecture(d, "head_hidden", 10**9), "head_hidden is 1000000000"),
     "a name": ("LoRA", lambda d: architecture(d, "head", 1, key="predict"), "_architecture has .'predict'."),
-    "a method": ("LoRA", lambda d: state(d).update(predict="x"), r"estimator\.predict: no attribute of a"),
+    "a method": ("LoRA", lambda d: state(d).update(predict="x"), r"estimator\.predict: no attribute of"),
     "a property": ("LoRA", lambda d: state(d).update(classes_=[1]), r"estimator\.classes_: no attribute of"),
     "an array": (
         "LoRA everywhere",
@@ -408,14 +408,14 @@ LIES = {
         r"_target\.mean is an array of float64, \(3,\); expected the shape \[5, 5\]",
     ),
     "a form": ("LoRA", lambda d: state(d).update(verbose={"code": "x"}), "verbose is .*stands for nothing"),
-    "keys": ("LoRA", lambda d: state(d).update(history_={"dict": [[[], 1]]}), "which no dict can have"),
+    "keys": ("LoRA", lambda d: state(d).update(history_={"dict": [[[], 1]]}), "expected one that can be hashed"),
     "pairs": ("LoRA", lambda d: state(d).update(history_={"dict": [3]}), "expected the pairs of a dict"),
-    "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has shapes \[\]"),
+    "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has the shapes \[\]"),
     "features": ("MLP", lambda d: state(d, "scaler_").update(n_features_in_=5), "do not fit 5 features"),
     "a width": ("MLP", lambda d: state(d, "embedder_").update(n_features_out_=5), "do not fit together"),
     "a dropout": ("adapter=LoRA", lambda d: state(d, "adapter").update(dropout="all"), "dropout is 'all'"),
     "tensors": ("LoRA", lambda d: d["adapter_names"].update(more="more"), "expected those of adapter_names"),
-    "nesting": ("LoRA", lambda d: state(d).update(history_=nested(400)), "recursion"),
+    "nesting": ("LoRA", lambda d: state(d).update(history_=nested(340)), "recursion"),
 }
 
 
