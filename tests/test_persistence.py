@@ -408,7 +408,11 @@ LIES = {
         r"_target\.mean is an array of float64, \(3,\); expected the shape \[5, 5\]",
     ),
     "a form": ("LoRA", lambda d: state(d).update(verbose={"code": "x"}), "verbose is .*stands for nothing"),
-    "keys": ("LoRA", lambda d: state(d).update(history_={"dict": [[[], 1]]}), "expected one that can be hashed"),
+    "keys": (
+        "LoRA",
+        lambda d: state(d).update(history_={"dict": [[[], 1]]}),
+        "expected one that can be hashed",
+    ),
     "pairs": ("LoRA", lambda d: state(d).update(history_={"dict": [3]}), "expected the pairs of a dict"),
     "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has the shapes \[\]"),
     "features": ("MLP", lambda d: state(d, "scaler_").update(n_features_in_=5), "do not fit 5 features"),

@@ -230,9 +230,9 @@ def test_inner_validation_by_clusters_of_both_proteins_shares_none(make, X, monk
     seen = {}
     train = plmlearn.estimators.tuned.train
 
-    def listen(model, loss, data, plan, *, validation, **kwargs):
+    def listen(model, loss, data, config, *, validation, **kwargs):
         seen.update(train=data.inputs, valid=validation.inputs)
-        return train(model, loss, data, plan, validation=validation, **kwargs)
+        return train(model, loss, data, config, validation=validation, **kwargs)
 
     monkeypatch.setattr(plmlearn.estimators.tuned, "train", listen)
     number = {protein: i // 2 for i, protein in enumerate(sorted(set(X.ravel())))}
@@ -240,7 +240,7 @@ def test_inner_validation_by_clusters_of_both_proteins_shares_none(make, X, monk
     model, y = make(adapter=Frozen(), early_stopping=True)
     with pytest.warns(PairWarning, match="left out"):
         model.fit(X, y, groups=groups)
-    ids = {side: {t.tobytes() for t in np.split(i.ids, i.starts[1:])} for side, i in seen.items()}
+    ids = {side: set(inputs.sequences.keys()) for side, inputs in seen.items()}
     assert ids["train"]
     assert ids["valid"]
     assert not ids["train"] & ids["valid"]

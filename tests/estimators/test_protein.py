@@ -82,7 +82,7 @@ class Rows(skorch.callbacks.Callback):
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         if training:
-            Rows.seen[-1].extend(batch.rows.tolist())
+            Rows.seen[-1].extend(batch.samples.tolist())
 
 
 @pytest.fixture
@@ -245,9 +245,9 @@ def test_zero_is_a_value(make, X, y):
     """0 is not taken for "unset"."""
     zeros = {"head_dropout": 0.0, "weight_decay": 0.0, "warmup": 0.0, "alpha": 1, "lora_dropout": 0.0}
     classifier = make(PLMLoRAClassifier, **zeros, rank=1, epochs=1).fit(X, y)
-    plan = classifier._live.plan
-    assert (plan.weight_decay, plan.warmup) == (0.0, 0.0)
-    assert {m.p for m in classifier._live.model.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
+    config = classifier._loaded.config
+    assert (config.weight_decay, config.warmup) == (0.0, 0.0)
+    assert {m.p for m in classifier._loaded.module.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 
 @pytest.mark.parametrize("cls", [PLMLoRAClassifier, PLMLoRARegressor])
@@ -574,10 +574,10 @@ def test_a_fitted_estimator_moves_where_it_is_told(make, X, y):
     expected = classifier.predict_proba(X)
     classifier.set_params(max_tokens=50)
     np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-5)
-    assert classifier._live.plan.max_tokens == 50
+    assert classifier._loaded.config.max_tokens == 50
     classifier.set_params(precision="bf16")
     np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=0.1)
-    assert classifier._live.backbone.precision == "bf16"
+    assert classifier._loaded.backbone.precision == "bf16"
 
 
 @adapters
