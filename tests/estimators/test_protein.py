@@ -20,6 +20,7 @@ from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegre
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.estimators.dataset import Dataset
+from plmlearn.estimators.parameters import seed_from
 from plmlearn.nn.models import learned_tensors
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
@@ -404,7 +405,7 @@ def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):
     classifier = make(adapter=Frozen(), early_stopping=True, validation_fraction=0.25)
     embedder = PLMEmbedder(str(esm_folder), precision="fp32").fit(X)
     rows = Dataset(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
-    training, held_out = rows.hold_out(0.25, classifier._seed())
+    training, held_out = rows.hold_out(0.25, seed_from(classifier.random_state))
     assert (len(training.y), len(held_out.y)) == (18, 6)
     for fitted, seen in (
         (clone(classifier).fit(X, y), training.sequences),
@@ -598,7 +599,7 @@ def test_history_has_plain_rows(make, X, y):
 
 def test_learned_tensors_are_those_of_the_model(make, X, y):
     classifier = make().fit(X, y)
-    in_model = learned_tensors(classifier._restored().model)
+    in_model = learned_tensors(classifier._restored().module)
     assert in_model.keys() == trained_tensors(classifier).keys()
 
 
