@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from plmlearn.nn.biased_attention import PositionBias, biased_attention, padded_biased_attention
 
+from plmlearn.nn.attention import packed_attention, padded_attention
 from plmlearn.nn.packing import PackedTokens
+from plmlearn.nn.positions import PositionBias
 
 N_HEADS, WIDTH = 3, 16
 LENGTHS = [[7], [1], [4, 4, 4], [5, 9, 9, 2, 2, 33]]
@@ -54,7 +55,7 @@ def expected(tokens, inputs, scale):
     return run(function, tokens, inputs, scale)
 
 
-@pytest.mark.parametrize("function", [biased_attention, padded_biased_attention])
+@pytest.mark.parametrize("function", [packed_attention, padded_attention])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("n_before", [0, 3])
 @pytest.mark.parametrize("scale", [1.0, 0.25])
@@ -67,7 +68,7 @@ def test_values_and_gradients_equal_a_plain_softmax(function, lengths, n_before,
 
 def test_bfloat16_keeps_to_its_rounding():
     tokens, inputs = draw([40, 40, 90], dtype=torch.bfloat16)
-    found, exact = run(biased_attention, tokens, inputs, 0.25), expected(tokens, inputs, 0.25)
+    found, exact = run(packed_attention, tokens, inputs, 0.25), expected(tokens, inputs, 0.25)
     for a, b in zip(found, exact, strict=True):
         assert a.dtype == torch.bfloat16
         assert (a.double() - b).norm() / b.double().norm() < 0.015
@@ -76,7 +77,7 @@ def test_bfloat16_keeps_to_its_rounding():
 def test_a_frozen_bias_wants_no_gradient():
     tokens, (query, key, value, line) = draw([5, 6])
     query.requires_grad_(True)
-    biased_attention(query, key, value, tokens, bias=PositionBias(line)).sum().backward()
+    packed_attention(query, key, value, tokens, bias=PositionBias(line), scale=1.0).sum().backward()
     assert query.grad is not None
     assert line.grad is None
 
@@ -92,5 +93,5 @@ def test_long_sequences_hold_no_matrix_of_biases(monkeypatch):
     tokens, inputs = draw([600])
     inputs = [x.requires_grad_(True) for x in inputs]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        biased_attention(*inputs[:3], tokens, bias=PositionBias(inputs[3]))
+        packed_attention(*inputs[:3], tokens, bias=PositionBias(inputs[3]), scale=1.0)
     assert max(kept) <= 600 * N_HEADS * WIDTH * 4
