@@ -13,6 +13,7 @@ import peft
 import pytest
 import safetensors.torch
 import torch
+from saved_folders import edited
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer, EsmModel
@@ -289,13 +290,6 @@ def test_folders_that_are_none_of_ours(tmp_path):
         plmlearn.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no estimator\.json"):
         plmlearn.load(tmp_path / "nowhere")
-
-
-def edited(folder: Path, change) -> Path:
-    document = json.loads((folder / "estimator.json").read_text())
-    change(document)
-    (folder / "estimator.json").write_text(json.dumps(document))
-    return folder
 
 
 def test_a_newer_format_is_refused(fitted, tmp_path):

@@ -16,11 +16,10 @@ from ..backbones import Backbone
 from ..nn.encoders import make_encoder
 from ..nn.packing import PackedTokens
 from ..nn.prompts import Prefix, Prompt
+from ..sequences import ALPHABET
 from .base import COUNT, LayeredAdapter
 
 PromptLayers = Literal["first", "last", "top", "all"]
-
-_RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -145,7 +144,7 @@ class PromptTuning(LayeredAdapter):
 @torch.no_grad()
 def _random_residues(n: int, backbone: Backbone) -> Tensor:
     """The encoder's embeddings of n random residues, as they enter its first layer: (n, D)."""
-    letters = [_RESIDUES[i] for i in torch.randint(len(_RESIDUES), (n,)).tolist()]
+    letters = [ALPHABET[i] for i in torch.randint(len(ALPHABET), (n,)).tolist()]
     ids, lengths = backbone.tokenize(["".join(letters)])
     ids = torch.from_numpy(ids.astype(np.int64)).to(_device_of(backbone))
     specials = backbone.token_format

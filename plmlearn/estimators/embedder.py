@@ -15,14 +15,13 @@ from torch import nn
 from ..adapters import Frozen
 from ..backbones import Backbone, check_fingerprint
 from ..nn.encoders import PackedEncoder
-from ..nn.models import EncoderModel, ProteinModel, ResidueModel
-from ..nn.pooling import POOLINGS
+from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
+from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
 from ..training.features import frozen_embeddings
 from .loaded import LoadedModel
 from .parameters import BackboneParameters, RuntimeParameters
-from .residue_targets import as_rows
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
 
@@ -181,7 +180,7 @@ class PLMEmbedder(
         found = frozen_embeddings(model.module, tokens, model.backbone, model.config)
         if self.pooling is not None:
             return found.joined()
-        residues = as_rows([values.numpy() for values in found])
+        residues = object_array([values.numpy() for values in found])
         for values in residues:
             values.flags.writeable = False  # a view of what the cache holds
         return residues

@@ -11,6 +11,7 @@ first last. The docstrings of the concrete classes describe each parameter.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -25,12 +26,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..adapters import Adapter, LoRA
 from ..backbones import Backbone, load_backbone
 from ..backbones.quantization import QUANTIZATIONS
-from ..nn.heads import HEADS
-from ..nn.pooling import POOLINGS
+from ..nn.models import HEADS, POOLINGS
 from ..sequences import check_sequences, truncate
 from ..training.devices import PRECISIONS, resolve_precision
-from ..training.engine import OPTIMIZERS
-from ..training.schedules import SCHEDULES
+from ..training.engine import OPTIMIZERS, SCHEDULES
 
 
 class Parameters(BaseEstimator):
@@ -235,5 +234,9 @@ class TrainingParameters(Parameters):
         "gradient_checkpointing": ["boolean"],
     }
 
-    def _seed(self) -> int:
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+def seed_from(random_state: Any) -> int:
+    """A seed: of a number or a generator always the same one, which is not advanced; of None a new one."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(copy.deepcopy(check_random_state(random_state)).randint(2**31 - 1))

@@ -22,12 +22,12 @@ from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF
 from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import check_sequences
+from ..sequences.clean import object_array
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue_targets import (
@@ -35,7 +35,6 @@ from .residue_targets import (
     ResidueTarget,
     ResidueValueTarget,
     Rows,
-    as_rows,
     check_residue_y,
     require_measured,
 )
@@ -80,7 +79,7 @@ class ResidueTask(Task):
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         weights = check_weights(given.sample_weight, len(sequences))
         whole = check_residue_y(given.y, given.X, kind=self.targets.kind, ignore_label=self.ignore_label)
-        read = as_rows([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
+        read = object_array([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
         require_measured(read, np.flatnonzero(weights))
         return read, {}
 
@@ -132,7 +131,7 @@ class LabelDecoder:
         return self.target.decode(self.model.labels(outputs))
 
     def probabilities(self, outputs: Ragged) -> np.ndarray:
-        return as_rows([row.numpy() for row in self.model.probabilities(outputs).rows])
+        return object_array([row.numpy() for row in self.model.probabilities(outputs).rows])
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -166,7 +165,7 @@ class ResidueTransformer(TunedEstimator, ABC):
         model = self._restored()
         read = model.embeddings(model.inputs(self._clean(X)[0], self._window))
         whole = self._lengthened(read, X, torch.full((model.module.encoder.width,), torch.nan))
-        return as_rows([row.numpy() for row in whole.rows])
+        return object_array([row.numpy() for row in whole.rows])
 
     def _lengthened(self, read: Ragged, X: Any, unread: Tensor) -> Ragged:
         """With an entry for each residue that was cut off."""
@@ -374,8 +373,8 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
     Raises
     ------
     SequenceError
-        Entries of ``X`` that are not protein sequences, labels of another length than their sequence, proteins
-        without a measured residue, labels that break the constraints; all of them are named.
+        Entries of ``X`` that are not protein sequences, labels of another length than their sequence,
+        proteins without a measured residue, labels that break the constraints; all of them are named.
     TrainingDivergedError
         The loss became infinite or nan; the message names step and samples.
 
@@ -602,8 +601,8 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
     Raises
     ------
     SequenceError
-        Entries of ``X`` that are not protein sequences, values of another length than their sequence, proteins
-        without a measured residue; all of them are named.
+        Entries of ``X`` that are not protein sequences, values of another length than their sequence,
+        proteins without a measured residue; all of them are named.
     TrainingDivergedError
         The loss became infinite or nan; the message names step and samples.
 

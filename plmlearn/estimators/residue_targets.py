@@ -10,7 +10,7 @@ Shapes: R residues of all rows, C classes, k values per residue.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
+from ..sequences.clean import first_few, object_array
 from .targets import Target
 
 CONSTRAINTS = ("transitions", "starts", "ends")
@@ -56,7 +57,7 @@ def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None) -> R
         )
     as_text = all(isinstance(target, str) for target in y)
     rows = [array if as_text or array.dtype.kind != "U" else array.astype(object) for array in arrays]
-    return as_rows(rows)
+    return object_array(rows)
 
 
 def require_measured(y: Rows, rows: np.ndarray) -> None:
@@ -64,18 +65,10 @@ def require_measured(y: Rows, rows: np.ndarray) -> None:
     empty = [row for row in rows.tolist() if not is_measured(y[row]).any()]
     if empty:
         raise SequenceError(
-            f"{len(empty)} of {len(y)} targets have no measured residue: {_names(empty)}; expected one at "
-            "least in each, among the residues that are read. Leave those proteins out of X and y.",
+            f"{len(empty)} of {len(y)} targets have no measured residue: rows {first_few(empty)}; expected "
+            "at least one in each, among the residues that are read. Leave those proteins out of X and y.",
             rows=empty,
         )
-
-
-def as_rows(arrays: Sequence[Any]) -> np.ndarray:
-    """A 1-D object array with these as its entries, whatever their lengths."""
-    rows = np.empty(len(arrays), dtype=object)
-    for i, array in enumerate(arrays):
-        rows[i] = array
-    return rows
 
 
 def is_measured(array: np.ndarray) -> np.ndarray:
@@ -164,8 +157,8 @@ class ResidueClassTarget(ResidueTarget):
             seen = {label for row in unknown for label in y[row].compressed().tolist()}
             raise SequenceError(
                 f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in "
-                f"{len(unknown)} proteins: {_names(unknown)}; known are {self.classes[:20].tolist()}. Pass "
-                "ignore_label if they mark residues that were not measured.",
+                f"{len(unknown)} proteins: rows {first_few(unknown)}; known: {self.classes[:20].tolist()}. "
+                "Pass ignore_label if they mark residues that were not measured.",
                 unknown,
             )
         return codes  # type: ignore[return-value]
@@ -231,17 +224,13 @@ class ResidueClassTarget(ResidueTarget):
     def decode(self, labels: Ragged) -> np.ndarray:
         """Indices of classes as strings or arrays, one per row."""
         rows = [self.classes[row.numpy()] for row in labels.rows]
-        return as_rows(["".join(row) for row in rows] if self.as_text else rows)
+        return object_array(["".join(row) for row in rows] if self.as_text else rows)
 
 
 def _breach(row: int, residue: int, labels: np.ma.MaskedArray) -> str:
     pair = " after ".join(repr(label) for label in labels[max(0, residue - 1) : residue + 1].tolist()[::-1])
     where = "at the start, " if residue == 0 else "at the end, " if residue == len(labels) - 1 else ""
     return f"row {row} at residue {residue + 1} ({where}{pair})"
-
-
-def _names(rows: list[int]) -> str:
-    return f"rows {', '.join(map(str, rows[:10]))}{', …' if len(rows) > 10 else ''}"
 
 
 @dataclass
@@ -302,4 +291,4 @@ class ResidueValueTarget(ResidueTarget):
     def decode(self, outputs: Ragged) -> np.ndarray:
         """Outputs as arrays of values, (L,) or (L, k), one per row."""
         rows = [row.double().numpy() * self.scale + self.mean for row in outputs.rows]
-        return as_rows([row[:, 0] for row in rows] if self.one_dimensional else rows)
+        return object_array([row[:, 0] for row in rows] if self.one_dimensional else rows)

@@ -13,16 +13,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ..metrics import cleavage_site
 from ..nn.encoders import PackedEncoder
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import SequenceError, check_residue_targets
+from ..sequences.clean import object_array
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues
-from .residue_targets import as_rows
 from .signal_paths import (
     KINGDOMS,
     PathLoss,
@@ -61,7 +60,7 @@ class SignalPeptideTask(Task):
         y = _check_types(given.y, len(sequences))
         states = self._allowed_states(given.X, sequences, y, given.extras["regions"])
         kingdom = _check_kingdoms(given.extras["kingdom"], len(sequences))
-        return y, {"states": as_rows(states), "kingdom": kingdom}
+        return y, {"states": object_array(states), "kingdom": kingdom}
 
     def _allowed_states(self, X: Any, sequences: np.ndarray, y: np.ndarray, regions: Any) -> list[np.ndarray]:
         """States that each residue may be in by type and labels, or one error."""
@@ -262,8 +261,8 @@ class PLMSignalPeptideClassifier(
     ValueError
         Types other than the six, or kingdoms other than the four.
     SequenceError
-        Entries of ``X`` that are not protein sequences, regions of another length than their sequence, or that
-        no protein of their type can have; all of them are named.
+        Entries of ``X`` that are not protein sequences, regions of another length than their sequence, or
+        that no protein of their type can have; all of them are named.
     TrainingDivergedError
         The loss became infinite or nan; the message names step and samples.
 
@@ -422,7 +421,7 @@ class PLMSignalPeptideClassifier(
         """
         decoder, outputs = self._read(X, kingdom)
         letters = REGIONS if detailed else LETTERS
-        return as_rows(["".join(letters[path]) for path in decoder.paths(outputs)])
+        return object_array(["".join(letters[path]) for path in decoder.paths(outputs)])
 
     def predict_region_proba(
         self, X: Any, kingdom: Any = None, *, detailed: bool = False
@@ -445,7 +444,7 @@ class PLMSignalPeptideClassifier(
         letters = REGIONS if detailed else LETTERS
         labels = np.unique(letters)
         belongs = (letters[:, None] == labels).astype(float)
-        return as_rows([row.numpy() @ belongs for row in decoder.states(outputs).rows]), labels
+        return object_array([row.numpy() @ belongs for row in decoder.states(outputs).rows]), labels
 
     def predict_cleavage_site(self, X: Any, kingdom: Any = None) -> np.ndarray:
         """Where signal peptides are cut off, on the most probable path of the predicted type.

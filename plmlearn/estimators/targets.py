@@ -18,6 +18,8 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
+from ..sequences.clean import first_few
+
 
 class Target(ABC):
     """What is predicted for each sample."""
@@ -264,5 +266,4 @@ def _is_numeric(row: Any) -> bool:
 
 
 def _name_rows(rows: np.ndarray) -> str:
-    shown = ", ".join(map(str, rows[:10]))
-    return f"{len(rows)} row{'s' * (len(rows) > 1)}: {shown}{', …' if len(rows) > 10 else ''}"
+    return f"{len(rows)} row{'s' * (len(rows) > 1)}: {first_few(rows)}"

@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
 from ..training.devices import resolve_device
-from ..training.engine import train
+from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from ..training.progress import ProgressBar
 from .dataset import Dataset
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -29,6 +28,7 @@ from .parameters import (
     RuntimeParameters,
     TrainingParameters,
     adapter_of,
+    seed_from,
 )
 from .scoring import make_score
 from .targets import check_length, check_weights
@@ -53,12 +53,13 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _fit(self, given: Given, given_to_validate: Given):
         """Check, build, encode, train, keep."""
         self._validate_params()
-        task = self._task()
+        task, seed = self._task(), seed_from(self.random_state)
         dataset = self._check(task, given)
-        training, validation = self._split(task, dataset, given_to_validate)
+        training, validation = self._split(task, dataset, given_to_validate, seed)
 
         target = self._target if self._continues else task.learn(dataset.y)
-        model = self._build(task, target.n_outputs, self._trained if self._continues else None)
+        tensors = self._trained if self._continues else None
+        model = self._build(task, target.n_outputs, tensors, seed)
 
         data = task.encode(model.inputs(training.sequences, self._window), target, training)
         if self.standardize and not self._continues:
@@ -74,7 +75,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             model.config,
             validation=held_out,
             scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([ProgressBar(self.epochs)] if self.verbose else []), *(self.callbacks or [])],
+            callbacks=[*([Progress()] if self.verbose else []), *(self.callbacks or [])],
         )
 
         self._keep(model, target, history, dataset.n_truncated)
@@ -89,7 +90,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             groups = check_length(groups, len(sequences), "groups")
         return Dataset(sequences, y, weights, groups, n_truncated, extras).take(np.flatnonzero(weights))
 
-    def _split(self, task: Task, dataset: Dataset, given: Given) -> tuple[Dataset, Dataset | None]:
+    def _split(self, task: Task, dataset: Dataset, given: Given, seed: int) -> tuple[Dataset, Dataset | None]:
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
         parts = {"X_val": given.X, "y_val": given.y}
         missing = [name for name, part in parts.items() if part is None]
@@ -100,7 +101,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, self._seed())
+            return dataset.hold_out(self.validation_fraction, seed)
         return dataset, None
 
     def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):
@@ -115,7 +116,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- the model ----------------------------------------------------------------------------
 
-    def _build(self, task: Task, n_outputs: int, tensors: bytes | None) -> LoadedModel:
+    def _build(self, task: Task, n_outputs: int, tensors: bytes | None = None, seed: int = 0) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device, adapter = resolve_device(self.device), adapter_of(self)
         backbone = self._load_backbone(self.backbone, device, init=self.backbone_init)
@@ -125,7 +126,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             adapter,
             lambda encoder: task.make_model(encoder, n_outputs),
             device=device,
-            seed=self._seed(),
+            seed=seed,
             tensors=tensors,
             gradient_checkpointing=self.gradient_checkpointing,
             layer_mixing=self.layer_mixing,
@@ -221,7 +222,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         """
         self._validate_params()
         sequences, _ = self._clean(X)
-        model = self._build(self._task(), 1, None)
+        model = self._build(self._task(), 1)
         inputs = model.tokens(sequences, self._window)
         return estimate_memory(model.module, model.backbone, inputs, model.config)
 

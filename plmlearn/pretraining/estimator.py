@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,10 +19,10 @@ from ..adapters import Adapter, FullFineTuning
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, RuntimeParameters
+from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
-from ..training.schedules import SCHEDULES
+from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
 from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel
@@ -139,7 +138,8 @@ class PLMMaskedLM(
     Attributes
     ----------
     history_ : list of dict
-        One entry per evaluation: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds, best.
+        One entry per evaluation: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds,
+        best.
     valid_loss_by_sequence_ : ndarray of shape (n_held_out,)
         Mean cross-entropy of hidden residues, in nats, of each held-out sequence.
     valid_loss_by_group_ : dict
@@ -358,7 +358,7 @@ class PLMMaskedLM(
                 f"{n_processes()} processes train together and random_state is {self.random_state!r}: each "
                 "would draw other crops. Pass an int."
             )
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed_from(self.random_state)
 
     def _schedule(self, config: PretrainingConfig, n_rows: int) -> PretrainingConfig:
         """The configuration with its steps counted."""

@@ -13,8 +13,7 @@ from torch import nn
 
 from ..backbones.checkpoints import merged, write_language_model
 from ..estimators.loaded import LoadedModel
-from ..nn.models import ProteinModel
-from ..nn.pooling import MeanPooling
+from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
 from ..sequences.variants import Substitutions, read_variants
 from ..training.batching import Inputs

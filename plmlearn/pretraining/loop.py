@@ -25,11 +25,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..training.budget import Budget
+from ..nn.randomness import seeded
 from ..training.config import TrainingConfig
-from ..training.devices import autocast
-from ..training.engine import TrainingDivergedError
-from ..training.schedules import schedule_shape
+from ..training.devices import Budget, autocast
+from ..training.engine import TrainingDivergedError, schedule_shape
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, MaskedBatch, Masking, draw_crops, masked_batches
 from .processes import n_processes, process_rank, sum_over_processes
@@ -164,8 +163,7 @@ class Run:
         rng = np.random.default_rng([self.config.seed, 2, self.step])
         ids, lengths = draw_crops(self.corpus, self.rows.take(before, n_rows), crop, rng)
         masked, positions = self.masking.mask(ids, rng)
-        with torch.random.fork_rng(devices=_cuda(self.config.device)):
-            torch.manual_seed(int(rng.integers(2**31)))
+        with seeded(int(rng.integers(2**31)), self.config.device):
             loss = self._gradients(ids, masked, positions, lengths)
         self._update(loss)
         self.step += 1
@@ -405,7 +403,3 @@ def _copy(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(values[name])
-
-
-def _cuda(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []

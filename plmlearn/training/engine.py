@@ -9,26 +9,103 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import skorch
 import torch
 from sklearn.base import clone
-from skorch.callbacks import EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from ..nn.models import learned_tensors, load_learned
-from ..nn.ragged import Ragged
-from .budget import Budget
+from ..nn.packing import Ragged
+from ..nn.randomness import seeded
 from .config import TrainingConfig
-from .gradients import Loss, StepGradients
+from .devices import Budget
 from .inference import outputs_of
-from .schedules import schedule_shape
-from .steps import Step, TrainingData, TrainingSteps, ValidationPass
+from .steps import Loss, Step, StepGradients, TrainingData, TrainingSteps, ValidationPass
+
+
+def schedule_shape(schedule: str, warmup: float, n_steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate by step: a rise over the share ``warmup``, then the schedule.
+
+    >>> shape = schedule_shape("linear", warmup=0.2, n_steps=10)
+    >>> [round(shape(step), 2) for step in range(10)]
+    [0.5, 1.0, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
+    """
+    n_warmup = round(warmup * n_steps)
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        progress = (step - n_warmup) / max(1, n_steps - n_warmup)
+        return SCHEDULES[schedule](min(progress, 1.0))
+
+    return factor
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "constant": lambda progress: 1.0,
+}
+
+
+class Progress(Callback):
+    """A bar over all optimiser steps in a terminal or notebook, and a line per epoch in a log file."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar_: Any = None
+        self.shown_: dict[str, str] = {}
+        self.started_ = time.perf_counter()
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.bar_ is None:
+            hidden = None if "ipykernel" not in sys.modules else False  # None: hidden unless a terminal
+            self.bar_ = tqdm(total=net.n_steps_, unit="step", disable=hidden, leave=False)
+            self.residues_ = 0
+
+    def on_batch_end(self, net, batch=None, training=False, loss=None, **kwargs):
+        if not training or self.bar_.disable:
+            return
+        self.residues_ += batch.n_residues
+        elapsed = max(self.bar_.format_dict["elapsed"], 1e-9)
+        self.shown_["loss"] = f"{loss:.3f}"
+        self.shown_["residues/s"] = f"{self.residues_ / elapsed:,.0f}"
+        self.bar_.set_postfix(self.shown_, refresh=False)
+        self.bar_.update()
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        epoch = net.history[-1]
+        if dataset_valid is not None:
+            self.shown_["valid_loss"] = f"{epoch['valid_loss']:.3f}"
+            if net.scorer is not None:
+                self.shown_["valid_score"] = f"{epoch['valid_score']:.3f}"
+        if self.bar_.disable:
+            done, n_epochs = len(net.history), net.config.epochs
+            left = (time.perf_counter() - self.started_) / done * (n_epochs - done)
+            shown = {
+                "train_loss": f"{epoch['train_loss']:.3f}",
+                **self.shown_,
+                "residues/s": f"{epoch['residues_per_second']:,.0f}",
+            }
+            told = ", ".join(f"{name} {value}" for name, value in shown.items())
+            print(
+                f"epoch {done}/{n_epochs}: {told}, {timedelta(seconds=round(left))} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_train_end(self, net, **kwargs):
+        if self.bar_ is not None:
+            self.bar_.close()
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -65,8 +142,7 @@ def train(
     list of dict
         One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best.
     """
-    with torch.random.fork_rng(devices=[config.device] if config.device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, config.device):
         keeper = _BestEpoch(config.patience)
         net = TuningNet(model, loss, config, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
         net.initialize()

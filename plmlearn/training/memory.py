@@ -14,22 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
+from ..nn.encoders.base import learned_part
 from ..nn.models import EncoderModel
-from ..nn.prompts import learned_part
 from .batching import Inputs, TokenizedSequences
 from .config import TrainingConfig
-from .devices import total_memory
 from .features import reusable_stage
 
-# Tokens taken to be enough for full speed: chosen, not yet measured.
-_ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
-_SHARE_OF_MEMORY = 0.25
 _LONGEST = 10_000  # residues: the largest max_length
 _ALL_PARTS = ("query", "key", "value", "output", "ffn_in", "ffn_out", "norms")
 
@@ -219,15 +214,6 @@ def activation_bytes_per_token(
     if checkpointing and n_trained_layers:
         return 4 * width * n_trained_layers + layer_bytes + working
     return layer_bytes * n_trained_layers + working
-
-
-def auto_max_tokens(
-    backbone: Backbone, device: torch.device, n_trained_layers: int, *, checkpointing: bool = False
-) -> int:
-    """Token budget that fills a quarter of the device's memory, or is enough for full speed."""
-    per_token = activation_bytes_per_token(backbone, n_trained_layers, checkpointing=checkpointing)
-    fits = int(total_memory(device) * _SHARE_OF_MEMORY / per_token)
-    return max(512, min(fits, _ENOUGH_TOKENS.get(device.type, 16384)))
 
 
 def _storage_bytes(tensors: Iterable[Tensor]) -> int:

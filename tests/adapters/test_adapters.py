@@ -21,8 +21,7 @@ from every_method import (
 from sklearn.base import clone
 
 from plmlearn.adapters import Bottleneck, FullFineTuning, LoRA, target_pattern
-from plmlearn.adapters.base import layer_index
-from plmlearn.adapters.peft_methods import PeftMethod
+from plmlearn.adapters.base import PeftMethod, layer_index
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.models import learned_tensors, load_learned

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-import plmlearn.backbones.hub
+import plmlearn.backbones.loading
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
@@ -290,7 +290,7 @@ def test_without_network_the_way_out_is_named(cls, X, monkeypatch, tmp_path):
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("no network")
 
-    monkeypatch.setattr(plmlearn.backbones.hub, "snapshot_download", offline)
+    monkeypatch.setattr(plmlearn.backbones.loading, "snapshot_download", offline)
     message = "looked for 'nobody/no-such-model'.*backbone='mini'"
     assert_refused(cls("nobody/no-such-model"), BackboneNotFoundError, message, X, LABELS)
 

@@ -1,4 +1,4 @@
-"""Packed attention against softmax written out, its bfloat16 backward pass against float32."""
+"""Packed attention against softmax written out, its bfloat16 backward pass against float32, rotations."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmlearn.nn import attention
-from plmlearn.nn.attention import packed_attention, padded_attention
+from plmlearn.nn.attention import packed_attention, padded_attention, rotary_frequencies, rotary_table, rotate
 from plmlearn.nn.packing import PackedTokens
 
 LENGTHS = [[1], [5], [3, 3, 3], [1, 7, 7, 2, 2, 2, 30], [40, 1, 40]]
@@ -142,3 +142,37 @@ def test_bfloat16_survives_large_scores():
     query, key, value, grad, tokens = draw([50], n_heads=2, width=16, dtype=torch.bfloat16)
     found = with_gradients(packed_attention, query * 20, key * 20, value, grad, tokens, 0.25)
     assert all(x.isfinite().all() for x in found)
+
+
+def naive_rotation(x, base):
+    """Each pair (k, k + K/2) of each head turned by position / base^(2k / K), one by one."""
+    out = x.clone()
+    n_tokens, _, width = x.shape
+    for t in range(n_tokens):
+        for k in range(width // 2):
+            angle = t * base ** (-2 * k / width)
+            left, right = x[t, :, k], x[t, :, k + width // 2]
+            out[t, :, k] = left * math.cos(angle) - right * math.sin(angle)
+            out[t, :, k + width // 2] = left * math.sin(angle) + right * math.cos(angle)
+    return out
+
+
+def test_rotation_equals_naive_formula():
+    x = draw([12], width=6)[0].double()
+    table = rotary_table(12, rotary_frequencies(6, 10000.0))[:, :, None].double()
+    torch.testing.assert_close(rotate(x, *table), naive_rotation(x, 10000.0), atol=1e-6, rtol=1e-6)
+
+
+def test_rotation_does_not_change_its_input_and_keeps_lengths():
+    x = draw([12], width=6)[0]
+    before = x.clone()
+    table = rotary_table(12, rotary_frequencies(6, 10000.0))[:, :, None]
+    turned = rotate(x, *table)
+    assert torch.equal(x, before)
+    torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
+
+
+def test_gradient_of_rotation_by_finite_differences():
+    x = draw([5], width=4)[0].double().requires_grad_()
+    table = rotary_table(5, rotary_frequencies(4, 100.0))[:, :, None].double()
+    assert torch.autograd.gradcheck(lambda x: rotate(x, *table), x)

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from plmlearn.nn.attention import packed_attention, padded_attention
+from plmlearn.nn.attention import PositionBias, packed_attention, padded_attention, sums_by_distance
 from plmlearn.nn.packing import PackedTokens
-from plmlearn.nn.positions import PositionBias
 
 N_HEADS, WIDTH = 3, 16
 LENGTHS = [[7], [1], [4, 4, 4], [5, 9, 9, 2, 2, 33]]
@@ -95,3 +94,20 @@ def test_long_sequences_hold_no_matrix_of_biases(monkeypatch):
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         packed_attention(*inputs[:3], tokens, bias=PositionBias(inputs[3]), scale=1.0)
     assert max(kept) <= 600 * N_HEADS * WIDTH * 4
+
+
+def test_a_line_holds_the_biases_of_all_pairs():
+    line = torch.randn(2, 2 * 5 - 1, generator=torch.Generator().manual_seed(0))
+    square = PositionBias(line).square
+    for query in range(5):
+        for key in range(5):
+            assert torch.equal(square[:, query, key], line[:, key - query + 4])
+
+
+def test_sums_by_distance_equal_a_loop():
+    square = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(2, 9)
+    for query in range(5):
+        for key in range(5):
+            expected[:, key - query + 4] += square[:, 4 - query, key]  # the last query comes first
+    torch.testing.assert_close(sums_by_distance(square), expected)

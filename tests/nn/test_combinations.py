@@ -6,10 +6,8 @@ import torch
 from torch import nn
 
 from plmlearn.nn.combinations import COMBINATIONS, PairModel, ResidueProjection
-from plmlearn.nn.heads import make_head
-from plmlearn.nn.packing import Encoded, PackedTokens
-from plmlearn.nn.pooling import MeanPooling
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.models import MeanPooling, make_head
+from plmlearn.nn.packing import Encoded, PackedTokens, Ragged
 
 WIDTH, LENGTHS = 6, [3, 7, 1, 5]
 PAIRS = torch.tensor([[0, 1], [1, 0], [2, 2], [3, 0]])

@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from plmlearn.nn.heads import EsmHead
-from plmlearn.nn.models import FeatureScaler, ProteinModel, learned_tensors, load_learned
+from plmlearn.nn.models import (
+    AttentionPooling,
+    EsmHead,
+    FeatureScaler,
+    MeanPooling,
+    ProteinModel,
+    learned_tensors,
+    load_learned,
+)
 from plmlearn.nn.packing import PackedTokens
-from plmlearn.nn.pooling import AttentionPooling, MeanPooling
 
 WIDTH = 5
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 

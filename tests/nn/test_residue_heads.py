@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 from plmlearn.nn.residue_heads import RESIDUE_HEADS, StartBias, make_residue_head
 
 WIDTH, N_OUTPUTS = 6, 3

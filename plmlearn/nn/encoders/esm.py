@@ -7,9 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..packing import PackedTokens
-from ..positions import rotary_factors, rotate
-from ..ragged import Ragged
+from ..attention import rotary_factors, rotate
+from ..packing import PackedTokens, Ragged
 from .base import PackedEncoder, layer_norm
 
 
@@ -52,9 +51,11 @@ class PackedEsm(PackedEncoder):
         """Factors of rotary positions, (2, n_rows, H, K)."""
         if self.config.position_embedding_type != "rotary":
             return None
-        n_heads = self.config.num_attention_heads
-        base = getattr(self.config, "rope_theta", 10000.0)
-        return rotary_factors(tokens, n_heads, self.width // n_heads, base, self.compute_dtype)
+        # As the checkpoint stores them: those of ESM-2 are rounded to half precision.
+        frequencies = next(x for name, x in self.backbone.named_buffers() if name.endswith("inv_freq"))
+        return rotary_factors(
+            tokens, self.config.num_attention_heads, frequencies.float(), self.compute_dtype
+        )
 
     def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
         hidden = hidden + self._attend(block, hidden, tokens, shared)
