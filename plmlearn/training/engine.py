@@ -335,9 +335,10 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Trained tensors by learning rate and decay; norms, biases and the encoder's vectors do not decay.
+    """Trained tensors by learning rate and decay; norms, biases and vectors do not decay.
 
-    The encoder's tensors get ``config.lr``, the others (mixing of layers, pooling, head) ``config.head_lr``.
+    The encoder's tensors get ``config.lr``, and ``config.adapter`` says which of them decay. The others
+    (mixing of layers, pooling, head) get ``config.head_lr``.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, tensor in module.named_parameters():
@@ -345,8 +346,8 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
             in_encoder = name.startswith("encoder.") and not name.startswith("encoder.mixing.")
             factor = config.lr_factors.get(name.removeprefix("encoder.backbone."), 1.0)
             lr = config.lr * factor if in_encoder else config.head_lr
-            is_vector = tensor.ndim < 2 or (in_encoder and 1 in tensor.shape)
-            decay = 0.0 if is_vector else config.weight_decay
+            decays = config.adapter.decays(name, tensor) if in_encoder else tensor.ndim >= 2
+            decay = config.weight_decay if decays else 0.0
             groups.setdefault((lr, decay), []).append(tensor)
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
 
