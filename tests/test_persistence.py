@@ -246,7 +246,7 @@ def test_plain_peft_reads_the_adapter(name, fitted, esm_folder, X, tmp_path):
     base = EsmModel.from_pretrained(esm_folder, add_pooling_layer=False)
     model = peft.PeftModel.from_pretrained(base, folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(esm_folder)
-    pooling = fitted[name]._restored().model.pooling
+    pooling = fitted[name]._restored().module.pooling
     for row, sequence in zip(fitted[name].transform(X), X, strict=True):
         with torch.no_grad():
             state = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state[0]
