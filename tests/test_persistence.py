@@ -334,7 +334,7 @@ def test_a_module_that_a_folder_names_is_never_imported(esm_folder, X, tmp_path,
 def test_folders_from_before_the_first_release_are_refused(fitted, tmp_path):
     """Their fingerprints leave out the configuration, so no backbone would fit them."""
     folder = as_format_1(plmlearn.save(fitted["embedder"], tmp_path))
-    with pytest.raises(SavedModelError, match="before the first release.*Fit and save the model again"):
+    with pytest.raises(SavedModelError, match=r"before the first release.*Fit and save the model again"):
         plmlearn.load(folder)
 
 

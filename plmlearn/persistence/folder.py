@@ -134,8 +134,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     if number < FORMAT:
         raise SavedModelError(
-            f"{folder} was written before the first release, in format {number}: it has no checksums, and its "
-            "fingerprint of the backbone leaves out the configuration. Fit and save the model again."
+            f"{folder} was written before the first release, in format {number}: it has no checksums, and "
+            "its fingerprint of the backbone leaves out the configuration. Fit and save the model again."
         )
     seal = _SEAL.match(data)
     if not (seal and seal[1].decode() == _digest(data[seal.end() :])):
