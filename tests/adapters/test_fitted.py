@@ -110,8 +110,8 @@ def test_layers_below_are_computed_once_and_give_the_same(name, architecture, fi
     """From the store, and anew."""
     regressor = pickle.loads(pickle.dumps(fitted(name, architecture)))
     first = regressor.predict(X)
-    live = regressor._restored()
-    assert live.model.encoder.trunk_depth == METHODS[name].first_trained_layer(3) > 0
+    model = regressor._restored().module
+    assert model.encoder.trunk_depth == METHODS[name].first_trained_layer(3) > 0
     np.testing.assert_array_equal(regressor.predict(X), first)
     empty_cache.clear()
     np.testing.assert_array_equal(regressor.predict(X), first)

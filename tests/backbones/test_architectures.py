@@ -196,11 +196,13 @@ def test_every_matrix_takes_an_adapter(miniature, kind, data, names):
         if names != "all"
         else sum(backbone.targets.values(), ())
     )
-    live = model._restored().model
-    adapted = {name.partition(".lora_")[0] for name, p in live.encoder.named_parameters() if p.requires_grad}
+    module = model._restored().module
+    adapted = {
+        name.partition(".lora_")[0] for name, p in module.encoder.named_parameters() if p.requires_grad
+    }
     layers = backbone.architecture.layers
     assert adapted == {f"backbone.{layers}.{i}.{path}" for i in range(3) for path in paths}
-    thin = {name: p for name, p in live.encoder.named_parameters() if ".lora_B." in name}
+    thin = {name: p for name, p in module.encoder.named_parameters() if ".lora_B." in name}
     assert thin  # zero before training: a gradient has reached each of them
     assert all(tensor.abs().sum() > 0 for tensor in thin.values())
 
