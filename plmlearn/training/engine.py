@@ -11,6 +11,7 @@ import contextlib
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -294,6 +295,15 @@ class _BestEpoch(skorch.callbacks.Callback):
         if dataset_valid is None:
             return
         score = net.history[-1, "valid_score"]
+        if math.isnan(score) and not any(math.isnan(s) for s in net.history[:-1, "valid_score"]):
+            warnings.warn(
+                f"The validation score of epoch {len(net.history)} is nan and counts as no improvement: the "
+                f"scorer cannot be computed on these {len(dataset_valid)} samples, for example because a class "
+                "is missing among them or all predictions are equal. Hold out more, pass X_val, or choose "
+                "another scoring.",
+                UserWarning,
+                stacklevel=2,
+            )
         improved = score > self.best_score
         net.history.record("best", improved)
         if improved:

@@ -92,7 +92,7 @@ def test_model_is_encoder_scaler_combination_and_head(name):
     pooling = ResidueProjection(WIDTH) if combination.over_residues else MeanPooling(WIDTH)
     model = PairModel(Table(), pooling, combination, make_head("mlp", combination.width, 2, 5, 0.0))
     tokens = PackedTokens(torch.arange(sum(LENGTHS)), LENGTHS, 0, 0)
-    proteins = model.represent(tokens)
+    proteins = model.embed(tokens)
     assert proteins.lengths == (LENGTHS if combination.over_residues else [1] * len(LENGTHS))
     model.scaler.learn(proteins.values.detach())
     outputs = model(proteins, PAIRS)

@@ -1,5 +1,6 @@
-"""The bar counts every step, shows what it should, and keeps quiet where nobody looks on."""
+"""The bar counts every step and shows what it should; a log file gets a line per epoch."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -44,9 +45,15 @@ def terminal(monkeypatch):
     monkeypatch.setattr(engine, "tqdm", lambda **options: tqdm(**(options | {"disable": False})))
 
 
-def test_nothing_is_shown_where_nobody_looks_on(capfd):
+def test_a_log_file_gets_a_line_per_epoch(capfd):
     run(Progress())
-    assert capfd.readouterr() == ("", "")
+    out, lines = capfd.readouterr()
+    assert out == ""
+    told = [
+        re.fullmatch(r"epoch (\d)/3: train_loss [\d.]+, residues/s [\d,]+, 0:00:\d\d left", line)
+        for line in lines.splitlines()
+    ]
+    assert [line[1] for line in told] == ["1", "2", "3"]
 
 
 def test_the_bar_counts_every_step(terminal, capfd):
