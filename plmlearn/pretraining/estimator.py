@@ -393,7 +393,7 @@ class PLMMaskedLM(
             head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
             if head_tensors is not None:
                 head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
-            return MaskedLanguageModel(encoder, head)
+            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
 
         return LoadedModel.build(
             self,
