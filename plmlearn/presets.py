@@ -29,6 +29,8 @@ from .estimators.protein import PLMClassifier, PLMRegressor
 from .estimators.residue import PLMResidueClassifier, PLMResidueRegressor
 from .estimators.signal_peptides import PLMSignalPeptideClassifier
 
+__all__ = ["PRESETS", "Preset", "make"]
+
 _SLEDZIESKI = "Sledzieski et al., PNAS 2024, doi:10.1073/pnas.2405840121"
 _SCHMIRLER = "Schmirler, Heinzinger, Rost, Nature Communications 2024, doi:10.1038/s41467-024-51844-2"
 _ZENG = "Zeng, Wang, Xu, PEFT-SP, Genome Research 2024, doi:10.1101/gr.279132.124"
@@ -49,9 +51,9 @@ class Preset:
         What is different from the paper or its code, and why.
     estimator : type, optional
         Class of the estimator; None if the task decides.
-    parameters : mapping
+    parameters : mapping, optional
         What the recipe sets.
-    tasks : mapping of str to (type, mapping)
+    tasks : mapping of str to (type, mapping), optional
         For recipes with several tasks: the class, and what the task sets in addition to ``parameters``.
     """
 

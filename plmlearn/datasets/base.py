@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..sequences.containers import object_array
+from ..sequences.clean import object_array
 from .origins import ORIGINS, Origin, Table
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from sklearn.utils import Bunch
 
-from ..sequences.containers import object_array
-from ..sequences.messages import check_choice
+from ..sequences.clean import check_choice, object_array
 from .base import DataHome, load_table
 from .converters import GB1_SPLITS, LOCATIONS, Gb1Split
 from .rows import Subset, bundle

@@ -15,8 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from sklearn.utils import Bunch
 
-from ..sequences.containers import object_array
-from ..sequences.messages import check_choice
+from ..sequences.clean import check_choice, object_array
 from .base import DataHome, load_table
 from .rows import Subset, bundle
 

@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
 from ..sequences import read_csv
-from ..sequences.containers import object_array
-from ..sequences.messages import check_choice, refuse
+from ..sequences.clean import check_choice, object_array, refuse
 from .synthetic import make_protein_classification
 
 SYMMETRY_CLASSES = (

@@ -17,7 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
 
-from ..sequences.containers import object_array
+from ..sequences.clean import object_array
 from .draw import (
     AMINO_ACIDS,
     FREQUENCIES,

@@ -22,10 +22,9 @@ from torch import Tensor
 
 from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.containers import object_array
-from ..sequences.messages import first_few
+from ..sequences.clean import first_few, object_array
 from .targets import Target
 
 CONSTRAINTS = ("transitions", "starts", "ends")
@@ -80,19 +79,14 @@ def is_measured(array: np.ndarray) -> np.ndarray:
 
 
 class ResidueTarget(Target):
-    """What is predicted for each residue."""
+    """What is predicted for each residue.
 
-    @abstractmethod
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
-        """``y`` as the loss wants it, one entry per residue."""
-
-    @abstractmethod
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
-        """Outputs (R, C) and encoded targets to the summed loss of each row's residues, (N,)."""
+    ``loss`` gives the summed loss of each sample's residues, from outputs (R, C).
+    """
 
     @abstractmethod
     def sizes(self, targets: Ragged) -> np.ndarray:
-        """Measured residues of each row, (N,), by which a sum of losses becomes a mean."""
+        """Measured residues of each sample, (N,), by which a sum of losses becomes a mean."""
 
     @abstractmethod
     def unread(self) -> np.ndarray:
@@ -145,10 +139,10 @@ class ResidueClassTarget(ResidueTarget):
         return target
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(self.classes)
 
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
+    def encode(self, y: Rows) -> Ragged:
         codes = self.codes(y)
         if self.constraints is not None:
             self._require_obedience(y, codes)
@@ -214,7 +208,7 @@ class ResidueClassTarget(ResidueTarget):
             rows,
         )
 
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
+    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:
         weights = torch.as_tensor(self.weights, dtype=torch.float32, device=targets.values.device)
         each = F.cross_entropy(
             outputs.values, targets.values, weights, ignore_index=UNKNOWN, reduction="none"
@@ -227,7 +221,7 @@ class ResidueClassTarget(ResidueTarget):
     def unread(self) -> np.ndarray:
         return np.log(self.shares).astype(np.float32)
 
-    def decode(self, labels: Ragged) -> np.ndarray:  # type: ignore[override]
+    def decode(self, labels: Ragged) -> np.ndarray:
         """Indices of classes as strings or arrays, one per row."""
         rows = [self.classes[row.numpy()] for row in labels.rows]
         return object_array(["".join(row) for row in rows] if self.as_text else rows)
@@ -269,10 +263,10 @@ class ResidueValueTarget(ResidueTarget):
         return cls(np.nanmean(values, axis=0), np.where(scale > 0, scale, 1.0), y[0].ndim == 1)
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(self.mean)
 
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
+    def encode(self, y: Rows) -> Ragged:
         odd = [row for row, values in enumerate(y) if values[0].size != self.n_outputs]
         if odd:
             raise ValueError(
@@ -283,7 +277,7 @@ class ResidueValueTarget(ResidueTarget):
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         return ((values.reshape(len(values), -1) - self.mean) / self.scale).astype(np.float32)
 
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
+    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:
         missing = targets.values.isnan()
         apart = outputs.values - targets.values.masked_fill(missing, 0)
         return outputs.with_values(apart.square().masked_fill(missing, 0).mean(dim=1)).sums()
@@ -294,7 +288,7 @@ class ResidueValueTarget(ResidueTarget):
     def unread(self) -> np.ndarray:
         return np.zeros(self.n_outputs, dtype=np.float32)
 
-    def decode(self, outputs: Ragged) -> np.ndarray:  # type: ignore[override]
+    def decode(self, outputs: Ragged) -> np.ndarray:
         """Outputs as arrays of values, (L,) or (L, k), one per row."""
         rows = [row.double().numpy() * self.scale + self.mean for row in outputs.rows]
         return object_array([row[:, 0] for row in rows] if self.one_dimensional else rows)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from ..backbones import Backbone
 from ..estimators.targets import check_length
 from ..sequences import ALPHABET, SequenceError, check_sequences
-from ..sequences.messages import first_few
+from ..sequences.clean import first_few
 from ..training.config import TrainingConfig
 from .language_head import MaskedLanguageModel
 from .likelihood import View, hide_parts, log_likelihoods
@@ -119,7 +119,7 @@ class HeldOut:
     held_out : Unlabelled
     backbone : Backbone
     masking : Masking
-    plan : TrainingConfig
+    config : TrainingConfig
     max_length : int
         Residues read of each sequence.
     """
@@ -129,28 +129,28 @@ class HeldOut:
         held_out: Unlabelled,
         backbone: Backbone,
         masking: Masking,
-        plan: TrainingConfig,
+        config: TrainingConfig,
         max_length: int,
     ):
-        self.held_out, self.backbone, self.plan = held_out, backbone, plan
+        self.held_out, self.backbone, self.config = held_out, backbone, config
         self.corpus = Corpus(backbone, [sequence[:max_length] for sequence in held_out.sequences])
         self.views: list[View] = hide_parts(self.corpus, masking, 0, n_parts=1)
 
     def loss(self, model: MaskedLanguageModel) -> float:
         """Mean cross-entropy of the hidden residues, in nats."""
-        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.config)
         return float(-sums.sum() / counts.sum())
 
     def unigram_loss(self, training: Corpus, masking: Masking) -> float:
         """What the residue frequencies of the training sequences reach on the same residues."""
         shares = frequencies(training, self.backbone).astype(float)
         shares /= shares[list(masking.residues)].sum()
-        hidden = np.concatenate([self.corpus[view.row][view.places] for view in self.views])
+        hidden = np.concatenate([self.corpus[view.sequence][view.places] for view in self.views])
         return float(-np.log(shares[hidden]).mean())
 
     def by_part(self, model: MaskedLanguageModel) -> tuple[np.ndarray, dict]:
         """Mean loss of each sequence, and of each family where they are known."""
-        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.config)
         groups = self.held_out.groups
         if groups is None:
             return -sums / counts, {}
