@@ -5,8 +5,6 @@ import doctest
 import gzip
 import hashlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,11 +108,6 @@ def test_origins_are_complete():
     for origin in ORIGINS.values():
         assert "doi:10." in origin.citation
         assert all(part in origin.description for part in (origin.about, origin.licence, origin.citation))
-
-
-def test_datasets_do_not_import_torch():
-    code = "import sys, plmlearn.datasets; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # --- the real tables ------------------------------------------------------------------------------
