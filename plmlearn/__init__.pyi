@@ -22,6 +22,7 @@ from .estimators.protein import PLMRegressor as PLMRegressor
 from .estimators.residue import PLMResidueClassifier as PLMResidueClassifier
 from .estimators.residue import PLMResidueRegressor as PLMResidueRegressor
 from .estimators.signal_peptides import PLMSignalPeptideClassifier as PLMSignalPeptideClassifier
+from .persistence import SavedModelError as SavedModelError
 from .persistence import load as load
 from .persistence import save as save
 from .pretraining import PLMMaskedLM as PLMMaskedLM

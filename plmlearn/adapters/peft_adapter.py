@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .peft_methods import PeftMethod
+from .base import PeftMethod
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -96,15 +96,15 @@ class PeftAdapter(PeftMethod):
         for index in range(len(blocks)):
             blocks[index] = copy.deepcopy(block, {id(tensor): tensor for tensor in tensors})
         before = [tensor.clone() for tensor in tensors]
-        trained = set(self._put_into(model, backbone))
+        trained = list(self._put_into(model, backbone))
         if not all(torch.equal(t.data, old) for t, old in zip(tensors, before, strict=True)):
             raise ValueError(
                 f"{type(self.config).__name__} changes the backbone's weights as it starts, which other "
                 "models share; take a start that leaves them (for LoRA: init_lora_weights=True)."
             )
         shared = {id(tensor) for tensor in backbone.tensors()}
-        for name, tensor in model.named_parameters():
-            if name in trained and id(tensor) not in shared:
+        for tensor in trained:
+            if id(tensor) not in shared:
                 tensor.data = _fixed_values(tensor)
         adapted = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         return [_answer(module, self.config) for module in adapted]

@@ -14,9 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from plmlearn.baselines.inputs import PairInput
-from plmlearn.model_selection.graph import check_pair_rows
 from plmlearn.model_selection.leakage import degree_scores
-from plmlearn.sequences import check_pairs
+from plmlearn.sequences.pairs import check_pair_rows, check_pairs
 from plmlearn.similarity import find_similar
 
 

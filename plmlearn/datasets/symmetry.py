@@ -13,7 +13,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from plmlearn.sequences.files import read_csv
+from plmlearn.sequences import read_csv
 
 from .rows import check_choices
 from .synthetic import make_protein_classification

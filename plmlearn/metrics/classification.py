@@ -5,11 +5,14 @@
 """
 
 import warnings
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 
+from plmlearn.sequences.clean import check_choice
+
+Average = Literal["auto", "binary", "macro"]
 _AVERAGED = ("f1", "aupr", "precision", "recall", "specificity")
 
 
@@ -47,7 +50,7 @@ def class_table(y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = 
 
 
 def classification_table(
-    y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = None, average: str = "auto"
+    y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = None, average: Average = "auto"
 ) -> dict[str, float]:
     """Accuracy, F1, MCC, AUPR, precision, recall and specificity in one call.
 
@@ -78,8 +81,7 @@ def classification_table(
     1.0
     """
     rows = class_table(y_true, y_pred, y_score, labels=labels)
-    if average not in ("auto", "binary", "macro"):
-        raise ValueError(f"average is {average!r}; expected 'auto', 'binary' or 'macro'.")
+    check_choice("average", average, get_args(Average))
     several = np.ndim(np.asarray(y_true)) > 1
     binary = average == "binary" or (average == "auto" and len(rows) == 2 and not several)
     if binary and len(rows) != 2:
@@ -91,7 +93,7 @@ def classification_table(
     return {"accuracy": float(accuracy_score(y_true, y_pred)), "mcc": mcc, **means}
 
 
-def specificity_score(y_true: Any, y_pred: Any, *, labels: Any = None, average: str = "auto") -> float:
+def specificity_score(y_true: Any, y_pred: Any, *, labels: Any = None, average: Average = "auto") -> float:
     """Share of the others that are not taken for the class: true negatives over all negatives.
 
     Parameters are those of :func:`classification_table`.

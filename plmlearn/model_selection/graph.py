@@ -1,6 +1,5 @@
 """``PairGraph``: pairs of proteins as a graph, proteins or clusters of them as nodes and pairs as edges.
 
-``check_pair_rows``    any container of pairs -> (n_pairs, 2) array
 ``check_labels``       any labels -> class numbers
 ``describe_repeats``   self-pairs, repeated and contradictory pairs, counted in words
 """
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from plmlearn.sequences.pairs import check_pair_rows, is_blank, refuse_missing
 
 
 @dataclass(frozen=True)
@@ -54,31 +55,6 @@ class PairGraph:
         return self.proteins[:, 0] * len(self.names) + self.proteins[:, 1]
 
 
-def check_pair_rows(X: Any) -> np.ndarray:
-    """Pairs of anything hashable (sequences or accessions) as an (n_pairs, 2) array, or a clear error."""
-    rows = X.to_numpy() if hasattr(X, "to_numpy") else X
-    if not isinstance(rows, np.ndarray):
-        rows = list(rows)
-        lengths = [len(row) if hasattr(row, "__len__") and not isinstance(row, str) else 0 for row in rows]
-        if len(rows) == 2 and not {0, 2} & set(lengths):
-            raise ValueError("X is two lists of proteins; expected a list of pairs: pass list(zip(a, b)).")
-        odd = [row for row, length in enumerate(lengths) if length != 2]
-        if odd:
-            raise ValueError(
-                f"{len(odd)} of {len(rows)} rows are no pairs, such as row {odd[0]}: {rows[odd[0]]!r}; "
-                "expected two proteins each. Pass list(zip(a, b))."
-            )
-        rows = np.array([*rows], dtype=object).reshape(-1, 2)
-    if rows.ndim != 2 or rows.shape[1] != 2:
-        raise ValueError(
-            f"X has shape {rows.shape}; expected (n_pairs, 2): pass the columns of the proteins."
-        )
-    if not len(rows):
-        raise ValueError("X has no pairs; expected at least one.")
-    _refuse_missing(rows, "protein")
-    return rows
-
-
 def describe_repeats(graph: PairGraph, y: Any) -> list[str]:
     """Counts of self-pairs, repeated pairs and pairs with contradictory labels, in words."""
     said = []
@@ -121,33 +97,13 @@ def _numbered(items: list) -> tuple[np.ndarray, list]:
     return numbers[codes], [items[i] for i in first]
 
 
-def _refuse_missing(rows: np.ndarray, noun: str) -> None:
-    items = rows.ravel().tolist()
-    if not any(_is_missing(item) for item in set(items)):
-        return
-    first = next(place for place, item in enumerate(items) if _is_missing(item))
-    odd = sorted({place // 2 for place, item in enumerate(items) if _is_missing(item)})
-    shown, which = ", ".join(map(str, odd[:10])), ("first", "second")[first % 2]
-    raise ValueError(
-        f"{len(odd)} of {len(rows)} pairs lack a {noun}: rows {shown}{', …' if len(odd) > 10 else ''}; the "
-        f"{which} of row {odd[0]} is {items[first]!r}. Give it, or leave those rows out."
-    )
-
-
-def _is_missing(item: Any) -> bool:
-    """None, nan, pandas' NA, or a text of nothing but blanks."""
-    if isinstance(item, str):
-        return not item.strip()
-    return item is None or type(item).__name__ == "NAType" or item != item
-
-
 def _plain(item: Any) -> Any:
     return item.strip().upper() if isinstance(item, str) else item
 
 
 def _mapped(names: list, clusters: Mapping[Any, Any]) -> np.ndarray:
     by_plain = {_plain(protein): cluster for protein, cluster in clusters.items()}
-    missing = [name for name in names if _is_missing(by_plain.get(_plain(name)))]
+    missing = [name for name in names if is_blank(by_plain.get(_plain(name)))]
     if missing:
         raise ValueError(
             f"clusters lacks {len(missing)} of {len(names)} proteins, such as {str(missing[0])[:30]!r}; "
@@ -163,5 +119,5 @@ def _clusters_by_row(groups: Any, n_pairs: int) -> np.ndarray:
             f"groups has shape {groups.shape}; expected ({n_pairs}, 2), the clusters of the two proteins of "
             "each pair. A mapping of protein to cluster does as well."
         )
-    _refuse_missing(groups, "cluster")
+    refuse_missing(groups, "cluster")
     return _numbered(groups.ravel().tolist())[0].reshape(-1, 2)

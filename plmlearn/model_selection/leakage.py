@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from plmlearn.model_selection.graph import PairGraph, check_pair_rows
+from plmlearn.model_selection.graph import PairGraph
 from plmlearn.model_selection.pairs import LEVELS
 from plmlearn.sequences import check_sequences
+from plmlearn.sequences.pairs import check_pair_rows
 from plmlearn.similarity import are_variants, find_nearest
 
 _THRESHOLDS = (0.3, 0.5, 0.9)

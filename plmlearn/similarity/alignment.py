@@ -13,8 +13,8 @@ whose highest digit is the score: adding and taking maxima does for the counts w
 
 import numpy as np
 
-from plmlearn.similarity.blosum import BLOSUM62, ENCODED_X, encode
-from plmlearn.similarity.hits import Hits
+from .blosum import BLOSUM62, ENCODED_X, encode
+from .hits import Hits
 
 GAP_OPEN, GAP_EXTEND = 11, 1
 # Statistics of BLOSUM62 with these gap costs (Altschul et al. 1997, doi:10.1093/nar/25.17.3389).

@@ -30,12 +30,12 @@ from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
-    hub,
     load_backbone,
+    loading,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ALIASES, ARCHITECTURES
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
 KINDS = ["esm2", "esm1b", "esmc", "prott5", "prostt5", "ankh", "ankh3"]
@@ -110,7 +110,7 @@ def test_structural_states_are_read_after_a_mark(miniature):
     states, residues = PLMEmbedder(f"{folder}#3di"), PLMEmbedder(str(folder))
     assert np.abs(states.fit_transform(["DVQLAC"]) - residues.fit_transform(["DVQLAC"])).max() > 0.01
     np.testing.assert_array_equal(states.transform(["dvqlac"]), states.transform(["DVQLAC"]))
-    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == resolve_name("prostt5")
+    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == ("Rostlab/ProstT5", "3di")
 
 
 def test_only_prostt5_reads_structural_states(miniature):
@@ -297,16 +297,17 @@ def test_positions_end_where_esm1b_has_no_more(make_esm, tmp_path):
 
 
 def test_every_short_name_is_an_id_of_the_hub():
-    for name, place in ALIASES.items():
-        assert re.fullmatch(r"[\w-]+/[\w.-]+(#3di)?", place), name
-        assert resolve_name(name) == place.partition("#")[0]
+    for name, checkpoint in CHECKPOINTS.items():
+        place, _, alphabet = checkpoint.place.partition("#")
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", place), name
+        assert resolve_name(name) == (place, alphabet or "aa")
 
 
 @pytest.mark.parametrize(
     "name", ["prott5", "prostt5", "ankh-base", "ankh-large", "esm1b", "esm1v", "esmc-300m"]
 )
 def test_short_names_of_the_papers_are_there(name):
-    assert name in ALIASES
+    assert name in CHECKPOINTS
 
 
 def test_every_family_has_an_encoder():
@@ -324,7 +325,7 @@ def pickled_repository(miniature, tmp_path, monkeypatch):
         asked.append(revision)
         return str({None: main, "refs/pr/4": miniature("prott5")}[revision])
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(loading, "snapshot_download", download)
     return asked
 
 
@@ -339,14 +340,14 @@ def test_weights_that_the_hub_has_converted_are_found(pickled_repository, miniat
         ("Fix typo", "open", "refs/pr/3"),
         ("Adding `safetensors` variant of this model", "open", "refs/pr/4"),
     ]
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions(*rows))
+    monkeypatch.setattr(loading, "get_repo_discussions", discussions(*rows))
     found = load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
     assert pickled_repository[-1] == "refs/pr/4"
     assert found.fingerprint == load_backbone(str(miniature("prott5"))).fingerprint
 
 
 def test_pickled_weights_alone_are_refused(pickled_repository, monkeypatch):
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions())
+    monkeypatch.setattr(loading, "get_repo_discussions", discussions())
     with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
         load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
 

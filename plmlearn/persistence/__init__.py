@@ -1,0 +1,133 @@
+"""A fitted estimator as a folder of JSON and safetensors: nothing in it is ever executed.
+
+========================== ==================================================================
+``estimator.json``         class, parameters, classes, history, versions, checksums
+``arrays.safetensors``     every array, the trained tensors of head and pooling among them
+``adapter_config.json``    the adapter as plain ``peft`` reads it (methods that peft has)
+``adapter_model.safetensors``
+========================== ==================================================================
+
+Only listed classes are ever built from a file, with state that they could have after ``fit``; the checksums
+tell damage and mixtures. They are no signature: whoever can write the folder can give it other predictions.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from ..estimators.tuned import TunedEstimator
+from .adapter import TRAINED, merge_adapter, split_adapter
+from .classes import SAVED
+from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
+from .rules import SavedModelError
+from .values import decode, encode
+
+__all__ = ["SavedModelError", "load", "save"]
+
+_PACKAGES = ("plmlearn", "torch", "transformers", "peft", "scikit-learn", "numpy")
+
+
+def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
+    """Write a fitted estimator to a folder.
+
+    The folder holds what was trained, not the backbone: some hundred kB for LoRA. The adapter in it
+    loads in plain peft: ``PeftModel.from_pretrained(EsmModel.from_pretrained(...), folder)``.
+
+    Parameters
+    ----------
+    estimator : estimator of plmlearn
+        Fitted.
+    folder : str or PathLike
+        Made if need be, ``~`` expanded. A model that it holds is replaced in one step: a save that is
+        killed, or finds the disk full, leaves the old model or the new one. Other files stay.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    TypeError
+        Not an estimator of plmlearn, or a parameter that only a pickle can hold.
+    SavedModelError
+        A parameter that ``fit`` would refuse, or a configuration of peft with fields that are not read
+        from files.
+    FileExistsError
+        A file in the folder that another program wrote and that would be replaced.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from plmlearn import PLMEmbedder, load, save
+    >>> embedder = PLMEmbedder("mini").fit(["MKTAYIAKQR"])
+    >>> with tempfile.TemporaryDirectory() as home:
+    ...     load(save(embedder, home))
+    PLMEmbedder(backbone='mini')
+    """
+    known = SAVED.get(type(estimator).__name__)
+    if known is None or not known.is_model or type(estimator) is not known.cls:
+        raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
+    check_is_fitted(estimator)
+    folder = Path(folder).expanduser()
+    arrays: dict[str, np.ndarray] = {}
+    document: dict[str, Any] = {
+        "versions": {package: version(package) for package in _PACKAGES},
+        "estimator": encode(estimator, "estimator", arrays),
+    }
+    files: dict[str, bytes] = {}
+    if isinstance(estimator, TunedEstimator):
+        document["adapter_names"], files = split_adapter(estimator, arrays)
+    write_folder(folder, document, {ARRAYS: safetensors.numpy.save(arrays), **files})
+    return folder
+
+
+def load(folder: str | PathLike[str]) -> Any:
+    """Read an estimator that :func:`save` wrote; the backbone is found when it first predicts.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        ``~`` is expanded.
+
+    Returns
+    -------
+    estimator
+        Fitted, with equal predictions.
+
+    Raises
+    ------
+    FileNotFoundError
+        No ``estimator.json`` in the folder.
+    SavedModelError
+        A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
+        anything but an estimator that can predict, with the file, the place and the reason.
+    """
+    folder = Path(folder).expanduser()
+    document, files = read_folder(folder)
+    try:
+        arrays = _read_arrays(files.pop(ARRAYS))
+        if ADAPTER_WEIGHTS in files and TRAINED in arrays:
+            merge_adapter(document.get("adapter_names"), files[ADAPTER_WEIGHTS], arrays)
+        estimator = decode(document.get("estimator"), "estimator", arrays)
+        known = SAVED.get(type(estimator).__name__)
+        if known is None or not known.is_model:
+            raise SavedModelError(f"estimator is a {type(estimator).__name__}; expected one of plmlearn.")
+    except (SavedModelError, RecursionError) as error:
+        raise SavedModelError(f"{folder / MANIFEST}: {error}") from error
+    return estimator
+
+
+def _read_arrays(data: bytes) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load(data)
+    except Exception as error:  # what the reader raises has no common class
+        raise SavedModelError(f"{ARRAYS} holds no arrays: {error}") from error

@@ -1,0 +1,363 @@
+"""The classes that are built from files, and what state each of them may have there."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import peft
+import safetensors.numpy
+from sklearn.base import BaseEstimator
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.preprocessing import LabelBinarizer, StandardScaler
+from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
+
+from .. import adapters
+from ..estimators import (
+    frozen,
+    pair,
+    protein,
+    residue,
+    residue_targets,
+    signal_paths,
+    signal_peptides,
+    targets,
+)
+from ..estimators.embedder import PLMEmbedder
+from ..pretraining import PLMMaskedLM
+from .rules import (
+    FLAG,
+    LABELS,
+    MATRIX,
+    NAMES,
+    NOTHING,
+    TEXT,
+    VALUES,
+    Rule,
+    SavedModelError,
+    by_name,
+    each,
+    instance,
+    number,
+    one_of,
+    shown,
+    whole,
+)
+
+State = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One class that folders hold.
+
+    Parameters
+    ----------
+    cls : type
+    needed : mapping of str to Rule
+        Attributes without which an object of the class cannot be used.
+    parameters : mapping of str to Rule
+        Parameters that the class's own constraints do not check.
+    constraints : mapping
+        scikit-learn's constraints on parameters, where the class itself has none.
+    check : callable, optional
+        What must hold between attributes; called with this object, a state and its place.
+    is_model : bool
+        Whether a folder holds it by itself, not only as a part.
+    renamed : mapping of str to str
+        Attributes by the names that they have in older folders.
+    """
+
+    cls: type
+    needed: Mapping[str, Rule] = field(default_factory=dict)
+    parameters: Mapping[str, Rule] = field(default_factory=dict)
+    constraints: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[Saved, State, str], None] | None = None
+    is_model: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def check_state(self, state: State, path: str) -> None:
+        """Raise where an object with that state, found at ``path``, could not be used."""
+        for name in state.keys() - self.parameter_names - self.needed.keys():
+            self._check_extra(name, path)
+        for name, rule in self.needed.items():
+            if name not in state:
+                raise SavedModelError(f"{path}.{name} is missing; expected {rule.expected}.")
+            rule.check(f"{path}.{name}", state[name])
+        self.check_parameters(state, path)
+        if self.check is not None:
+            self.check(self, state, path)
+
+    def check_parameters(self, state: State, path: str) -> None:
+        """Raise where a parameter has a value that ``fit`` would refuse."""
+        for name in self.parameters.keys() & state.keys():
+            self.parameters[name].check(f"{path}.{name}", state[name])
+        constraints = self.constraints or getattr(self.cls, "_parameter_constraints", {})
+        try:
+            validate_parameter_constraints(constraints, state, self.cls.__name__)
+        except InvalidParameterError as error:
+            raise SavedModelError(f"{path}: {str(error)[:500]}") from None
+
+    @property
+    def parameter_names(self) -> set[str]:
+        """Parameters of the constructor."""
+        return set(self.cls._get_param_names()) if issubclass(self.cls, BaseEstimator) else set()
+
+    def _check_extra(self, name: str, path: str) -> None:
+        """An estimator may have further attributes, but none that hides a method."""
+        hidden = inspect.getattr_static(self.cls, name, None)
+        if not issubclass(self.cls, BaseEstimator) or callable(hidden) or hasattr(hidden, "__get__"):
+            raise SavedModelError(
+                f"{path}.{name}: no attribute of {self.cls.__name__} is read from that name."
+            )
+
+
+# -- targets ----------------------------------------------------------------------------------
+
+
+def _check_scale(_: Saved, state: State, path: str) -> None:
+    mean, scale, one = state["mean"], state["scale"], state["one_dimensional"]
+    if len(mean) != len(scale) or not (scale > 0).all() or (one and len(mean) != 1):
+        raise SavedModelError(
+            f"{path}: mean {shown(mean)}, scale {shown(scale)} and one_dimensional={one} do not fit together."
+        )
+
+
+def _check_classes(_: Saved, state: State, path: str) -> None:
+    n, constraints = len(state["classes"]), state["constraints"]
+    if len(state["shares"]) != n or len(state["weights"]) != n or (state["shares"] < 0).any():
+        raise SavedModelError(f"{path}: shares and weights do not fit {n} classes.")
+    if state["as_text"] and state["classes"].dtype.kind != "U":
+        raise SavedModelError(f"{path}.as_text is True, and classes is {shown(state['classes'])}.")
+    shapes = {name: (n,) * axes for name, axes in zip(residue_targets.CONSTRAINTS, (2, 1, 1), strict=True)}
+    if constraints is None:
+        return
+    found = {name: np.shape(part) for name, part in constraints.items()}
+    if found != shapes or any(getattr(part, "dtype", "") != np.dtype(bool) for part in constraints.values()):
+        raise SavedModelError(f"{path}.constraints has {shown(found)}; expected arrays of bool, {shapes}.")
+
+
+_SCALE = {"mean": VALUES, "scale": VALUES, "one_dimensional": FLAG}
+_RESIDUE_CLASSES = {
+    "classes": LABELS,
+    "shares": VALUES,
+    "weights": VALUES,
+    "as_text": FLAG,
+    "constraints": instance(dict) | NOTHING,
+}
+
+# -- adapters ---------------------------------------------------------------------------------
+
+_COUNT = whole()
+_ADAPTER = {
+    "target_modules": NAMES | TEXT | NOTHING,
+    "last_n_layers": _COUNT | NOTHING,
+    "rank": _COUNT,
+    "initial_rank": _COUNT,
+    "alpha": number(above=True),
+    "dropout": number(0, 1),
+    "use_rslora": FLAG,
+    "bias": one_of("none", "all", "lora_only"),
+    "rank_pattern": by_name(_COUNT) | NOTHING,
+    "alpha_pattern": by_name(number(above=True)) | NOTHING,
+    "initial_scale": number(above=True),
+    "projection_seed": whole(0, 2**63 - 1),
+    "tinit": number(0, 1),
+    "tfinal": number(0, 1),
+    "interval": _COUNT,
+    "orthogonality": number(),
+    "n_tokens": _COUNT,
+    "hidden": _COUNT | NOTHING,
+    "layers": TEXT,
+    "size": _COUNT | NOTHING,
+    "reduction": number(1),
+    "activation": TEXT,
+    "layer_norm": FLAG,
+    "after": NAMES | TEXT,
+    "layer_lr_decay": number(0, 1, above=True),
+    "config": Rule("a configuration of peft", lambda value: isinstance(value, peft.PeftConfig)),
+}
+
+
+def _adapter(cls: Any) -> Saved:
+    return Saved(cls, parameters={name: _ADAPTER[name] for name in cls._get_param_names()})
+
+
+# -- tuned models -----------------------------------------------------------------------------
+
+
+def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
+    """The tensors in ``_trained``: float32 and finite, or bool."""
+    try:
+        tensors = safetensors.numpy.load(data)
+    except Exception as error:  # what the reader raises has no common class
+        raise SavedModelError(f"{path} holds no tensors: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype not in (np.float32, np.bool_):
+            raise SavedModelError(f"{path}: {name} is of type {tensor.dtype}; expected float32.")
+        if not np.isfinite(tensor).all():
+            raise SavedModelError(f"{path}: {name} has values that are not finite.")
+    return tensors
+
+
+def _check_tuned(saved: Saved, state: State, path: str) -> None:
+    architecture, place = state["_architecture"], f"{path}._architecture"
+    unknown = [name for name in architecture if name not in saved.parameter_names]
+    if unknown:
+        raise SavedModelError(f"{place} has {shown(unknown)}; expected parameters of {saved.cls.__name__}.")
+    saved.check_parameters(architecture, place)
+    for name, value in architecture.items():
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            whole(0).check(f"{place}.{name}", value)
+    tensors = trained_tensors(state["_trained"], f"{path}._trained")
+    if architecture.get("backbone", "") is None:
+        _check_size(architecture, sum(tensor.size for tensor in tensors.values()), place)
+
+
+def _check_size(architecture: State, n_trained: int, path: str) -> None:
+    """A model that began with random weights has no more of them than were trained."""
+    n_layers, width, inner = (architecture.get(name) for name in ("n_layers", "width", "ffn_width"))
+    if n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
+        raise SavedModelError(
+            f"{path}: a model of {n_layers} layers of width {width} has more weights than the {n_trained} "
+            "that "
+            "are saved."
+        )
+
+
+def _tuned(cls: type, *of_target: type, parameters: Mapping[str, Rule] | None = None) -> Saved:
+    needed = {"_trained": instance(bytes), "_architecture": instance(dict), "backbone_fingerprint_": TEXT}
+    if of_target:
+        needed["_target"] = instance(*of_target)
+    else:
+        needed["backbone_fingerprint_"] |= NOTHING
+    return Saved(cls, needed, parameters or {}, check=_check_tuned, is_model=True)
+
+
+_FLAT_LORA = {
+    **{name: _ADAPTER[name] for name in ("rank", "alpha", "target_modules", "last_n_layers")},
+    "lora_dropout": _ADAPTER["dropout"],
+}
+_CLASSES = (targets.ClassTarget, targets.MultilabelTarget)
+
+# -- perceptrons ------------------------------------------------------------------------------
+
+
+def _check_features(_: Saved, state: State, path: str) -> None:
+    n = state["n_features_in_"]
+    if not len(state["mean_"]) == len(state["scale_"]) == n or not (state["scale_"] > 0).all():
+        raise SavedModelError(f"{path}: mean_ and scale_ do not fit {n} features.")
+
+
+def _check_perceptron(_: Saved, state: State, path: str) -> None:
+    coefs, intercepts = state["coefs_"], state["intercepts_"]
+    widths = [state["n_features_in_"], *(len(intercept) for intercept in intercepts)]
+    shapes = [coef.shape for coef in coefs]
+    counts = state["n_layers_"], state["n_outputs_"]
+    if shapes != list(pairwise(widths)) or counts != (len(widths), widths[-1]):
+        raise SavedModelError(
+            f"{path}.coefs_ has the shapes {shown(shapes)}; expected layers of {shown(widths)}."
+        )
+    binarizer = state.get("_label_binarizer")
+    if binarizer is not None:
+        n_classes = 1 if binarizer.y_type_ == "binary" else len(binarizer.classes_)
+        if n_classes != widths[-1] or (n_classes == 1 and len(binarizer.classes_) != 2):
+            raise SavedModelError(
+                f"{path}: {widths[-1]} outputs do not fit classes {shown(binarizer.classes_)}."
+            )
+
+
+def _check_frozen(_: Saved, state: State, path: str) -> None:
+    embedder, scaler, mlp = (state[name] for name in ("embedder_", "scaler_", "mlp_"))
+    widths = embedder.n_features_out_, scaler.n_features_in_, mlp.n_features_in_
+    if embedder.pooling is None or len(set(widths)) > 1:
+        raise SavedModelError(
+            f"{path}: embedder_, scaler_ and mlp_ do not fit together; their widths are {widths}."
+        )
+
+
+_WIDTH = whole(1, 2**24)
+_PERCEPTRON = {
+    "n_features_in_": _WIDTH,
+    "n_layers_": whole(2),
+    "n_outputs_": _WIDTH,
+    "out_activation_": one_of("identity", "logistic", "softmax"),
+    "coefs_": each(MATRIX),
+    "intercepts_": each(VALUES),
+}
+_BINARIZER = {
+    "classes_": LABELS,
+    "y_type_": one_of("binary", "multiclass", "multilabel-indicator"),
+    "sparse_input_": FLAG,
+}
+
+
+def _frozen(cls: type, mlp: Any) -> Saved:
+    return Saved(
+        cls,
+        {
+            "embedder_": instance(PLMEmbedder),
+            "scaler_": instance(StandardScaler),
+            "mlp_": instance(mlp),
+            "backbone_fingerprint_": TEXT,
+        },
+        constraints={**PLMEmbedder._parameter_constraints, **mlp._parameter_constraints},
+        check=_check_frozen,
+        is_model=True,
+    )
+
+
+SAVED: dict[str, Saved] = {
+    saved.cls.__name__: saved
+    for saved in (
+        _tuned(protein.PLMClassifier, *_CLASSES),
+        _tuned(protein.PLMRegressor, targets.ValueTarget),
+        _tuned(protein.PLMLoRAClassifier, *_CLASSES, parameters=_FLAT_LORA),
+        _tuned(protein.PLMLoRARegressor, targets.ValueTarget, parameters=_FLAT_LORA),
+        _tuned(pair.PLMPairClassifier, *_CLASSES),
+        _tuned(pair.PLMPairRegressor, targets.ValueTarget),
+        _tuned(residue.PLMResidueClassifier, residue_targets.ResidueClassTarget),
+        _tuned(residue.PLMResidueRegressor, residue_targets.ResidueValueTarget),
+        _tuned(signal_peptides.PLMSignalPeptideClassifier, signal_paths.SignalPeptideTarget),
+        _tuned(PLMMaskedLM),
+        _frozen(frozen.PLMFrozenMLP, MLPClassifier),
+        _frozen(frozen.PLMFrozenMLPRegressor, MLPRegressor),
+        Saved(PLMEmbedder, {"n_features_out_": _WIDTH, "backbone_fingerprint_": TEXT}, is_model=True),
+        Saved(targets.ClassTarget, {"classes": LABELS}),
+        Saved(targets.MultilabelTarget, {"n_labels": whole()}, renamed={"n_outputs": "n_labels"}),
+        Saved(targets.ValueTarget, _SCALE, check=_check_scale),
+        Saved(residue_targets.ResidueClassTarget, _RESIDUE_CLASSES, check=_check_classes),
+        Saved(residue_targets.ResidueValueTarget, _SCALE, check=_check_scale),
+        Saved(signal_paths.SignalPeptideTarget, {"classes": LABELS}),
+        _adapter(adapters.AdaLoRA),
+        _adapter(adapters.Bottleneck),
+        _adapter(adapters.DoRA),
+        _adapter(adapters.Frozen),
+        _adapter(adapters.FullFineTuning),
+        _adapter(adapters.IA3),
+        _adapter(adapters.LayerNormTuning),
+        _adapter(adapters.LoRA),
+        _adapter(adapters.PeftAdapter),
+        _adapter(adapters.PrefixTuning),
+        _adapter(adapters.PromptTuning),
+        _adapter(adapters.VeRA),
+        Saved(
+            StandardScaler,
+            {"mean_": VALUES, "scale_": VALUES, "n_features_in_": _WIDTH},
+            check=_check_features,
+        ),
+        Saved(LabelBinarizer, _BINARIZER),
+        Saved(MLPRegressor, _PERCEPTRON, check=_check_perceptron),
+        Saved(
+            MLPClassifier,
+            {**_PERCEPTRON, "classes_": LABELS, "_label_binarizer": instance(LabelBinarizer)},
+            check=_check_perceptron,
+        ),
+    )
+}
+"""By the name that stands in the file; no other class is ever built."""
