@@ -33,7 +33,7 @@ from plmlearn.adapters import Adapter, Frozen, LoRA
 from plmlearn.datasets import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
 from plmlearn.estimators.residue_targets import ResidueClassTarget, ResidueValueTarget, check_residue_y
 from plmlearn.metrics import cleavage_mcc, residue_accuracy, residue_spearman, signal_peptide_table
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 from plmlearn.nn.residue_heads import make_residue_head
 from plmlearn.sequences import ALPHABET
 

@@ -13,7 +13,7 @@ import peft
 import pytest
 import safetensors.torch
 import torch
-from saved_folders import edited
+from saved_folders import as_format_1, edited, peft_blocks, read_document, write_document
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from transformers import AutoTokenizer, EsmModel
@@ -26,14 +26,17 @@ from plmlearn import (
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
     PLMLoRARegressor,
+    PLMMaskedLM,
     PLMRegressor,
+    SavedModelError,
 )
-from plmlearn.adapters import Frozen, FullFineTuning, LoRA
+from plmlearn.adapters import Frozen, FullFineTuning, LoRA, PeftAdapter
 from plmlearn.nn.packing import Encoded
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
+LOHA = PeftAdapter(peft.LoHaConfig(r=2, rank_pattern={"query": 3}), target_modules=("query", "value"))
 SMALL = {"hidden_layer_sizes": (5,), "max_iter": 5, "random_state": 0}
 N = 16
 
@@ -63,6 +66,7 @@ KINDS = {
     "LoRA of the last layer": (PLMLoRAClassifier, {"last_n_layers": 1, "head": "mlp", **FAST}, three),
     "LoRA everywhere": (PLMLoRARegressor, {"target_modules": "all", "pooling": "attention", **FAST}, table),
     "adapter=LoRA": (PLMClassifier, {"adapter": LoRA(rank=2, target_modules=["query"]), **FAST}, several),
+    "peft": (PLMClassifier, {"adapter": LOHA, **FAST}, three),
     "full": (PLMClassifier, {"adapter": FullFineTuning(last_n_layers=1), **FAST}, text),
     "frozen": (PLMRegressor, {"adapter": Frozen(), "head": "linear", **FAST}, numbers),
     "booleans": (PLMClassifier, {"adapter": Frozen(), **FAST}, lambda n: np.arange(n) % 2 == 0),
@@ -304,6 +308,193 @@ def test_only_listed_classes_are_built(name, fitted, tmp_path):
     edited(folder, lambda document: document["estimator"].update(object=name))
     with pytest.raises(ValueError, match="no class that plmlearn builds from files"):
         plmlearn.load(folder)
+
+
+@pytest.mark.parametrize("dress", [as_format_1, lambda folder: folder], ids=["format 1", "sealed"])
+@pytest.mark.filterwarnings("ignore:.*without checksums:UserWarning")
+def test_a_module_that_a_folder_names_is_never_imported(dress, esm_folder, X, tmp_path, monkeypatch):
+    """megatron_core would be imported by peft, whatever package of that name lies about."""
+    (tmp_path / "megatron").mkdir()
+    (tmp_path / "megatron" / "evil.py").write_text("open('executed', 'w').write('it was')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = peft.LoraConfig(r=2, target_modules=["query"])
+    classifier = PLMClassifier(str(esm_folder), adapter=PeftAdapter(config), **FAST).fit(X, text(N))
+    folder = dress(plmlearn.save(classifier, tmp_path / "megatron" / "saved"))
+    document = read_document(folder)
+    blocks = peft_blocks(document)
+    assert len(blocks) == 2  # the parameter, and the architecture of the fit
+    for block in blocks:
+        block += [["megatron_config", {"dict": [["x", 1]]}], ["megatron_core", "megatron.evil"]]
+    if document["format"] == 1:
+        (folder / "estimator.json").write_text(json.dumps(document))
+    else:
+        write_document(folder, document)
+    with pytest.raises(SavedModelError, match=r"estimator\.json.*adapter\.config\.megatron_config is"):
+        plmlearn.load(folder).predict(X)
+    assert not (tmp_path / "executed").exists()
+    assert "megatron.evil" not in sys.modules
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_folders_of_the_first_format_are_read_with_a_warning(name, fitted, X, tmp_path):
+    folder = as_format_1(plmlearn.save(fitted[name], tmp_path))
+    with pytest.warns(UserWarning, match="without checksums"):
+        loaded = plmlearn.load(folder)
+    assert_same(fitted[name], loaded, X)
+
+
+def test_the_home_folder_is_found(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plmlearn.save(fitted["embedder"], "~/model") == tmp_path / "model"
+    assert isinstance(plmlearn.load(Path("~/model")), PLMEmbedder)
+
+
+def state(document, *names):
+    """The state of the estimator, or of one of its parts."""
+    found = document["estimator"]["state"]
+    for name in names:
+        found = found[name]["state"]
+    return found
+
+
+def architecture(document, name, value, *, key=None) -> None:
+    """Change a value of the fit's architecture, or its name."""
+    for pair in state(document)["_architecture"]["dict"]:
+        if pair[0] == name:
+            pair[:] = [key or name, value]
+
+
+def classes(document, items, dtype) -> None:
+    state(document, "_target")["classes"] = {"items": items, "dtype": dtype, "shape": [len(items)]}
+
+
+def nested(depth):
+    value: dict = {"tuple": []}
+    for _ in range(depth):
+        value = {"tuple": [value]}
+    return value
+
+
+# By what is told: which estimator, what it is told by, and what the refusal says.
+LIES = {
+    "no estimator": ("LoRA", lambda d: d.update(estimator={"dict": []}), "is a dict; expected one of plml"),
+    "a part": ("adapter=LoRA", lambda d: d.update(estimator=state(d)["adapter"]), "is a LoRA; expected one"),
+    "nothing": ("LoRA", lambda d: d.pop("estimator"), "is a NoneType; expected one of plmlearn"),
+    "nothing trained": ("LoRA", lambda d: state(d).pop("_trained"), "_trained is missing; expected bytes"),
+    "text for tensors": ("LoRA", lambda d: state(d).update(_trained="x"), "_trained is 'x'; expected bytes"),
+    "no target": ("LoRA", lambda d: state(d).pop("_target"), "_target is missing; expected ClassTarget or M"),
+    "no such target": ("LoRA", lambda d: state(d).update(_target=3), "_target is 3; expected ClassTarget or"),
+    "one class": ("LoRA", lambda d: classes(d, ["no"], "<U3"), "1-D array of two or more labels"),
+    "letters": ("LoRA", lambda d: classes(d, ["a", "b"], "<U999999999"), "expected the items of an array"),
+    "cut letters": ("LoRA", lambda d: classes(d, ["aa", "b"], "<U1"), "expected the items of an array"),
+    "objects": ("LoRA", lambda d: classes(d, [{}, {}], "|O"), "expected the items of an array"),
+    "void": ("LoRA", lambda d: classes(d, [1, 2], "|V8"), "expected the items of an array"),
+    "a length": ("LoRA", lambda d: state(d).update(max_length=-1), "'max_length'.*Got -1"),
+    "a backbone": ("LoRA", lambda d: state(d).update(backbone=3), "'backbone'.*Got 3"),
+    "a rank": ("LoRA", lambda d: architecture(d, "rank", 10**9), r"_architecture\.rank is 1000000000"),
+    "a head": ("LoRA", lambda d: architecture(d, "head_hidden", 10**9), "head_hidden is 1000000000"),
+    "a name": ("LoRA", lambda d: architecture(d, "head", 1, key="predict"), "_architecture has .'predict'."),
+    "a method": ("LoRA", lambda d: state(d).update(predict="x"), r"estimator\.predict: no attribute of"),
+    "a property": ("LoRA", lambda d: state(d).update(classes_=[1]), r"estimator\.classes_: no attribute of"),
+    "an array": (
+        "LoRA everywhere",
+        lambda d: state(d, "_target")["mean"].update(array="nowhere"),
+        "names the array 'nowhere', which arrays.safetensors lacks",
+    ),
+    "a shape": (
+        "LoRA everywhere",
+        lambda d: state(d, "_target")["mean"].update(shape=[5, 5]),
+        r"_target\.mean is an array of float64, \(3,\); expected the shape \[5, 5\]",
+    ),
+    "a form": ("LoRA", lambda d: state(d).update(verbose={"code": "x"}), "verbose is .*stands for nothing"),
+    "keys": ("LoRA", lambda d: state(d).update(history_={"dict": [[[], 1]]}), "expected one that can be hashed"),
+    "pairs": ("LoRA", lambda d: state(d).update(history_={"dict": [3]}), "expected the pairs of a dict"),
+    "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has the shapes \[\]"),
+    "features": ("MLP", lambda d: state(d, "scaler_").update(n_features_in_=5), "do not fit 5 features"),
+    "a width": ("MLP", lambda d: state(d, "embedder_").update(n_features_out_=5), "do not fit together"),
+    "a dropout": ("adapter=LoRA", lambda d: state(d, "adapter").update(dropout="all"), "dropout is 'all'"),
+    "tensors": ("LoRA", lambda d: d["adapter_names"].update(more="more"), "expected those of adapter_names"),
+    "nesting": ("LoRA", lambda d: state(d).update(history_=nested(340)), "recursion"),
+}
+
+
+@pytest.mark.parametrize("kind, change, message", LIES.values(), ids=LIES.keys())
+def test_a_folder_that_tells_what_no_fit_leaves_is_refused(kind, change, message, fitted, tmp_path):
+    """Checksums that fit do not make it believable."""
+    folder = edited(plmlearn.save(fitted[kind], tmp_path), change)
+    with pytest.raises(SavedModelError, match=message) as raised:
+        plmlearn.load(folder)
+    assert str(folder) in str(raised.value)
+
+
+def test_a_target_of_another_size_does_not_fit_the_tensors(fitted, X, tmp_path):
+    target = {"object": "MultilabelTarget", "state": {"n_outputs": 3}}
+    folder = edited(plmlearn.save(fitted["LoRA"], tmp_path), lambda d: state(d).update(_target=target))
+    with pytest.raises(ValueError, match="learned tensors do not fit"):
+        plmlearn.load(folder).predict(X)
+
+
+def with_tensor(folder, name, change):
+    """A folder one of whose trained tensors ``change`` has changed, with checksums that fit."""
+    path = folder / "arrays.safetensors"
+    arrays = safetensors.torch.load_file(path)
+    tensors = safetensors.torch.load(arrays["estimator._trained"].numpy().tobytes())
+    tensors[name] = change(tensors[name])
+    trained = bytearray(safetensors.torch.save(tensors))
+    arrays["estimator._trained"] = torch.frombuffer(trained, dtype=torch.uint8)
+    safetensors.torch.save_file(arrays, path)
+    return write_document(folder, read_document(folder))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda tensor: tensor.fill_(torch.nan), "head.1.bias has values that are not finite"),
+        (lambda tensor: tensor.fill_(-torch.inf), "head.1.bias has values that are not finite"),
+        (lambda tensor: tensor.double(), "head.1.bias is of type float64; expected float32"),
+        (lambda tensor: tensor.bfloat16(), "holds no tensors: 'BF16'"),
+    ],
+)
+def test_tensors_that_no_fit_leaves_are_named(change, message, fitted, tmp_path):
+    folder = with_tensor(plmlearn.save(fitted["full"], tmp_path), "head.1.bias", change)
+    with pytest.raises(SavedModelError, match=message):
+        plmlearn.load(folder)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (1, 32), ()])
+def test_a_tensor_of_another_shape_is_not_stretched(shape, fitted, X, tmp_path):
+    folder = with_tensor(
+        plmlearn.save(fitted["full"], tmp_path), "head.1.bias", lambda tensor: tensor.new_ones(shape)
+    )
+    with pytest.raises(ValueError, match=r"head\.1\.bias is torch\.float32 of shape .*expected .*\(32,\)"):
+        plmlearn.load(folder).predict(X)
+
+
+def test_a_model_without_backbone_is_no_larger_than_what_was_trained(X, tmp_path):
+    model = PLMMaskedLM(n_layers=1, width=16, n_heads=2, max_steps=1, precision="fp32", verbose=0)
+    folder = plmlearn.save(model.set_params(validation_fraction=None).fit(X), tmp_path)
+    for name, value in {"n_layers": 60_000, "width": 60_000, "ffn_width": 60_000}.items():
+        plmlearn.save(model, folder)
+        edited(folder, lambda d, name=name, value=value: architecture(d, name, value))
+        with pytest.raises(SavedModelError, match=r"has more weights than the \d+ that are saved"):
+            plmlearn.load(folder)
+
+
+def test_a_parameter_that_fit_would_refuse_is_not_saved(fitted, tmp_path):
+    embedder = PLMEmbedder(**fitted["embedder"].get_params()).fit(["MKV"]).set_params(max_length=0)
+    with pytest.raises(SavedModelError, match="'max_length' parameter of PLMEmbedder"):
+        plmlearn.save(embedder, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_not_read_from_files_is_pickled(esm_folder, X, tmp_path):
+    """In memory, a configuration of peft is as free as peft is."""
+    config = peft.LoraConfig(r=2, target_modules=r".*\.(query|value)")
+    classifier = PLMClassifier(str(esm_folder), adapter=PeftAdapter(config), **FAST).fit(X, text(N))
+    assert_same(classifier, pickle.loads(pickle.dumps(classifier)), X)
+    with pytest.raises(SavedModelError, match=r"adapter\.config\.target_modules is .*no regular expression"):
+        plmlearn.save(classifier, tmp_path)
 
 
 def test_versions_are_written_down(fitted, tmp_path):

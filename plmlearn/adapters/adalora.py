@@ -13,8 +13,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .base import COUNT, POSITIVE, SHARE
-from .peft_methods import PeftMethod
+from .base import COUNT, POSITIVE, SHARE, PeftMethod
 
 _FEWEST_STEPS = 10  # of allocation: with fewer, importance is hardly known when ranks are taken away
 

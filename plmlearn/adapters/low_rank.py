@@ -12,8 +12,7 @@ import peft
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from ..backbones import Backbone
-from .base import COUNT, POSITIVE, SHARE, TargetModule, layer_path, target_names
-from .peft_methods import PeftMethod
+from .base import COUNT, POSITIVE, SHARE, PeftMethod, TargetModule, layer_path, target_names
 
 Biases = Literal["none", "all", "lora_only"]
 

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .peft_methods import PeftMethod
+from .base import PeftMethod
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

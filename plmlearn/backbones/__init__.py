@@ -7,10 +7,15 @@
 ``ARCHITECTURES``          what each supported architecture needs
 """
 
-from .architectures import ARCHITECTURES, CHECKPOINTS
-from .backbone import Backbone
-from .hub import BackboneNotFoundError, BackboneWeightsError
-from .loading import check_fingerprint, download_backbone, load_backbone, unload_backbones
+from .backbone import ARCHITECTURES, CHECKPOINTS, Backbone
+from .loading import (
+    BackboneNotFoundError,
+    BackboneWeightsError,
+    check_fingerprint,
+    download_backbone,
+    load_backbone,
+    unload_backbones,
+)
 
 __all__ = [
     "ARCHITECTURES",

@@ -15,11 +15,18 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from .architectures import ARCHITECTURES, Precision
-from .backbone import Backbone
-from .folder import draw_weights, make_model, quiet_transformers, read_config, read_vocabulary
-from .hub import find_files, resolve_name
-from .weights import BackboneWeightsError, digest_tensors, read_tensors
+from .backbone import ARCHITECTURES, Backbone, Precision
+from .folder import (
+    BackboneWeightsError,
+    digest_tensors,
+    draw_weights,
+    make_model,
+    quiet_transformers,
+    read_config,
+    read_tensors,
+    read_vocabulary,
+)
+from .loading import find_files, resolve_name
 
 _HEAD = "lm_head."
 # ESM-2 draws weights with deviation 0.02 at any width, which suits its widest. Narrower ones need more.

@@ -5,7 +5,7 @@
 
 A table that is there is only read: the data home may be read-only or shared. A download is converted and
 verified in memory, written beside its place and then moved there in one step, so no reader ever sees half a
-file and two processes that download at once both end with the same one. TokenFormat verifies too: hashing takes
+file and two processes that download at once both end with the same one. Reading verifies too: hashing takes
 at most 10 ms, a twentieth of the time to read and split a table.
 """
 

@@ -15,9 +15,8 @@ from torch import nn
 from ..adapters import Frozen
 from ..backbones import Backbone, check_fingerprint
 from ..nn.encoders import PackedEncoder
-from ..nn.models import EncoderModel, ProteinModel, ResidueModel
-from ..nn.pooling import POOLINGS
-from ..sequences.containers import object_array
+from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
+from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
 from ..training.features import frozen_embeddings

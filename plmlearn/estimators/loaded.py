@@ -19,13 +19,13 @@ from ..adapters import Adapter
 from ..backbones import Backbone
 from ..nn.encoders import PackedEncoder, make_encoder
 from ..nn.models import learned_tensors, load_learned
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.randomness import seeded
 from ..training.batching import Inputs
 from ..training.config import TrainingConfig
+from ..training.devices import auto_max_tokens
 from ..training.features import with_features
 from ..training.inference import embeddings_of, outputs_of
-from ..training.memory import auto_max_tokens
 from .parameters import RuntimeParameters
 
 _PROTEINS_TO_SCALE_BY = 2048
@@ -106,8 +106,8 @@ class LoadedModel:
             load_learned(module, safetensors.torch.load(tensors))
         max_tokens = parameters.max_tokens
         if isinstance(max_tokens, str):
-            n_trained = backbone.n_layers - first_trained
-            max_tokens = auto_max_tokens(backbone, device, n_trained, checkpointing=gradient_checkpointing)
+            n_layers = 1 if gradient_checkpointing else backbone.n_layers - first_trained
+            max_tokens = auto_max_tokens(device, backbone.dtype, encoder.width, n_layers)
         config = make_config(
             adapter=adapter,
             max_tokens=int(max_tokens),

@@ -20,14 +20,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
-from ..nn.heads import make_head
-from ..nn.models import EncoderModel
-from ..nn.pooling import POOLINGS
+from ..nn.models import POOLINGS, EncoderModel, make_head
 from ..sequences import check_pairs
 from ..training.batching import Inputs
-from ..training.gradients import Loss
 from ..training.inference import over_pairs
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
 from .protein import Labels, Values, encode_samples

@@ -26,12 +26,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..adapters import Adapter, LoRA
 from ..backbones import Backbone, load_backbone
 from ..backbones.quantization import QUANTIZATIONS
-from ..nn.heads import HEADS
-from ..nn.pooling import POOLINGS
+from ..nn.models import HEADS, POOLINGS
 from ..sequences import check_sequences, truncate
 from ..training.devices import PRECISIONS, resolve_precision
-from ..training.engine import OPTIMIZERS
-from ..training.schedules import SCHEDULES
+from ..training.engine import OPTIMIZERS, SCHEDULES
 
 
 class Parameters(BaseEstimator):

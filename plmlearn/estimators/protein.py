@@ -15,12 +15,9 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Regre
 from sklearn.utils.class_weight import compute_sample_weight
 
 from ..nn.encoders import PackedEncoder
-from ..nn.heads import make_head
-from ..nn.models import EncoderModel, ProteinModel
-from ..nn.pooling import POOLINGS
+from ..nn.models import POOLINGS, EncoderModel, ProteinModel, make_head
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import (
     AdapterParameters,

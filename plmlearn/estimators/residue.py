@@ -22,13 +22,12 @@ from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF
 from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import check_sequences
-from ..sequences.containers import object_array
+from ..sequences.clean import object_array
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue_targets import (

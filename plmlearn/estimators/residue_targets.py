@@ -22,10 +22,9 @@ from torch import Tensor
 
 from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.containers import object_array
-from ..sequences.messages import first_few
+from ..sequences.clean import first_few, object_array
 from .targets import Target
 
 CONSTRAINTS = ("transitions", "starts", "ends")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..nn.crf import LinearChainCRF
 from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import StartBias
 from ..sequences import ALPHABET
 from .signal_states import STATES, TYPES

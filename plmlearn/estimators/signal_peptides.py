@@ -13,13 +13,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from ..metrics import cleavage_site
 from ..nn.encoders import PackedEncoder
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.containers import object_array
+from ..sequences.clean import object_array
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues

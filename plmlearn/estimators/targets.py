@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
-from ..sequences.messages import first_few
+from ..sequences.clean import first_few
 
 
 class Target(ABC):

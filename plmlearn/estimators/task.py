@@ -15,8 +15,7 @@ import numpy as np
 from ..nn.encoders import PackedEncoder
 from ..nn.models import EncoderModel
 from ..training.batching import Inputs
-from ..training.gradients import Loss
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
 
 

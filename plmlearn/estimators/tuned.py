@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
 from ..training.devices import resolve_device
-from ..training.engine import train
+from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from ..training.progress import ProgressBar
 from .dataset import Dataset
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -76,7 +75,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             model.config,
             validation=held_out,
             scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([ProgressBar(self.epochs)] if self.verbose else []), *(self.callbacks or [])],
+            callbacks=[*([Progress()] if self.verbose else []), *(self.callbacks or [])],
         )
 
         self._keep(model, target, history, dataset.n_truncated)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 
-from plmlearn.sequences.messages import check_choice
+from plmlearn.sequences.clean import check_choice
 
 Average = Literal["auto", "binary", "macro"]
 _AVERAGED = ("f1", "aupr", "precision", "recall", "specificity")

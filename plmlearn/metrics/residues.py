@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from plmlearn.metrics.classification import class_table, matthews_correlation
-from plmlearn.sequences.messages import check_choice, refuse
+from plmlearn.sequences.clean import check_choice, refuse
 from plmlearn.sequences.residue_targets import read_target
 
 Average = Literal["residue", "protein"]

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .encoders import PackedEncoder
-from .models import PooledModel
-from .packing import Encoded
-from .pooling import Pooling
-from .ragged import Ragged
+from .models import PooledModel, Pooling
+from .packing import Encoded, Ragged
 
 
 class Combination(nn.Module, ABC):
@@ -144,10 +142,10 @@ class PairModel(PooledModel):
     encoder : PackedEncoder
         Backbone with its adapter.
     pooling : nn.Module
-        One of :data:`plmlearn.nn.pooling.POOLINGS`, or a :class:`ResidueProjection`.
+        One of :data:`plmlearn.nn.models.POOLINGS`, or a :class:`ResidueProjection`.
     combination : Combination
     head : nn.Module
-        One of :data:`plmlearn.nn.heads.HEADS`, over ``combination.width`` features.
+        One of :data:`plmlearn.nn.models.HEADS`, over ``combination.width`` features.
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: nn.Module, combination: Combination, head: nn.Module):

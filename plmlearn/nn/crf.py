@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .chain_scores import UNKNOWN, ChainScores, at_last
-from .ragged import Ragged
+from .packing import Ragged
 
 _CONSTRAINTS = ("allowed_transitions", "allowed_starts", "allowed_ends")
 

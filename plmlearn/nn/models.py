@@ -1,7 +1,9 @@
-"""Encoder and head in one module: one vector of outputs per protein, or one per residue.
+"""From an encoder's residues to outputs: poolings, heads, and the models that join them with an encoder.
 
-A model has an ``encoder``, a ``scaler`` and a ``head``. ``embed`` says what the head reads of a batch, and
-``keeps`` what is worth keeping of it where the encoder is frozen.
+``POOLINGS``   one vector per protein from those of its residues: a class and an entry each
+``HEADS``      a protein's vector to its outputs: a class and an entry each
+Models         encoder, scaler and head in one module. ``embed`` gives what the head reads of a batch, and
+               ``keeps`` says what is worth keeping of it where the encoder is frozen.
 
 Shapes: B distinct sequences, P proteins, R residues, N samples, D width, C outputs.
 """
@@ -16,10 +18,168 @@ from torch import Tensor, nn
 
 from .crf import LinearChainCRF
 from .encoders import PackedEncoder
-from .heads import has_weights
-from .packing import Activations, Encoded, PackedTokens, unpack
-from .pooling import Pooling
-from .ragged import Ragged
+from .packing import Activations, Encoded, PackedTokens, Ragged, unpack
+
+
+class Pooling(nn.Module):
+    """Base class of all poolings.
+
+    Parameters
+    ----------
+    width : int
+        Width W of the vectors that it makes. Concrete poolings take the width D of residues.
+    """
+
+    width: int
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+
+class MeanPooling(Pooling):
+    """Mean over residues, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return _residues(encoded).means()
+
+
+class MaxPooling(Pooling):
+    """Largest value of each feature over residues, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return _residues(encoded).maxima()
+
+
+class ClsPooling(Pooling):
+    """The vector of the first token, ``<cls>``, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        if encoded.first is None:
+            raise ValueError("This backbone has no token before the residues; pass pooling='mean'.")
+        return encoded.first
+
+
+class AttentionPooling(Pooling):
+    """Weighted mean over residues, (P, D); a learned linear score per residue gives the weights."""
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        residues = _residues(encoded)
+        return residues.weighted_means(residues.with_values(self.score(residues.values).float()))
+
+
+class LightAttentionPooling(Pooling):
+    """Light attention: a weighted mean and a maximum over residues, (P, 2 D).
+
+    Two convolutions along the sequence make values and, for each feature separately, scores. A softmax
+    over the residues turns scores into weights of the values. The maximum of the values joins their mean.
+
+    References
+    ----------
+    Staerk et al., Light attention predicts protein location from the language of life, Bioinformatics
+    Advances 2021, doi:10.1093/bioadv/vbab035
+    """
+
+    KERNEL = 9
+    DROPOUT = 0.25
+
+    def __init__(self, width: int):
+        super().__init__(2 * width)
+        self.value = nn.Conv1d(width, width, self.KERNEL)
+        self.score = nn.Conv1d(width, width, self.KERNEL)
+        self.dropout = nn.Dropout(self.DROPOUT)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        residues = _residues(encoded)
+        values, scores = (residues.convolved(conv).float() for conv in (self.value, self.score))
+        return light_attention(values.with_values(self.dropout(values.values)), scores)
+
+
+def light_attention(values: Ragged, scores: Ragged) -> Tensor:
+    """Mean of values (R, W) by the softmax of scores (R, W), and their maximum, by protein: (P, 2 W)."""
+    return torch.cat([values.weighted_means(scores), values.maxima()], dim=1)
+
+
+POOLINGS: dict[str, type[Pooling]] = {
+    "mean": MeanPooling,
+    "max": MaxPooling,
+    "cls": ClsPooling,
+    "attention": AttentionPooling,
+    "light_attention": LightAttentionPooling,
+}
+
+
+def _residues(encoded: Encoded) -> Ragged:
+    return Ragged(encoded.residues, encoded.lengths)
+
+
+class EsmHead(nn.Sequential):
+    """The classification head of ESM and T5: dropout, dense, tanh, dropout, dense.
+
+    With a dropout of 0.2 it is the head of Schmirler et al. (2024) on ProtT5 and Ankh.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        inner = nn.Linear(width, hidden)
+        super().__init__(
+            nn.Dropout(dropout), inner, nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        )
+
+
+class ReluHead(nn.Sequential):
+    """Dense, ReLU, dropout, dense.
+
+    On standardised embeddings, with ``hidden=32`` and a dropout of 0.2, it is the head of Schmirler
+    et al. (2024) on frozen encoders.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        super().__init__(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        )
+
+
+class MlpHead(nn.Sequential):
+    """Layer norm, dense, ReLU, dropout, dense.
+
+    The layer norm takes the place of standardising the features, which vary by orders of magnitude
+    in a frozen encoder.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        super().__init__(nn.LayerNorm(width), *ReluHead(width, n_outputs, hidden, dropout))
+
+
+class LinearHead(nn.Sequential):
+    """Dropout, dense; ``hidden`` is not used."""
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        super().__init__(nn.Dropout(dropout), nn.Linear(width, n_outputs))
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    "esm": EsmHead,
+    "mlp": MlpHead,
+    "relu": ReluHead,
+    "linear": LinearHead,
+}
+
+
+def make_head(name: str, width: int, n_outputs: int, hidden: int | None, dropout: float) -> nn.Module:
+    """A head by name; initial values come from torch's global random state."""
+    return HEADS[name](width, n_outputs, hidden, dropout)
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module has parameters to train."""
+    return any(True for _ in module.parameters())
+
 
 ModelInputs = PackedTokens | Activations | Ragged
 """A batch: its tokens, what enters the first trained layer, or embeddings made before training."""
@@ -95,7 +255,7 @@ class PooledModel(EncoderModel, ABC):
     ----------
     encoder : PackedEncoder
     pooling : nn.Module
-        One of :data:`plmlearn.nn.pooling.POOLINGS`.
+        One of :data:`plmlearn.nn.models.POOLINGS`.
     width : int
     """
 
@@ -116,7 +276,7 @@ class ProteinModel(PooledModel):
     encoder : PackedEncoder
     pooling : Pooling
     head : nn.Module
-        One of :data:`plmlearn.nn.heads.HEADS`.
+        One of :data:`plmlearn.nn.models.HEADS`.
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: Pooling, head: nn.Module):

@@ -11,9 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .heads import LinearHead, MlpHead
-from .pooling import light_attention
-from .ragged import Ragged
+from .models import LinearHead, MlpHead, light_attention
+from .packing import Ragged
 
 
 class ResidueLinear(LinearHead):

@@ -120,9 +120,7 @@ def load(folder: str | PathLike[str]) -> Any:
         estimator = decode(document.get("estimator"), "estimator", arrays)
         known = SAVED.get(type(estimator).__name__)
         if known is None or not known.is_model:
-            raise SavedModelError(
-                f"estimator is a {type(estimator).__name__}; expected an estimator of plmlearn."
-            )
+            raise SavedModelError(f"estimator is a {type(estimator).__name__}; expected one of plmlearn.")
     except (SavedModelError, RecursionError) as error:
         raise SavedModelError(f"{folder / MANIFEST}: {error}") from error
     return estimator

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from ..adapters.peft_methods import PeftMethod
+from ..adapters.base import PeftMethod
 from ..estimators.parameters import adapter_of
 from .classes import trained_tensors
 from .folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS

@@ -22,7 +22,7 @@ from ..estimators.loaded import LoadedModel, run_settings
 from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
-from ..training.schedules import SCHEDULES
+from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
 from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel
@@ -430,6 +430,11 @@ class PLMMaskedLM(
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
             raise ValueError("adapter is for going on from a backbone; with backbone=None all is trained.")
+        if self.quantization is not None:
+            raise ValueError(
+                f"quantization={self.quantization!r} is for frozen weights, and with backbone=None all are "
+                "trained; pass quantization=None, or a backbone and adapter=LoRA()."
+            )
         if self.width % (2 * self.n_heads):
             raise ValueError(
                 f"width={self.width} is not an even multiple of n_heads={self.n_heads}: a head needs an even "
@@ -456,7 +461,7 @@ class PLMMaskedLM(
         self.history_ = run.history
         self.n_steps_, self.n_residues_seen_ = run.step, run.n_residues
         self.finished_ = run.step >= run.config.n_steps
-        self.n_parameters_ = sum(p.numel() for p in model.module.parameters())
+        self.n_parameters_ = model.n_parameters
         self.n_trainable_parameters_ = sum(p.numel() for p in run.trained.values())
         self.backbone_fingerprint_ = None if self.backbone is None else model.backbone.fingerprint
         self._n_features_out = model.module.encoder.width

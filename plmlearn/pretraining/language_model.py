@@ -13,8 +13,7 @@ from torch import nn
 
 from ..backbones.checkpoints import merged, write_language_model
 from ..estimators.loaded import LoadedModel
-from ..nn.models import ProteinModel
-from ..nn.pooling import MeanPooling
+from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
 from ..sequences.variants import Substitutions, read_variants
 from ..training.batching import Inputs
@@ -165,6 +164,11 @@ class LanguageModel(ABC):
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
         if precision not in dtypes:
             raise ValueError(f"precision is 'fp32' or 'bf16', got {precision!r}")
+        if model.backbone.quantization is not None:
+            raise ValueError(
+                f"quantization={model.backbone.quantization!r} has rounded the weights that a checkpoint "
+                "holds. Train with quantization=None, or keep the estimator itself with plmlearn.save."
+            )
         encoder = merged(model.module.encoder.backbone, model.backbone.model)
         head = model.module.lm_head.state_dict()
         return write_language_model(Path(folder), encoder, head, model.backbone, dtypes[precision])

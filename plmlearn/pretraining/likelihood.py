@@ -19,9 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from ..nn.packing import PackedTokens
-from ..training.budget import Budget
 from ..training.config import TrainingConfig
-from ..training.devices import autocast
+from ..training.devices import Budget, autocast
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, Masking
 

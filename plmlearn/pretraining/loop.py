@@ -26,11 +26,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..nn.randomness import seeded
-from ..training.budget import Budget
 from ..training.config import TrainingConfig
-from ..training.devices import autocast
-from ..training.engine import TrainingDivergedError
-from ..training.schedules import schedule_shape
+from ..training.devices import Budget, autocast
+from ..training.engine import TrainingDivergedError, schedule_shape
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, MaskedBatch, Masking, draw_crops, masked_batches
 from .processes import n_processes, process_rank, sum_over_processes

@@ -1,4 +1,4 @@
-"""What a masked language model is masked_ids: crops of sequences with some residues hidden.
+"""What a masked language model is asked: crops of sequences with some residues hidden.
 
 Everything random here comes from a generator that the caller seeds by step, so a step's batch is
 a function of seed and step alone: a resumed run masks what an uninterrupted one would have.

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from ..backbones import Backbone
 from ..estimators.targets import check_length
 from ..sequences import ALPHABET, SequenceError, check_sequences
-from ..sequences.messages import first_few
+from ..sequences.clean import first_few
 from ..training.config import TrainingConfig
 from .language_head import MaskedLanguageModel
 from .likelihood import View, hide_parts, log_likelihoods

@@ -7,9 +7,8 @@
 ``read_variants``                        substitutions such as "V39A:D40G"
 """
 
-from .clean import ALPHABET, AMBIGUOUS, RARE, check_sequences, truncate
+from .clean import ALPHABET, AMBIGUOUS, RARE, SequenceError, check_sequences, truncate
 from .files import read_fasta
-from .messages import SequenceError
 from .pairs import check_pairs
 from .residue_targets import check_residue_targets
 from .tables import read_csv

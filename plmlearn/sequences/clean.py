@@ -3,6 +3,8 @@
 ``ALPHABET``, ``AMBIGUOUS``, ``RARE``   the letters of residues; ``LETTERS`` is all of them
 ``check_sequences``                     any container of proteins -> array of clean strings
 ``truncate``                            at most ``max_length`` residues, with one warning that counts
+``SequenceError``                       everything that is wrong with one input, with the rows
+``object_array``                        a one-dimensional array of anything
 
 A clean sequence is a non-empty ``str`` in upper case of the 20 amino acids, X (unknown) and the rare letters
 B, O, U and Z, which each backbone maps by its own rule. Rows are counted from 0, as in ``X[0]``; residues
@@ -18,8 +20,119 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .containers import is_missing, object_array, one_column, rows_of
-from .messages import SequenceError, check_choice, first_few, refuse
+
+def rows_of(X: Any, noun: str) -> Any:
+    """The rows of a container: a list, a tuple, or an array (of objects, for a Series or a frame)."""
+    if isinstance(X, (str, bytes)):
+        hint = "Put it in a list; read a file with read_fasta or read_csv."
+        raise ValueError(f"Expected a list of {noun}, got one string: {reprlib.repr(X)}. {hint}")
+    if not isinstance(X, (list, tuple, np.ndarray)) and not is_table(X):
+        hint = "Of a dict pass list(X.values()), of an iterator list(X), of a file what read_fasta returns."
+        raise TypeError(f"Expected a list, array or Series of {noun}, got {type(X).__name__}. {hint}")
+    rows = np.asarray(X, dtype=object) if is_table(X) else X
+    if isinstance(rows, np.ndarray) and rows.ndim == 0:
+        raise ValueError(f"Expected a list of {noun}, got an array without dimensions. Pass X.reshape(1).")
+    if len(rows) == 0:
+        hint = "Check the file or the filter that they come from."
+        raise ValueError(f"found 0 {noun}, that is 0 sample(s), while a minimum of 1 is required. {hint}")
+    return rows
+
+
+def one_column(rows: Any, X: Any) -> Sequence:
+    """The entries of rows with one column; ``X`` is the container that they come from."""
+    if not isinstance(rows, np.ndarray):
+        return rows
+    if rows.ndim == 1 or rows.shape[1:] == (1,):
+        return rows.reshape(len(rows)).tolist()
+    if is_table(X):
+        raise ValueError(f"X has {rows.shape[1]} columns; expected one. Pass X['name of the sequences'].")
+    raise ValueError(f"X has shape {rows.shape}; expected (n_sequences,). Pass one column: X[:, 0].")
+
+
+def is_table(X: Any) -> bool:
+    """Whether X is a Series or a frame of pandas or polars."""
+    return hasattr(X, "to_numpy")
+
+
+def is_missing(item: Any) -> bool:
+    """Whether an entry stands for a missing value."""
+    if isinstance(item, (float, np.floating)):
+        return bool(item != item)
+    return item is None or type(item).__name__ in ("NAType", "NaTType")
+
+
+def object_array(items: Iterable) -> np.ndarray:
+    """One-dimensional object array of items, which may be arrays themselves."""
+    return np.fromiter(items, dtype=object)
+
+
+_SHOWN = 10
+
+
+class SequenceError(ValueError):
+    """Bad rows in sequences, pairs or residue targets; the message shows 10 problems and counts the rest.
+
+    Attributes
+    ----------
+    rows : list of int
+        Positions of all bad rows, counted from 0, in ascending order.
+
+    Examples
+    --------
+    >>> from plmlearn.sequences import SequenceError, check_sequences
+    >>> try:
+    ...     check_sequences(["MKV", "", None])
+    ... except SequenceError as error:
+    ...     print(error.rows)
+    [1, 2]
+    """
+
+    def __init__(self, message: str, rows: Iterable[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)
+
+
+def refuse(problems: list[tuple[int, str]], title: str, X: Any = None, items: Any = None) -> None:
+    """Raise one error for all problems, each a row and what is wrong there; without problems do nothing.
+
+    Parameters
+    ----------
+    problems : list of (row, text)
+    title : str
+        How a line begins, with {} for the row, such as "Sequence {}".
+    X, items : optional
+        The caller's container and its entries, which may have names for the rows.
+    """
+    if not problems:
+        return
+    lines = []
+    for row, text in sorted(problems, key=lambda problem: problem[0])[:_SHOWN]:
+        name = row_name(X, row, None if items is None else items[row])
+        lines.append(f"{title.format(f'{row}{name}')} {text}")
+    if (rest := len(problems) - _SHOWN) > 0:
+        lines.append(f"... and {rest} more; the attribute `rows` of this error lists all rows.")
+    raise SequenceError("\n".join(lines), rows=sorted({row for row, _ in problems}))
+
+
+def row_name(X: Any, row: int, item: Any = None) -> str:
+    """The caller's own name for a row, in brackets: its label in a pandas index, or the id of its record."""
+    index = X.index if is_table(X) and hasattr(X, "index") else None
+    if index is None or (type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)):
+        return f" ({item.id!r})" if hasattr(item, "seq") and hasattr(item, "id") else ""
+    return f" ({index[row : row + 1].tolist()[0]!r})"
+
+
+def first_few(items: Iterable, separator: str = ", ", n: int = _SHOWN) -> str:
+    """The first ``n`` items in words, and "…" where there are more."""
+    words = list(map(str, items))
+    return separator.join([*words[:n], *["…"] * (len(words) > n)])
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise unless a parameter is one of its choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}.")
+
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 AMBIGUOUS = "X"

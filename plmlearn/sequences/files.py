@@ -19,7 +19,7 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from .containers import object_array
+from .clean import object_array
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 # Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.

@@ -10,9 +10,17 @@ from typing import Any, get_args
 
 import numpy as np
 
-from .clean import Invalid, clean_one, warn_of_nucleotides
-from .containers import is_missing, is_table, rows_of
-from .messages import check_choice, refuse, row_name
+from .clean import (
+    Invalid,
+    check_choice,
+    clean_one,
+    is_missing,
+    is_table,
+    refuse,
+    row_name,
+    rows_of,
+    warn_of_nucleotides,
+)
 
 _PARTNERS = ("first", "second")
 

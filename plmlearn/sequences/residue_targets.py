@@ -8,9 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .clean import clean_rows, text_of
-from .containers import is_missing, rows_of
-from .messages import check_choice, refuse
+from .clean import check_choice, clean_rows, is_missing, refuse, rows_of, text_of
 
 Kind = Literal["labels", "values"]
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.utils import Bunch
 
-from .clean import LETTERS
-from .containers import object_array
+from .clean import LETTERS, first_few, object_array
 from .files import read_lines
-from .messages import first_few
 
 # Strict, for labels per residue may be digits: "0011" must not become 11.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})")

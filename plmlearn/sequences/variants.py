@@ -4,8 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .clean import ALPHABET, clean_one
-from .messages import refuse
+from .clean import ALPHABET, clean_one, refuse
 
 Substitutions = list[tuple[int, str]]
 """(site counted from 0, new residue) of one variant, in ascending order."""

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from ..backbones import Backbone
 from ..nn.models import ModelInputs
-from ..nn.packing import PackedTokens
-from ..nn.windows import cut
+from ..nn.packing import PackedTokens, cut
 
 
 class DistinctSequences(Protocol):

@@ -9,27 +9,104 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import skorch
 import torch
 from sklearn.base import clone
-from skorch.callbacks import EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from ..nn.models import learned_tensors, load_learned
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.randomness import seeded
-from .budget import Budget
 from .config import TrainingConfig
-from .gradients import Loss, StepGradients
+from .devices import Budget
 from .inference import outputs_of
-from .schedules import schedule_shape
-from .steps import Step, TrainingData, TrainingSteps, ValidationPass
+from .steps import Loss, Step, StepGradients, TrainingData, TrainingSteps, ValidationPass
+
+
+def schedule_shape(schedule: str, warmup: float, n_steps: int) -> Callable[[int], float]:
+    """Factor on the learning rate by step: a rise over the share ``warmup``, then the schedule.
+
+    >>> shape = schedule_shape("linear", warmup=0.2, n_steps=10)
+    >>> [round(shape(step), 2) for step in range(10)]
+    [0.5, 1.0, 1.0, 0.88, 0.75, 0.62, 0.5, 0.38, 0.25, 0.12]
+    """
+    n_warmup = round(warmup * n_steps)
+
+    def factor(step: int) -> float:
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        progress = (step - n_warmup) / max(1, n_steps - n_warmup)
+        return SCHEDULES[schedule](min(progress, 1.0))
+
+    return factor
+
+
+SCHEDULES: Mapping[str, Callable[[float], float]] = {
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "constant": lambda progress: 1.0,
+}
+
+
+class Progress(Callback):
+    """A bar over all optimiser steps in a terminal or notebook, and a line per epoch in a log file."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar_: Any = None
+        self.shown_: dict[str, str] = {}
+        self.started_ = time.perf_counter()
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.bar_ is None:
+            hidden = None if "ipykernel" not in sys.modules else False  # None: hidden unless a terminal
+            self.bar_ = tqdm(total=net.n_steps_, unit="step", disable=hidden, leave=False)
+            self.residues_ = 0
+
+    def on_batch_end(self, net, batch=None, training=False, loss=None, **kwargs):
+        if not training or self.bar_.disable:
+            return
+        self.residues_ += batch.n_residues
+        elapsed = max(self.bar_.format_dict["elapsed"], 1e-9)
+        self.shown_["loss"] = f"{loss:.3f}"
+        self.shown_["residues/s"] = f"{self.residues_ / elapsed:,.0f}"
+        self.bar_.set_postfix(self.shown_, refresh=False)
+        self.bar_.update()
+
+    def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+        epoch = net.history[-1]
+        if dataset_valid is not None:
+            self.shown_["valid_loss"] = f"{epoch['valid_loss']:.3f}"
+            if net.scorer is not None:
+                self.shown_["valid_score"] = f"{epoch['valid_score']:.3f}"
+        if self.bar_.disable:
+            done, n_epochs = len(net.history), net.config.epochs
+            left = (time.perf_counter() - self.started_) / done * (n_epochs - done)
+            shown = {
+                "train_loss": f"{epoch['train_loss']:.3f}",
+                **self.shown_,
+                "residues/s": f"{epoch['residues_per_second']:,.0f}",
+            }
+            told = ", ".join(f"{name} {value}" for name, value in shown.items())
+            print(
+                f"epoch {done}/{n_epochs}: {told}, {timedelta(seconds=round(left))} left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def on_train_end(self, net, **kwargs):
+        if self.bar_ is not None:
+            self.bar_.close()
 
 
 class TrainingDivergedError(FloatingPointError):
@@ -218,6 +295,15 @@ class _BestEpoch(skorch.callbacks.Callback):
         if dataset_valid is None:
             return
         score = net.history[-1, "valid_score"]
+        if math.isnan(score) and not any(math.isnan(s) for s in net.history[:-1, "valid_score"]):
+            warnings.warn(
+                f"The validation score of epoch {len(net.history)} is nan, and counts as no improvement: the "
+                f"scorer cannot be computed on these {len(dataset_valid)} samples, for example because a class "
+                "is missing among them or all predictions are equal. Hold out more, pass X_val, or choose "
+                "another scoring.",
+                UserWarning,
+                stacklevel=2,
+            )
         improved = score > self.best_score
         net.history.record("best", improved)
         if improved:
@@ -249,9 +335,10 @@ OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
-    """Trained tensors by learning rate and decay; norms, biases and the encoder's vectors do not decay.
+    """Trained tensors by learning rate and decay; norms, biases and vectors do not decay.
 
-    The encoder's tensors get ``config.lr``, the others (mixing of layers, pooling, head) ``config.head_lr``.
+    The encoder's tensors get ``config.lr``, and ``config.adapter`` says which of them decay. The others
+    (mixing of layers, pooling, head) get ``config.head_lr``.
     """
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, tensor in module.named_parameters():
@@ -259,8 +346,8 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
             in_encoder = name.startswith("encoder.") and not name.startswith("encoder.mixing.")
             factor = config.lr_factors.get(name.removeprefix("encoder.backbone."), 1.0)
             lr = config.lr * factor if in_encoder else config.head_lr
-            is_vector = tensor.ndim < 2 or (in_encoder and 1 in tensor.shape)
-            decay = 0.0 if is_vector else config.weight_decay
+            decays = config.adapter.decays(name, tensor) if in_encoder else tensor.ndim >= 2
+            decay = config.weight_decay if decays else 0.0
             groups.setdefault((lr, decay), []).append(tensor)
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
 

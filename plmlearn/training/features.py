@@ -18,12 +18,10 @@ from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
 from ..nn.models import EncoderModel, ModelInputs
-from ..nn.packing import Activations
-from ..nn.ragged import Ragged
+from ..nn.packing import Activations, Ragged
 from .batching import Batch, Inputs, TokenizedSequences, to_device
-from .budget import Budget
 from .config import TrainingConfig
-from .devices import autocast
+from .devices import Budget, autocast
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def with_features(model: EncoderModel, inputs: Inputs, backbone: Backbone, confi
     stage, tokens = reusable_stage(model), inputs.sequences
     if stage is None:
         return inputs
-    frozen = _FrozenPart(model, stage, tokens, backbone, config)
+    frozen = FrozenPart(model, stage, tokens, backbone, config)
     values = frozen.recall()
     if stage == "pooled":
         frozen.complete(values)
@@ -104,7 +102,7 @@ def frozen_embeddings(
     model: EncoderModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
 ) -> Entries:
     """Embeddings of each sequence, pooled or per residue as the model reads them; it must be frozen."""
-    frozen = _FrozenPart(model, model.keeps, tokens, backbone, config)
+    frozen = FrozenPart(model, model.keeps, tokens, backbone, config)
     return frozen.complete(frozen.recall())
 
 
@@ -116,7 +114,7 @@ def reusable_stage(model: EncoderModel) -> str | None:
     return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
 
 
-class _FrozenPart:
+class FrozenPart:
     """The part of a model up to a stage, run on sequences: what it computes is kept by content.
 
     Parameters
@@ -164,18 +162,18 @@ class _FrozenPart:
         return default_cache().fetch(
             self.namespace,
             self.tokens.keys(),
-            self._run,
+            self.run,
             bytes_needed=int(self.counts.sum()) * self.backbone.config.hidden_size * self.item_bytes,
             persist=self.stage == "pooled",
         )
 
     def complete(self, values: Entries) -> Entries:
         """With what the cache had no room for, computed for this call alone."""
-        for chosen, counts, computed in self._run(values.missing):
+        for chosen, counts, computed in self.run(values.missing):
             values.put(chosen, computed, counts)
         return values
 
-    def _run(self, chosen: np.ndarray) -> Iterator[Computed]:
+    def run(self, chosen: np.ndarray) -> Iterator[Computed]:
         """Sequences, how many vectors each has, and all these vectors: batch by batch, longest first."""
         budget = Budget(self.config.max_tokens)
         for batch, vectors in budget.run_batches(self._batches, self._compute, chosen, self._n_tokens):

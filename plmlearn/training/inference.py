@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from ..nn.combinations import PairModel
 from ..nn.models import EncoderModel
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from .batching import Batch, Inputs, make_batches
-from .budget import Budget
 from .config import TrainingConfig
-from .devices import autocast
+from .devices import Budget, autocast
 
 Outputs = Tensor | Ragged
 """What a model says of N samples: one vector each, (N, C), or one per residue of each."""

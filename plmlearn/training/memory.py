@@ -14,20 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
+from ..nn.encoders.base import learned_part
 from ..nn.models import EncoderModel
-from ..nn.prompts import learned_part
 from .batching import Inputs, TokenizedSequences
 from .config import TrainingConfig
 from .features import reusable_stage
 
-# Bytes of activations, and tokens taken to be enough for full speed: chosen, not yet measured.
-_ENOUGH = {"cpu": (4 << 30, 4096), "cuda": (8 << 30, 65536)}
 _LONGEST = 10_000  # residues: the largest max_length
 _ALL_PARTS = ("query", "key", "value", "output", "ffn_in", "ffn_out", "norms")
 
@@ -217,18 +214,6 @@ def activation_bytes_per_token(
     if checkpointing and n_trained_layers:
         return 4 * width * n_trained_layers + layer_bytes + working
     return layer_bytes * n_trained_layers + working
-
-
-def auto_max_tokens(
-    backbone: Backbone, device: torch.device, n_trained_layers: int, *, checkpointing: bool = False
-) -> int:
-    """Token budget that is enough for full speed, or whose activations take a few GiB.
-
-    It does not depend on the memory that a machine has, so that equal settings give equal runs everywhere.
-    """
-    per_token = activation_bytes_per_token(backbone, n_trained_layers, checkpointing=checkpointing)
-    n_bytes, n_tokens = _ENOUGH.get(device.type, _ENOUGH["cpu"])
-    return max(512, min(n_bytes // per_token, n_tokens))
 
 
 def _storage_bytes(tensors: Iterable[Tensor]) -> int:

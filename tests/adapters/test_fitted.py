@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 import plmlearn
 from plmlearn import PLMClassifier, PLMRegressor
 from plmlearn.adapters import AdaLoRA, Bottleneck, Frozen, LoRA, PrefixTuning, PromptTuning
-from plmlearn.adapters.peft_methods import PeftMethod
+from plmlearn.adapters.base import PeftMethod
 from plmlearn.backbones import load_backbone
 
 N = 24

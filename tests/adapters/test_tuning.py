@@ -67,5 +67,5 @@ def test_without_decay_all_layers_learn_alike(esm2):
 
 @pytest.mark.parametrize("decay", [0, -0.5, 1.5])
 def test_a_decay_is_a_share(esm2, decay):
-    with pytest.raises(ValueError, match=r"layer_lr_decay lies in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"'layer_lr_decay' parameter .* range \(0.0, 1.0\]"):
         FullFineTuning(layer_lr_decay=decay).install(esm2)

@@ -30,12 +30,12 @@ from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
-    hub,
     load_backbone,
+    loading,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
 KINDS = ["esm2", "esm1b", "esmc", "prott5", "prostt5", "ankh", "ankh3"]
@@ -325,7 +325,7 @@ def pickled_repository(miniature, tmp_path, monkeypatch):
         asked.append(revision)
         return str({None: main, "refs/pr/4": miniature("prott5")}[revision])
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(loading, "snapshot_download", download)
     return asked
 
 
@@ -340,14 +340,14 @@ def test_weights_that_the_hub_has_converted_are_found(pickled_repository, miniat
         ("Fix typo", "open", "refs/pr/3"),
         ("Adding `safetensors` variant of this model", "open", "refs/pr/4"),
     ]
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions(*rows))
+    monkeypatch.setattr(loading, "get_repo_discussions", discussions(*rows))
     found = load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
     assert pickled_repository[-1] == "refs/pr/4"
     assert found.fingerprint == load_backbone(str(miniature("prott5"))).fingerprint
 
 
 def test_pickled_weights_alone_are_refused(pickled_repository, monkeypatch):
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions())
+    monkeypatch.setattr(loading, "get_repo_discussions", discussions())
     with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
         load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
 

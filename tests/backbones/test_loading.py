@@ -19,12 +19,12 @@ from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
     download_backbone,
-    hub,
     load_backbone,
+    loading,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import CHECKPOINTS
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
 CONTACT_HEAD = "esm.contact_head."
@@ -37,7 +37,7 @@ def _offline(monkeypatch):
     def refuse(**options):
         raise LocalEntryNotFoundError("no network in tests")
 
-    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    monkeypatch.setattr(loading, "snapshot_download", refuse)
     unload_backbones()
     yield
     unload_backbones()
@@ -375,7 +375,7 @@ def hub_cache(esm_folder, tmp_path, monkeypatch) -> Path:
             **(options | {"local_files_only": True}), cache_dir=tmp_path / "hub"
         )
 
-    monkeypatch.setattr(hub, "snapshot_download", local_only)
+    monkeypatch.setattr(loading, "snapshot_download", local_only)
     return fill_hub_cache(tmp_path / "hub", CHECKPOINTS["esm2-8m"].place, esm_folder)
 
 
@@ -397,7 +397,7 @@ def test_without_network_the_error_says_what_works_offline(name):
 
 
 def test_an_impossible_id_is_not_found(monkeypatch):
-    monkeypatch.setattr(hub, "snapshot_download", huggingface_hub.snapshot_download)
+    monkeypatch.setattr(loading, "snapshot_download", huggingface_hub.snapshot_download)
     with pytest.raises(BackboneNotFoundError, match="'owner/no id'"):  # refused before any request
         load_backbone("owner/no id")
 
@@ -408,14 +408,14 @@ def test_a_download_cut_short_is_taken_up_again(hub_cache, esm_folder, tmp_path,
     shard = sorted(snapshot.glob("*.safetensors"))[1]
     blob = shard.resolve()
     shard.unlink()
-    local_only = hub.snapshot_download
+    local_only = loading.snapshot_download
 
     def resume(**options):
         if not options.get("local_files_only"):
             shard.symlink_to(blob)
         return local_only(**options)
 
-    monkeypatch.setattr(hub, "snapshot_download", resume)
+    monkeypatch.setattr(loading, "snapshot_download", resume)
     assert load_backbone("someone/sharded").fingerprint == load_backbone(str(esm_folder)).fingerprint
 
 
@@ -433,7 +433,7 @@ def test_a_damaged_download_is_removed_and_fetched_again(hub_cache, esm_folder, 
         return str(hub_cache)
 
     downloads: list[int] = []
-    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr(loading, "snapshot_download", fetch)
     blob.unlink()
     with pytest.raises(BackboneWeightsError, match=r"model.safetensors arrived damaged: SHA-256"):
         load_backbone("esm2-8m")
@@ -449,7 +449,7 @@ def test_nothing_executable_is_asked_of_the_hub(monkeypatch):
         asked.extend(options["allow_patterns"])
         raise LocalEntryNotFoundError("no network in tests")
 
-    monkeypatch.setattr(hub, "snapshot_download", spy)
+    monkeypatch.setattr(loading, "snapshot_download", spy)
     with pytest.raises(BackboneNotFoundError):
         load_backbone("someone/some-model")
     assert "*.safetensors" in asked

@@ -24,7 +24,7 @@ from plmlearn.estimators.signal_states import (
     transitions,
 )
 from plmlearn.metrics import cleavage_site
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 
 COMMON = {"batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 OPTIONS = {"adapter": Frozen(), "epochs": 2, **COMMON}

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from plmlearn.nn.heads import HEADS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
+from plmlearn.nn.models import HEADS, POOLINGS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
 from plmlearn.nn.packing import Encoded
-from plmlearn.nn.pooling import POOLINGS
 
 WIDTH = 5
 

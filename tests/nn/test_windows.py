@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from transformers import EsmModel
 
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.packing import PackedTokens, unpack
-from plmlearn.nn.windows import Blend, cut, whole_lengths
+from plmlearn.nn.packing import Blend, PackedTokens, cut, unpack, whole_lengths
 
 PROTEINS = st.lists(st.integers(1, 60), min_size=1, max_size=5)
 

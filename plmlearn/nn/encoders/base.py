@@ -19,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ..attention import packed_attention
 from ..packing import Activations, PackedTokens
-from ..prompts import learned_part
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -228,3 +227,8 @@ def layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
     """Layer norm of the float32 stream; the norm's own tensors may be of any precision."""
     bias = None if norm.bias is None else norm.bias.float()
     return F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), bias, norm.eps)
+
+
+def learned_part(block: nn.Module, name: str) -> Any:
+    """A layer's child of this name, or None."""
+    return dict(block.named_children()).get(name)

@@ -7,9 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..packing import PackedTokens
-from ..positions import rotary_factors, rotate
-from ..ragged import Ragged
+from ..attention import rotary_factors, rotate
+from ..packing import PackedTokens, Ragged
 from .base import PackedEncoder, layer_norm
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attention import rotary_factors, rotary_frequencies, rotate
 from ..packing import PackedTokens
-from ..positions import rotary_factors, rotary_frequencies, rotate
 from .base import PackedEncoder, layer_norm
 
 

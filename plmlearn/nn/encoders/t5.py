@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..attention import PositionBias
 from ..packing import PackedTokens
-from ..positions import PositionBias
 from .base import PackedEncoder
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
