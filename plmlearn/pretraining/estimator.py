@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -286,7 +286,9 @@ class PLMMaskedLM(
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None):
+    def fit(
+        self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
+    ) -> Self:
         """Learn from unlabelled proteins.
 
         Parameters
