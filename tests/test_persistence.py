@@ -310,9 +310,7 @@ def test_only_listed_classes_are_built(name, fitted, tmp_path):
         plmlearn.load(folder)
 
 
-@pytest.mark.parametrize("dress", [as_format_1, lambda folder: folder], ids=["format 1", "sealed"])
-@pytest.mark.filterwarnings("ignore:.*without checksums:UserWarning")
-def test_a_module_that_a_folder_names_is_never_imported(dress, esm_folder, X, tmp_path, monkeypatch):
+def test_a_module_that_a_folder_names_is_never_imported(esm_folder, X, tmp_path, monkeypatch):
     """megatron_core would be imported by peft, whatever package of that name lies about."""
     (tmp_path / "megatron").mkdir()
     (tmp_path / "megatron" / "evil.py").write_text("open('executed', 'w').write('it was')")
@@ -320,28 +318,24 @@ def test_a_module_that_a_folder_names_is_never_imported(dress, esm_folder, X, tm
     monkeypatch.syspath_prepend(tmp_path)
     config = peft.LoraConfig(r=2, target_modules=["query"])
     classifier = PLMClassifier(str(esm_folder), adapter=PeftAdapter(config), **FAST).fit(X, text(N))
-    folder = dress(plmlearn.save(classifier, tmp_path / "megatron" / "saved"))
+    folder = plmlearn.save(classifier, tmp_path / "megatron" / "saved")
     document = read_document(folder)
     blocks = peft_blocks(document)
     assert len(blocks) == 2  # the parameter, and the architecture of the fit
     for block in blocks:
         block += [["megatron_config", {"dict": [["x", 1]]}], ["megatron_core", "megatron.evil"]]
-    if document["format"] == 1:
-        (folder / "estimator.json").write_text(json.dumps(document))
-    else:
-        write_document(folder, document)
+    write_document(folder, document)
     with pytest.raises(SavedModelError, match=r"estimator\.json.*adapter\.config\.megatron_config is"):
         plmlearn.load(folder).predict(X)
     assert not (tmp_path / "executed").exists()
     assert "megatron.evil" not in sys.modules
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_folders_of_the_first_format_are_read_with_a_warning(name, fitted, X, tmp_path):
-    folder = as_format_1(plmlearn.save(fitted[name], tmp_path))
-    with pytest.warns(UserWarning, match="without checksums"):
-        loaded = plmlearn.load(folder)
-    assert_same(fitted[name], loaded, X)
+def test_folders_from_before_the_first_release_are_refused(fitted, tmp_path):
+    """Their fingerprints leave out the configuration, so no backbone would fit them."""
+    folder = as_format_1(plmlearn.save(fitted["embedder"], tmp_path))
+    with pytest.raises(SavedModelError, match=r"before the first release.*Fit and save the model again"):
+        plmlearn.load(folder)
 
 
 def test_the_home_folder_is_found(fitted, tmp_path, monkeypatch):

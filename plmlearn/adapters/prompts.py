@@ -90,8 +90,10 @@ class PromptTuning(LayeredAdapter):
 
     Notes
     -----
-    A prompt stands between the special tokens before the residues and the residues. Its initial tokens are
-    the encoder's own embeddings of random residues. It is removed before pooling, residue outputs and heads.
+    A prompt stands between the special tokens before the residues and the residues. Masked-language-model
+    training reads crops; in a crop without those special tokens, the prompt comes first. The initial tokens
+    are the encoder's own embeddings of random residues. A prompt is removed before pooling, residue outputs
+    and heads.
     Residues move ``n_tokens`` positions away from the special tokens before them, and keep their distances
     to one another; those of ESM-1b and ESM-1v, whose positions are added to the embeddings, stay where they
     are. Cost: every protein grows by ``n_tokens`` tokens.

@@ -1,11 +1,11 @@
 """The data home and what happens in it: look, download, verify, keep, read.
 
 - ``get_data_home``, ``clear_data_home``: where the tables lie, and removing those that were downloaded.
-- ``load_table``: the columns of one table, from the data home or, where missing, from its publisher.
+- ``load_table``: the columns of one table, from the data home or, if it is missing, from its publisher.
 
 A table that is there is only read: the data home may be read-only or shared. A download is converted and
-verified in memory, written beside its place and then moved there in one step, so no reader ever sees half a
-file and two processes that download at once both end with the same one. Reading verifies too: hashing takes
+verified in memory, written next to its place and then moved there in one step, so no reader ever sees half a
+file, and two processes that download at once both end with the same one. Reading verifies too: hashing takes
 at most 10 ms, a twentieth of the time to read and split a table.
 """
 
@@ -21,20 +21,21 @@ import urllib.request
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from ..sequences.clean import object_array
 from .origins import ORIGINS, Origin, Table
 
 logger = logging.getLogger(__name__)
 
+DataHome = str | os.PathLike | None
 TIMEOUT_SECONDS = 60
 _MARK = b"plmlearn"  # written as file name into the gzip header: how clear_data_home knows its own downloads
 
 
-def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
+def get_data_home(data_home: DataHome = None) -> Path:
     """
     Return the folder that holds the data sets.
 
@@ -59,7 +60,7 @@ def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
     return Path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data").expanduser()
 
 
-def clear_data_home(data_home: str | os.PathLike | None = None) -> None:
+def clear_data_home(data_home: DataHome = None) -> None:
     """
     Delete the tables that the package has downloaded, and nothing else.
 
@@ -86,77 +87,73 @@ def clear_data_home(data_home: str | os.PathLike | None = None) -> None:
 
 
 def load_table(
-    origin: Origin, table_name: str, data_home: str | os.PathLike | None, download_if_missing: bool
+    name: str, data_home: DataHome, download_if_missing: bool, table_name: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Columns of one table of a data set, as 1-D object arrays of str in the order of the file."""
-    table = origin.tables[table_name]
+    """Columns of one table of a data set, 1-D in the order of the file, text or the numbers it declares."""
+    origin = ORIGINS[name]
+    table = origin.tables[table_name or name]
     path = get_data_home(data_home) / table.path
     if path.exists():
-        content = _verified_content(path, origin, table)
-    elif not download_if_missing:
-        raise FileNotFoundError(
-            f"{origin.name}: {path} is missing and download_if_missing is False. "
-            f"{_by_hand(origin, table, path)}"
-        )
-    elif not table.urls:
-        raise FileNotFoundError(
-            f"{origin.name}: {path} is missing and there is no automatic download for it. "
-            f"{_by_hand(origin, table, path)}"
-        )
-    else:
+        content = _verified(path, origin, table)
+    elif download_if_missing and table.urls:
         content = _download(path, origin, table)
         _store(content, path)
-    return _columns(content, path, origin, table)
+    else:
+        reason = (
+            "there is no automatic download for it" if download_if_missing else "download_if_missing is False"
+        )
+        raise FileNotFoundError(f"{name}: {path} is missing and {reason}. {_by_hand(origin, table, path)}")
+    header, *rows = csv.reader(io.StringIO(content.decode()))
+    if tuple(header) != table.columns:
+        raise OSError(
+            f"{name}: {path} has the columns {','.join(header)}, expected {','.join(table.columns)}. "
+            f"{_remedy(origin, table, path)}"
+        )
+    columns = zip(header, zip(*rows, strict=True) if rows else [()] * len(header))
+    return {
+        column: object_array(entries).astype(table.numbers.get(column, object)) for column, entries in columns
+    }
 
 
-def _verified_content(path: Path, origin: Origin, table: Table) -> bytes:
+def _verified(path: Path, origin: Origin, table: Table) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise OSError(
             f"{origin.name}: {path} is not a whole gzip file ({error}). {_remedy(origin, table, path)}"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != table.sha256:
-        message = (
-            f"{origin.name}: {path} is not the table that this version of plmlearn knows: got sha256 "
-            f"{found}, expected {table.sha256}."
-        )
+    if found := _difference(content, table):
+        message = f"{origin.name}: {path} is not the table that this version of plmlearn knows: {found}."
         if table.urls:
             raise OSError(f"{message} {_remedy(origin, table, path)}")
         warnings.warn(f"{message} It is used as it is; published figures do not apply to it.", stacklevel=4)
     return content
 
 
-def _columns(content: bytes, path: Path, origin: Origin, table: Table) -> dict[str, np.ndarray]:
-    header, *rows = csv.reader(io.StringIO(content.decode()))
-    if tuple(header) != table.columns:
-        raise OSError(
-            f"{origin.name}: {path} has the columns {','.join(header)}, expected {','.join(table.columns)}. "
-            f"{_remedy(origin, table, path)}"
-        )
-    columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    return {column: np.array(values, dtype=object) for column, values in zip(header, columns)}
+def _difference(content: bytes, table: Table) -> str:
+    """The checksum of a table's text next to the expected one, '' if they agree."""
+    found = hashlib.sha256(content).hexdigest()
+    return "" if found == table.sha256 else f"got sha256 {found}, expected {table.sha256}"
 
 
 def _download(path: Path, origin: Origin, table: Table) -> bytes:
     """The CSV text of a table, fetched from its publisher, converted and verified."""
     files = [_fetch(url, path, origin) for url in table.urls]
-    source = ", ".join(table.urls)
+    text = io.StringIO()
     try:
-        content = _csv_bytes(table.columns, table.convert(*files))
+        csv.writer(text, lineterminator="\n").writerows([table.columns, *table.convert(*files)])
     except Exception as error:
-        raise OSError(
-            f"{origin.name}: {source} is not in the expected format ({type(error).__name__}: {error}). "
-            f"Nothing was kept. {_by_hand(origin, table, path)}"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != table.sha256:
-        raise OSError(
-            f"{origin.name}: the table made from {source} is not the expected one: got sha256 {found}, "
-            f"expected {table.sha256}. Nothing was kept. {_by_hand(origin, table, path)}"
-        )
+        fault = f"is not in the expected format ({type(error).__name__}: {error})"
+        raise _not_kept(fault, path, origin, table) from error
+    content = text.getvalue().encode()
+    if found := _difference(content, table):
+        raise _not_kept(f"does not give the expected table: {found}", path, origin, table)
     return content
+
+
+def _not_kept(fault: str, path: Path, origin: Origin, table: Table) -> OSError:
+    by_hand = _by_hand(origin, table, path)
+    return OSError(f"{origin.name}: {', '.join(table.urls)} {fault}. Nothing was kept. {by_hand}")
 
 
 def _fetch(url: str, path: Path, origin: Origin) -> bytes:
@@ -174,12 +171,6 @@ def _fetch(url: str, path: Path, origin: Origin) -> bytes:
             f"machine with network and copy its file to {path}; or name a folder that has it by data_home= "
             "or the environment variable PLMLEARN_DATA."
         ) from error
-
-
-def _csv_bytes(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue().encode()
 
 
 def _store(content: bytes, path: Path) -> None:

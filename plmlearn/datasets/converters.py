@@ -18,10 +18,14 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from typing import Literal, get_args
+
+from ..sequences.files import fasta_records
 
 Row = tuple[str, ...]
 
-GB1_SPLITS = ("sampled", "low_vs_high", "three_vs_rest", "two_vs_rest", "one_vs_rest")
+Gb1Split = Literal["sampled", "low_vs_high", "three_vs_rest", "two_vs_rest", "one_vs_rest"]
+GB1_SPLITS: tuple[str, ...] = get_args(Gb1Split)
 LOCATIONS = (
     "Cytoplasm",
     "Nucleus",
@@ -74,8 +78,10 @@ def hpa_rows(file: bytes) -> Iterator[Row]:
 def secondary_structure_rows(archive: bytes) -> Iterator[Row]:
     """(id, sequence, labels, resolved, split); proteins that FLIP put into no subset are left out."""
     members = _members(archive)
-    sequences, resolved = dict(_fasta(members["sequences.fasta"])), dict(_fasta(members["mask.fasta"]))
-    for header, labels in _fasta(members["sampled.fasta"]):
+    sequences, resolved, sampled = (
+        _fasta(members, f"{name}.fasta") for name in ("sequences", "mask", "sampled")
+    )
+    for header, labels in sampled.items():
         protein, *words = header.split()
         attributes = dict(word.split("=", 1) for word in words)
         if attributes["SET"] in ("train", "test"):
@@ -86,7 +92,7 @@ def secondary_structure_rows(archive: bytes) -> Iterator[Row]:
 def chezod_rows(archive: bytes) -> Iterator[Row]:
     """(id, sequence, z_scores, split); the test proteins come one per file and are sorted by name."""
     members = _members(archive)
-    sequences = dict(_fasta(members["CheZOD1174_training_set_sequences.fasta"]))
+    sequences = _fasta(members, "CheZOD1174_training_set_sequences.fasta")
     for line in members["CheZOD1174_training_set_CheZOD_scores.txt"].decode().splitlines():
         protein, _, scores = line.partition(":")
         yield protein, sequences[protein], _scores(scores.split(",")), "train"
@@ -117,11 +123,9 @@ def _records(file: bytes) -> list[dict[str, str]]:
     return [dict(zip((name.strip() for name in header), row, strict=True)) for row in rows]
 
 
-def _fasta(file: bytes) -> Iterator[tuple[str, str]]:
-    """(header without ">", sequence) of every entry."""
-    for entry in file.decode().split(">")[1:]:
-        header, *lines = entry.splitlines()
-        yield header, "".join(lines)
+def _fasta(members: dict[str, bytes], name: str) -> dict[str, str]:
+    """Sequences of a FASTA file by their headers."""
+    return dict(fasta_records(members[name].decode().splitlines(), name))
 
 
 def _flip_subset(which: str, validation: str) -> str:

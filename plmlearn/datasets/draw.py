@@ -9,7 +9,9 @@ import numpy as np
 from scipy.stats import truncnorm
 from sklearn.utils import check_scalar
 
-AMINO_ACIDS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+from ..sequences import ALPHABET
+
+AMINO_ACIDS = np.array(list(ALPHABET))
 # Per cent of the residues of UniProtKB/Swiss-Prot.
 _A_TO_L = (8.25, 1.38, 5.46, 6.71, 3.86, 7.07, 2.27, 5.91, 5.79, 9.64)
 _M_TO_Y = (2.41, 4.06, 4.74, 3.93, 5.52, 6.65, 5.36, 6.85, 1.10, 2.92)

@@ -4,29 +4,29 @@
 - ``fetch_deeploc2``: multi-label location, binary membrane association.
 - ``fetch_ppi``: whether two proteins interact.
 
-Every fetcher returns a Bunch whose ``data`` can go into ``fit`` as it is. What the sets are, their licences
-and whom to cite stands in ``DESCR``.
+Every fetcher returns a Bunch whose ``data`` can go into ``fit`` as it is. ``DESCR`` says
+what the set is, its licence and whom to cite.
 """
 
-import os
 from collections.abc import Collection
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from .base import load_table
-from .converters import GB1_SPLITS, LOCATIONS
-from .origins import ORIGINS
-from .rows import SUBSETS, bundle, check_choices, rows_of_partitions, rows_of_subset
+from ..sequences.clean import check_choice, object_array
+from .base import DataHome, load_table
+from .converters import GB1_SPLITS, LOCATIONS, Gb1Split
+from .rows import Subset, bundle
 
 _DEEPLOC2_NAMES = {"location": LOCATIONS, "membrane": ("soluble", "membrane")}
 
 
 def fetch_gb1(
     *,
-    split: str = "sampled",
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    split: Gb1Split = "sampled",
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -85,18 +85,17 @@ def fetch_gb1(
     >>> len(gb1.data), len(gb1.parent), gb1.target.max().round(1)  # doctest: +SKIP
     (2691, 265, np.float64(6.3))
     """
-    check_choices(split=(split, GB1_SPLITS), subset=(subset, SUBSETS))
-    origin = ORIGINS["gb1"]
-    table = load_table(origin, "gb1", data_home, download_if_missing)
-    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table[split]}
-    rows = rows_of_subset(table[split], subset)
-    return bundle(origin, row_wise, rows, return_X_y, parent=table["sequence"][0])
+    check_choice("split", split, GB1_SPLITS)
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("gb1", data_home, download_if_missing)
+    chosen = {"sequence": table["sequence"], "split": table[split]}
+    return bundle("gb1", chosen, table["target"], return_X_y, subset=subset, parent=table["sequence"][0])
 
 
 def fetch_stability(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -151,19 +150,17 @@ def fetch_stability(
     >>> X.shape, y[:2]  # doctest: +SKIP
     ((2512,), array([-0.01,  1.53]))
     """
-    check_choices(subset=(subset, SUBSETS))
-    origin = ORIGINS["stability"]
-    table = load_table(origin, "stability", data_home, download_if_missing)
-    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table["split"]}
-    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("stability", data_home, download_if_missing)
+    return bundle("stability", table, table.pop("target"), return_X_y, subset=subset)
 
 
 def fetch_deeploc2(
     *,
-    task: str = "location",
-    subset: str = "swissprot",
+    task: Literal["location", "membrane"] = "location",
+    subset: Literal["swissprot", "hpa"] = "swissprot",
     partitions: Collection[int] | None = None,
-    data_home: str | os.PathLike | None = None,
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -225,29 +222,24 @@ def fetch_deeploc2(
     >>> train.target.shape, train.target_names[:2]  # doctest: +SKIP
     ((22841, 10), ['Cytoplasm', 'Nucleus'])
     """
-    check_choices(task=(task, _DEEPLOC2_NAMES), subset=(subset, ("swissprot", "hpa")))
+    check_choice("task", task, _DEEPLOC2_NAMES)
+    check_choice("subset", subset, ("swissprot", "hpa"))
     if subset == "hpa" and (task != "location" or partitions is not None):
-        raise ValueError(
-            "subset='hpa' has no membrane labels and no partitions: leave out task and partitions."
-        )
-    origin = ORIGINS["deeploc2"]
-    table = load_table(origin, subset, data_home, download_if_missing)
-    row_wise = {
-        "data": table["sequence"],
-        "target": _deeploc2_target(table, task),
-        "accession": table["accession"],
-    }
-    rows = np.full(len(table["sequence"]), True)
-    if subset == "swissprot":
-        row_wise |= {"kingdom": table["kingdom"], "partition": table["partition"].astype(int)}
-        rows = rows_of_partitions(row_wise["partition"], partitions)
-    return bundle(origin, row_wise, rows, return_X_y, target_names=list(_DEEPLOC2_NAMES[task]))
+        raise ValueError("subset='hpa' has no membrane labels and no partitions: omit task and partitions.")
+    table = load_table("deeploc2", data_home, download_if_missing, subset)
+    locations, membrane = table.pop("locations"), table.pop("membrane", None)
+    if membrane is not None and task == "membrane":
+        target = membrane.astype(int)
+    else:
+        target = np.array([[name in row.split("|") for name in LOCATIONS] for row in locations], dtype=int)
+    names = list(_DEEPLOC2_NAMES[task])
+    return bundle("deeploc2", table, target, return_X_y, partitions=partitions, target_names=names)
 
 
 def fetch_ppi(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -303,32 +295,16 @@ def fetch_ppi(
     >>> ppi.data.shape, ppi.pairs[0]  # doctest: +SKIP
     ((39575, 2), array(['P51946', 'P29083'], dtype=object))
     """
-    check_choices(subset=(subset, SUBSETS))
-    origin = ORIGINS["ppi"]
-    table = load_table(origin, "pairs", data_home, download_if_missing)
-    proteins = load_table(origin, "proteins", data_home, download_if_missing)
-    pairs = np.column_stack([table["id_a"], table["id_b"]])
-    data, target = _sequences_of(pairs, proteins), table["label"].astype(int)
-    row_wise = {"data": data, "target": target, "pairs": pairs, "split": table["split"]}
-    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
-
-
-def _deeploc2_target(table: dict[str, np.ndarray], task: str) -> np.ndarray:
-    """(n, 10) indicator of "Cytoplasm|Nucleus" and the like, or (n,) of 0 and 1."""
-    if task == "membrane":
-        return table["membrane"].astype(float).astype(int)
-    return np.array(
-        [[name in joined.split("|") for name in LOCATIONS] for joined in table["locations"]], dtype=int
-    )
-
-
-def _sequences_of(pairs: np.ndarray, proteins: dict[str, np.ndarray]) -> np.ndarray:
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("ppi", data_home, download_if_missing, "pairs")
+    proteins = load_table("ppi", data_home, download_if_missing, "proteins")
     sequences = dict(zip(proteins["id"], proteins["sequence"]))
-    if missing := set(pairs.ravel()) - sequences.keys():
+    pairs = np.column_stack([table["id_a"], table["id_b"]])
+    if missing := set(pairs.flat) - sequences.keys():
         raise ValueError(
             f"ppi: {len(missing)} proteins of pairs.csv.gz are not in proteins.csv.gz, among them "
             f"{sorted(missing)[:5]}: add their sequences there."
         )
-    data = np.empty(pairs.shape, dtype=object)
-    data.ravel()[:] = [sequences[protein] for protein in pairs.ravel()]
-    return data
+    data = object_array(map(sequences.get, pairs.flat)).reshape(pairs.shape)
+    chosen = {"sequence": data, "pairs": pairs, "split": table["split"]}
+    return bundle("ppi", chosen, table["label"], return_X_y, subset=subset)

@@ -17,6 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
 
+from ..sequences.clean import object_array
 from .draw import (
     AMINO_ACIDS,
     FREQUENCIES,
@@ -30,7 +31,6 @@ from .draw import (
     indices_of,
     plant,
 )
-from .rows import as_objects
 
 _COMPOSITION_SPREAD = 100  # Dirichlet concentration: how much one protein's composition differs from the next
 
@@ -73,7 +73,7 @@ def make_proteins(
     """
     rng = check_random_state(random_state)
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
-    return as_objects(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
+    return object_array(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
 
 
 def make_protein_classification(
@@ -134,7 +134,7 @@ def make_protein_classification(
     preferences = draw_preferences(rng, n_classes, class_sep)
     motifs = [draw_letters(rng, motif_length, FREQUENCIES) for _ in range(n_classes)]
     y = rng.permutation(np.arange(n_samples) % n_classes)
-    X = as_objects(
+    X = object_array(
         plant(rng, draw_sequence(rng, length, preferences[label]), motifs[label])
         for length, label in zip(lengths, y)
     )
@@ -187,7 +187,7 @@ def make_protein_regression(
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
     property_ = rng.standard_normal(len(AMINO_ACIDS))
     compositions = rng.dirichlet(FREQUENCIES * _COMPOSITION_SPREAD, size=n_samples)
-    X = as_objects(draw_sequence(rng, length, own) for length, own in zip(lengths, compositions))
+    X = object_array(draw_sequence(rng, length, own) for length, own in zip(lengths, compositions))
     centred = property_ - property_ @ FREQUENCIES
     scale = np.sqrt(centred**2 @ FREQUENCIES * (1 / (_COMPOSITION_SPREAD + 1) + 1 / median_length))
     signal = np.array([centred[indices_of(sequence)].mean() for sequence in X]) / scale
@@ -256,7 +256,7 @@ def make_mutational_landscape(
         variant[mutated] = (variant[mutated] + shift) % len(AMINO_ACIDS)
     e = effects[np.arange(len(sites)), variants]  # (n_samples, L), 0 where not mutated
     y = e.sum(axis=1) + epistasis * ((e @ couplings) * e).sum(axis=1)
-    X = as_objects("".join(AMINO_ACIDS[variant]) for variant in variants)
+    X = object_array("".join(AMINO_ACIDS[variant]) for variant in variants)
     return X, y + noise * rng.standard_normal(n_samples)
 
 
@@ -323,7 +323,7 @@ def make_residue_labels(
         states = draw_states(rng, length, len(letters), mean_segment)
         X.append(draw_by_state(rng, states, preferences))
         y.append("".join(np.where(rng.random_sample(length) < missing, "-", letters[states])))
-    return as_objects(X), as_objects(y)
+    return object_array(X), object_array(y)
 
 
 def make_protein_pairs(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
@@ -72,7 +72,7 @@ class FrozenPerceptron(
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
         """Targets as an array, or one error."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Embed each distinct protein (once per machine), standardise, fit the perceptron.
 
         Parameters

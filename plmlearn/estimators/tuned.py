@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -50,7 +50,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def _fit(self, given: Given, given_to_validate: Given):
+    def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._validate_params()
         task, seed = self._task(), seed_from(self.random_state)

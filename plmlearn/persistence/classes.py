@@ -69,8 +69,6 @@ class Saved:
         What must hold between attributes; called with this object, a state and its place.
     is_model : bool
         Whether a folder holds it by itself, not only as a part.
-    renamed : mapping of str to str
-        Attributes by the names that they have in older folders.
     """
 
     cls: type
@@ -79,7 +77,6 @@ class Saved:
     constraints: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Saved, State, str], None] | None = None
     is_model: bool = False
-    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def check_state(self, state: State, path: str) -> None:
         """Raise where an object with that state, found at ``path``, could not be used."""
@@ -329,7 +326,7 @@ SAVED: dict[str, Saved] = {
         _frozen(frozen.PLMFrozenMLPRegressor, MLPRegressor),
         Saved(PLMEmbedder, {"n_features_out_": _WIDTH, "backbone_fingerprint_": TEXT}, is_model=True),
         Saved(targets.ClassTarget, {"classes": LABELS}),
-        Saved(targets.MultilabelTarget, {"n_labels": whole()}, renamed={"n_outputs": "n_labels"}),
+        Saved(targets.MultilabelTarget, {"n_labels": whole()}),
         Saved(targets.ValueTarget, _SCALE, check=_check_scale),
         Saved(residue_targets.ResidueClassTarget, _RESIDUE_CLASSES, check=_check_classes),
         Saved(residue_targets.ResidueValueTarget, _SCALE, check=_check_scale),

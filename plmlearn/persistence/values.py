@@ -169,9 +169,7 @@ def _read_object(value: dict, path: str, arrays: Arrays) -> Any:
         raise SavedModelError(f"{path}: {shown(name)} is no class that plmlearn builds from files.")
     if not isinstance(parts, dict):
         raise SavedModelError(f"{path} is {shown(value)}; expected the state of a {name}.")
-    state = {
-        saved.renamed.get(name, name): decode(part, f"{path}.{name}", arrays) for name, part in parts.items()
-    }
+    state = {name: decode(part, f"{path}.{name}", arrays) for name, part in parts.items()}
     saved.check_state(state, path)
     made: Any = object.__new__(saved.cls)
     if isinstance(made, BaseEstimator):

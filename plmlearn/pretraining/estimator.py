@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -284,7 +284,9 @@ class PLMMaskedLM(LanguageModel, RuntimeParameters, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None):
+    def fit(
+        self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
+    ) -> Self:
         """Learn from unlabelled proteins.
 
         Parameters
@@ -391,7 +393,7 @@ class PLMMaskedLM(LanguageModel, RuntimeParameters, PretrainingParameters):
             head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
             if head_tensors is not None:
                 head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
-            return MaskedLanguageModel(encoder, head)
+            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
 
         return LoadedModel.build(
             self,
