@@ -427,7 +427,7 @@ def test_a_folder_that_tells_what_no_fit_leaves_is_refused(kind, change, message
 
 
 def test_a_target_of_another_size_does_not_fit_the_tensors(fitted, X, tmp_path):
-    target = {"object": "MultilabelTarget", "state": {"n_outputs": 3}}
+    target = {"object": "MultilabelTarget", "state": {"n_labels": 3}}
     folder = edited(plmlearn.save(fitted["LoRA"], tmp_path), lambda d: state(d).update(_target=target))
     with pytest.raises(ValueError, match="learned tensors do not fit"):
         plmlearn.load(folder).predict(X)
