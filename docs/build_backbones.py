@@ -44,7 +44,7 @@ earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial
 
 ## How sequences are read
 
-| architecture | tokens before and behind | U, Z, O, B | J | `precision="auto"` |
+| architecture | tokens before and after | U, Z, O, B | J | `precision="auto"` |
 |---|---|---|---|---|
 | ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where faster |
 | ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused: it overflows |
@@ -61,10 +61,27 @@ is the default, and `long_sequences="window"` reads any length in overlapping wi
 ## What has to be installed
 
 ESM-C needs a version of transformers that has `EsmcModel` (5.23 does). ProtT5 and ProstT5 have a
-SentencePiece tokenizer: `pip install "plmlearn[t5]"`. Pickled weights are never read. Where a repository
-has no safetensors on its main branch, those that the hub's own robot has converted in a pull request are
-taken; they are looked for with network alone, so prepare a folder with
-`plmlearn.backbones.download_backbone` for machines without.
+SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
+
+## Your own checkpoints
+
+A folder holds `config.json`, the tokenizer's files and the weights: `model.safetensors`, `pytorch_model.bin`,
+either in shards with an index, or one Lightning `*.ckpt`. Safetensors are preferred where both are there.
+Pickled files are read as tensors alone (`torch.load(weights_only=True)`): a file that asks for anything else is
+refused, and nothing in it is executed. A folder with a peft adapter beside the weights is refused; merge it first.
+
+The encoder may be stored inside another model. Its prefix (`esm.`, `module.`, `model.esm.`,
+`base_model.model.`, ...) is found when exactly one prefix holds the whole encoder, and a warning names it. Task
+heads, language heads and poolers are left alone. Rotary frequencies are used as they are stored, as in
+transformers, and computed where they are not.
+
+`fit` keeps a fingerprint of the backbone: each stored bit of the encoder's tensors and their data type, the
+configuration, and how letters become tokens. It does not depend on the file format or the folder. Another
+fingerprint at prediction is an error, and cached embeddings belong to one fingerprint.
+
+From the hub, safetensors on the main branch are taken first, then those that the hub's own robot has converted in
+a pull request (looked for with network alone), then `pytorch_model.bin`. `plmlearn.backbones.download_backbone`
+prepares a folder for machines without network.
 """
 
 

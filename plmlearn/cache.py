@@ -2,9 +2,10 @@
 
 A frozen encoder gives the same numbers for the same sequence every time, so they are kept: in
 memory up to a budget, and on disk. An entry's namespace tells the backbone (fingerprint), the version of
-the forward pass, the depth and the precision; its key is a digest of the tokens. A disk file ("shard") is a safetensors file
-that is complete and checked, or is not believed: it is written under another name and moved into
-place, and carries a checksum. Several processes may fill one folder; none waits for another.
+the forward pass, the depth and the precision; its key is a digest of the tokens. A disk file ("shard")
+is a safetensors file that is complete and checked, or is not believed: it is written under another name
+and moved into place, and carries a checksum. Several processes may fill one folder; none waits for
+another.
 
     >>> import plmlearn.cache
     >>> sorted(plmlearn.cache.info())

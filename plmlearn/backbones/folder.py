@@ -136,9 +136,10 @@ def make_model(
     )
     for name, parameter in model.named_parameters():
         parameter.data = held[name]
+    frequencies = tensors[FREQUENCIES] if FREQUENCIES in tensors else _frequencies(config)
     for name, buffer in model.named_buffers():
         if name.endswith(FREQUENCIES):
-            buffer.data = tensors[FREQUENCIES].float() if FREQUENCIES in tensors else _frequencies(config)
+            buffer.data = frequencies.to(torch.float32, copy=True)
     return model.eval().requires_grad_(False)
 
 

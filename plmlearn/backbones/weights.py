@@ -66,7 +66,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         A file is missing, truncated, damaged, or holds something other than tensors; or the folder
         holds a peft adapter beside the backbone.
     """
-    adapters = sorted(file.name for file in folder.glob("adapter_*") if file.suffix != ".py")
+    adapters = [file.name for name in ("adapter_config.json", "adapter_model*") for file in folder.glob(name)]
     if adapters:
         raise BackboneWeightsError(
             f"{folder} holds a peft adapter ({', '.join(adapters)}); a backbone is read without one. Merge "
@@ -90,10 +90,10 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         # Files of old torch versions are no zip archives and cannot be mapped.
         stored = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # a damaged or hostile pickle raises anything
-        asked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global|operand) (\S+)", str(error))
-        reason = "it is damaged or truncated" if asked is None else f"it holds more than tensors: {asked[0]}"
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {asked[1]}; only tensors are read" if asked else "it is damaged or truncated"
         # torch's own message recommends weights_only=False, which would run code: it is not shown.
-        raise _unreadable(file, f"{reason} ({type(error).__name__})") from None
+        raise _unreadable(file, reason) from None
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]  # a checkpoint of Lightning
     if not isinstance(stored, dict):
