@@ -125,14 +125,12 @@ def make_model(
     for path, module in empty.named_modules():
         if type(module).__name__.endswith("LayerNorm"):
             precise |= {f"{path}.{leaf}" for leaf, _ in module.named_parameters()}
-    held = {
-        name: tensors.get(name, torch.zeros(parameter.shape)).to(
-            torch.float32 if name in precise else dtype, copy=True
-        )
-        for name, parameter in empty.named_parameters()
-    }
+    held = {}
+    for name, parameter in empty.named_parameters():
+        tensor = tensors[name] if name in tensors else torch.zeros(parameter.shape)
+        held[name] = tensor.to(torch.float32 if name in precise else dtype, copy=True)
     model = type(empty).from_pretrained(
-        None, config=config, state_dict=dict(held), dtype=dtype, **architecture.load_options
+        None, config=config, state_dict=held.copy(), dtype=dtype, **architecture.load_options
     )
     for name, parameter in model.named_parameters():
         parameter.data = held[name]
