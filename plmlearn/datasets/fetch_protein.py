@@ -226,7 +226,7 @@ def fetch_deeploc2(
     check_choice("subset", subset, ("swissprot", "hpa"))
     if subset == "hpa" and (task != "location" or partitions is not None):
         raise ValueError("subset='hpa' has no membrane labels and no partitions: omit task and partitions.")
-    table = load_table("deeploc2", data_home, download_if_missing, subset)
+    table = load_table(f"deeploc2/{subset}", data_home, download_if_missing)
     locations, membrane = table.pop("locations"), table.pop("membrane", None)
     if membrane is not None and task == "membrane":
         target = membrane.astype(int)
@@ -296,8 +296,8 @@ def fetch_ppi(
     ((39575, 2), array(['P51946', 'P29083'], dtype=object))
     """
     check_choice("subset", subset, get_args(Subset))
-    table = load_table("ppi", data_home, download_if_missing, "pairs")
-    proteins = load_table("ppi", data_home, download_if_missing, "proteins")
+    table = load_table("ppi/pairs", data_home, download_if_missing)
+    proteins = load_table("ppi/proteins", data_home, download_if_missing)
     sequences = dict(zip(proteins["id"], proteins["sequence"]))
     pairs = np.column_stack([table["id_a"], table["id_b"]])
     if missing := set(pairs.flat) - sequences.keys():

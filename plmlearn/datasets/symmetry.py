@@ -178,13 +178,9 @@ def make_homo_oligomers(
     """
     check_scalar(n_classes, "n_classes", Integral, min_val=2, max_val=len(SYMMETRY_CLASSES))
     rng = check_random_state(random_state)
+    lengths = {"median_length": median_length, "max_length": max_length}
     X, y = make_protein_classification(
-        n_samples,
-        n_classes=n_classes,
-        class_sep=class_sep,
-        median_length=median_length,
-        max_length=max_length,
-        random_state=rng,
+        n_samples, n_classes=n_classes, class_sep=class_sep, **lengths, random_state=rng
     )
     examples = [name.split("-")[0] for name in SYMMETRY_CLASSES]
     several = rng.random_sample(n_samples) < share_of_several

@@ -55,6 +55,7 @@ def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
     return metric(positive.astype(int), estimator.predict_proba(X)[:, 1])
 
 
+_CLEAVAGE = {"precision": cleavage_precision, "recall": cleavage_recall, "mcc": cleavage_mcc}
 SCORERS: dict[str, Callable[..., float]] = {
     "spearman": make_scorer(spearman_score),
     "mcc": make_scorer(matthews_correlation),
@@ -70,11 +71,7 @@ SCORERS: dict[str, Callable[..., float]] = {
     "segment_overlap": make_scorer(segment_overlap),
     **{
         f"cleavage_{name}_{k}": make_scorer(metric, tolerance=k)
-        for name, metric in (
-            ("precision", cleavage_precision),
-            ("recall", cleavage_recall),
-            ("mcc", cleavage_mcc),
-        )
+        for name, metric in _CLEAVAGE.items()
         for k in range(4)
     },
 }
@@ -98,5 +95,5 @@ def get_scorer(name: str) -> Callable[..., float]:
         return sklearn_scorer(name)
     except ValueError as error:
         raise ValueError(
-            f"{name!r} is no scorer; expected one of scikit-learn's, or one of {', '.join(SCORERS)}."
+            f"{name!r} is not a scorer; expected one of scikit-learn's, or one of {', '.join(SCORERS)}."
         ) from error
