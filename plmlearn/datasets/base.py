@@ -1,6 +1,6 @@
 """The data home and what happens in it: look, download, verify, keep, read.
 
-- ``get_data_home``, ``clear_data_home``: where the tables lie, and removing those that were downloaded.
+- ``get_data_home``, ``clear_data_home``: where the tables are, and how to delete those that were downloaded.
 - ``load_table``: the columns of one table, from the data home or, if it is missing, from its publisher.
 
 A table that is there is only read: the data home may be read-only or shared. A download is converted and
@@ -65,8 +65,8 @@ def clear_data_home(data_home: DataHome = None) -> None:
     """
     Delete the tables that the package has downloaded, and nothing else.
 
-    Tables that were put there by hand, other files and the data home itself stay. The folders of the data
-    sets go if nothing is left in them.
+    Tables that were put there by hand, other files and the data home itself stay. Folders of data sets are
+    deleted if nothing is left in them.
 
     Parameters
     ----------
@@ -164,8 +164,8 @@ def _fetch(url: str, path: Path, table: Table) -> bytes:
         raise _error(
             f"{path} is missing and {url} could not be downloaded ({type(error).__name__}: {error}). Nothing "
             f"was kept. Try again; or call plmlearn.datasets.fetch_{table.data_set} on a machine with a "
-            f"network and copy its file to {path}; or name a folder that has it by data_home= or the "
-            "environment variable PLMLEARN_DATA.",
+            f"network and copy its file to {path}; or name a folder that has it with data_home= or "
+            "the environment variable PLMLEARN_DATA.",
             table,
         ) from error
 

@@ -21,7 +21,7 @@ from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, c
 
 
 def spearman_score(y_true: Any, y_pred: Any) -> float:
-    """Rank correlation of measured and predicted values; the mean over columns where there are several.
+    """Rank correlation of measured and predicted values; the mean over columns if there are several.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def spearman_score(y_true: Any, y_pred: Any) -> float:
     Returns
     -------
     float
-        -1 to 1; 0 where all predictions are equal, and so rank nothing.
+        -1 to 1; 0 if all predictions are equal, since they rank nothing.
 
     Examples
     --------
@@ -80,8 +80,8 @@ SCORERS: dict[str, Callable[..., float]] = {
 def get_scorer(name: str) -> Callable[..., float]:
     """A scorer of this package or of scikit-learn by its name.
 
-    The scorers of residues take targets with one str or array per protein, masked or nan where nothing was
-    measured; for another mark use ``make_scorer(residue_accuracy, ignore_label="-")``.
+    The scorers of residues take targets with one str or array per protein, masked or nan for residues that
+    were not measured; for another mark use ``make_scorer(residue_accuracy, ignore_label="-")``.
 
     Examples
     --------
