@@ -49,7 +49,7 @@ class PeftAdapter(PeftMethod):
     """
 
     config: Any = field(kw_only=False)
-    target_modules: Sequence[str] | str | None = None
+    target_modules: Sequence[TargetName] | TargetName | None = None
 
     default_lr: ClassVar[float] = 1e-3
 

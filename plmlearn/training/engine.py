@@ -351,7 +351,7 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
 
 
-def _named(callbacks: list) -> list:
+def _named(callbacks: Sequence) -> list:
     return [c if isinstance(c, tuple) else (f"user_{i}", c) for i, c in enumerate(callbacks)]
 
 
