@@ -84,8 +84,8 @@ configuration, and how letters become tokens. It does not depend on the file for
 fingerprint at prediction is an error, and cached embeddings belong to one fingerprint.
 
 From the hub, safetensors on the main branch are taken first, then those that the hub's own robot has
-converted in a pull request (found only with network), then `pytorch_model.bin`. `plmlearn.backbones.download_backbone`
-prepares a folder for machines without network.
+converted in a pull request (found only with network), then `pytorch_model.bin`. Use
+`plmlearn.backbones.download_backbone` to prepare a folder for machines without network.
 """
 
 

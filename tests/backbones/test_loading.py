@@ -393,8 +393,8 @@ def test_pickled_weights_are_fetched_where_there_are_no_others(esm_folder, folde
             (folder / "pytorch_model.bin").write_bytes(pickled)
         return str(folder)
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
-    monkeypatch.setattr(hub, "get_repo_discussions", lambda *a, **b: [])
+    monkeypatch.setattr(loading, "snapshot_download", download)
+    monkeypatch.setattr(loading, "get_repo_discussions", lambda *a, **b: [])
     assert load_backbone("someone/old").fingerprint == load_backbone(esm_folder).fingerprint
     assert ["pytorch_model*.bin" in patterns for patterns in asked] == [False, False, True]
     unload_backbones()
