@@ -102,7 +102,11 @@ class AdaLoRA(PeftMethod):
         )
 
     def _config(self, **options: Any) -> peft.AdaLoraConfig:
-        ranks = {"target_r": int(self.rank), "init_r": int(self.initial_rank), "deltaT": int(self.interval)}
+        ranks: dict[str, Any] = {
+            "target_r": int(self.rank),
+            "init_r": int(self.initial_rank),
+            "deltaT": int(self.interval),
+        }
         return peft.AdaLoraConfig(**ranks, **options)
 
     def penalty(self, model: nn.Module) -> Tensor | None:

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .base import PeftMethod
+from .base import PeftMethod, TargetModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,7 +49,7 @@ class PeftAdapter(PeftMethod):
     """
 
     config: Any = field(kw_only=False)
-    target_modules: Sequence[str] | str | None = None
+    target_modules: Sequence[TargetModule] | TargetModule | None = None
 
     default_lr: ClassVar[float] = 1e-3
 

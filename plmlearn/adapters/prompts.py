@@ -148,9 +148,9 @@ def _random_residues(n: int, backbone: Backbone) -> Tensor:
     """The encoder's embeddings of n random residues, as they enter its first layer: (n, D)."""
     letters = [ALPHABET[i] for i in torch.randint(len(ALPHABET), (n,)).tolist()]
     ids, lengths = backbone.tokenize(["".join(letters)])
-    ids = torch.from_numpy(ids.astype(np.int64)).to(_device_of(backbone))
+    row = torch.from_numpy(ids.astype(np.int64)).to(_device_of(backbone))
     specials = backbone.token_format
-    tokens = PackedTokens(ids, lengths.tolist(), len(specials.prefix), len(specials.suffix))
+    tokens = PackedTokens(row, lengths.tolist(), len(specials.prefix), len(specials.suffix))
     return make_encoder(backbone.model).embed(tokens)[tokens.residue_index]
 
 

@@ -78,7 +78,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         A file is missing, truncated, damaged, or holds something other than tensors; or the folder
         holds a peft adapter beside the backbone.
     """
-    adapters = sorted(file.name for file in folder.glob("adapter_*") if file.suffix != ".py")
+    adapters = [file.name for name in ("adapter_config.json", "adapter_model*") for file in folder.glob(name)]
     if adapters:
         raise BackboneWeightsError(
             f"{folder} holds a peft adapter ({', '.join(adapters)}); a backbone is read without one. Merge "
@@ -102,10 +102,10 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         # Files of old torch versions are no zip archives and cannot be mapped.
         stored = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # a damaged or hostile pickle raises anything
-        asked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global|operand) (\S+)", str(error))
-        reason = "it is damaged or truncated" if asked is None else f"it holds more than tensors: {asked[0]}"
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {asked[1]}; only tensors are read" if asked else "it is damaged or truncated"
         # torch's own message recommends weights_only=False, which would run code: it is not shown.
-        raise _unreadable(file, f"{reason} ({type(error).__name__})") from None
+        raise _unreadable(file, reason) from None
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]  # a checkpoint of Lightning
     if not isinstance(stored, dict):
@@ -342,20 +342,19 @@ def make_model(
     for path, module in empty.named_modules():
         if type(module).__name__.endswith("LayerNorm"):
             precise |= {f"{path}.{leaf}" for leaf, _ in module.named_parameters()}
-    held = {
-        name: tensors.get(name, torch.zeros(parameter.shape)).to(
-            torch.float32 if name in precise else dtype, copy=True
-        )
-        for name, parameter in empty.named_parameters()
-    }
+    held = {}
+    for name, parameter in empty.named_parameters():
+        tensor = tensors[name] if name in tensors else torch.zeros(parameter.shape)
+        held[name] = tensor.to(torch.float32 if name in precise else dtype, copy=True)
     model = type(empty).from_pretrained(
-        None, config=config, state_dict=dict(held), dtype=dtype, **architecture.load_options
+        None, config=config, state_dict=held.copy(), dtype=dtype, **architecture.load_options
     )
     for name, parameter in model.named_parameters():
         parameter.data = held[name]
+    frequencies = tensors[FREQUENCIES] if FREQUENCIES in tensors else _frequencies(config)
     for name, buffer in model.named_buffers():
         if name.endswith(FREQUENCIES):
-            buffer.data = tensors[FREQUENCIES].float() if FREQUENCIES in tensors else _frequencies(config)
+            buffer.data = frequencies.to(torch.float32, copy=True)
     return model.eval().requires_grad_(False)
 
 

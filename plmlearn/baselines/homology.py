@@ -6,7 +6,7 @@ beyond similarity to its training set.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -23,7 +23,7 @@ _TIES = ("average", "first")
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _NearestProtein(SequenceInput, BaseEstimator):
-    method: str = "auto"
+    method: Literal["auto", "mmseqs", "exact", "ungapped", "hamming"] = "auto"
     ties: str = "average"
 
     def _remember(self, X: Any, y: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ margin over them.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
@@ -108,7 +108,7 @@ class PairSimilarityClassifier(_PairBaseline):
     """
 
     min_identity: float = 0.3
-    method: str = "auto"
+    method: Literal["auto", "mmseqs", "exact"] = "auto"
 
     def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
         """Remember pairs of sequences and their two classes."""

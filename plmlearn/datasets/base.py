@@ -1,6 +1,6 @@
 """The data home and what happens in it: look, download, verify, keep, read.
 
-- ``get_data_home``, ``clear_data_home``: where the tables lie, and removing those that were downloaded.
+- ``get_data_home``, ``clear_data_home``: where the tables are, and how to delete those that were downloaded.
 - ``load_table``: the columns of one table, from the data home or, if it is missing, from its publisher.
 
 A table that is there is only read: the data home may be read-only or shared. A download is converted and
@@ -16,6 +16,7 @@ import http.client
 import io
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 import uuid
@@ -26,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sequences.clean import object_array
-from .origins import ORIGINS, Origin, Table
+from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ def clear_data_home(data_home: DataHome = None) -> None:
     """
     Delete the tables that the package has downloaded, and nothing else.
 
-    Tables that were put there by hand, other files and the data home itself stay. The folders of the data
-    sets go if nothing is left in them.
+    Tables that were put there by hand, other files and the data home itself stay. Folders of data sets are
+    deleted if nothing is left in them.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def clear_data_home(data_home: DataHome = None) -> None:
     >>> clear_data_home("a_folder_that_is_not_there")
     """
     home = get_data_home(data_home)
-    for table in (table for origin in ORIGINS.values() for table in origin.tables.values()):
+    for table in TABLES.values():
         path = home / table.path
         if _is_download(path):
             path.unlink()
@@ -86,47 +87,46 @@ def clear_data_home(data_home: DataHome = None) -> None:
                 path.parent.rmdir()
 
 
-def load_table(
-    name: str, data_home: DataHome, download_if_missing: bool, table_name: str | None = None
-) -> dict[str, np.ndarray]:
-    """Columns of one table of a data set, 1-D in the order of the file, text or the numbers it declares."""
-    origin = ORIGINS[name]
-    table = origin.tables[table_name or name]
+def load_table(name: str, data_home: DataHome, download_if_missing: bool) -> dict[str, np.ndarray]:
+    """Columns of one of ``TABLES``, 1-D in the order of the file, text or the numbers that it declares."""
+    table = TABLES[name]
     path = get_data_home(data_home) / table.path
     if path.exists():
-        content = _verified(path, origin, table)
+        content = _verified(path, table)
     elif download_if_missing and table.urls:
-        content = _download(path, origin, table)
+        content = _download(path, table)
         _store(content, path)
     else:
         reason = (
-            "there is no automatic download for it" if download_if_missing else "download_if_missing is False"
+            "nothing downloads it automatically" if download_if_missing else "download_if_missing is False"
         )
-        raise FileNotFoundError(f"{name}: {path} is missing and {reason}. {_by_hand(origin, table, path)}")
+        raise _error(f"{path} is missing and {reason}. {_by_hand(path, table)}", table, FileNotFoundError)
     header, *rows = csv.reader(io.StringIO(content.decode()))
     if tuple(header) != table.columns:
-        raise OSError(
-            f"{name}: {path} has the columns {','.join(header)}, expected {','.join(table.columns)}. "
-            f"{_remedy(origin, table, path)}"
-        )
-    columns = zip(header, zip(*rows, strict=True) if rows else [()] * len(header))
-    return {
-        column: object_array(entries).astype(table.numbers.get(column, object)) for column, entries in columns
-    }
+        found = f"{path} has the columns {','.join(header)}, expected {','.join(table.columns)}"
+        raise _error(f"{found}. {_remedy(path, table)}", table)
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    numbers = (table.numbers.get(name, object) for name in header)
+    return {name: object_array(column).astype(kind) for name, column, kind in zip(header, columns, numbers)}
 
 
-def _verified(path: Path, origin: Origin, table: Table) -> bytes:
+def _error(text: str, table: Table, kind: type[OSError] = OSError) -> OSError:
+    return kind(f"{table.data_set}: {text}")
+
+
+def _verified(path: Path, table: Table) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise OSError(
-            f"{origin.name}: {path} is not a whole gzip file ({error}). {_remedy(origin, table, path)}"
-        ) from error
+        raise _error(f"{path} is not a whole gzip file ({error}). {_remedy(path, table)}", table) from error
     if found := _difference(content, table):
-        message = f"{origin.name}: {path} is not the table that this version of plmlearn knows: {found}."
+        fault = f"{path} is not the table that this version of plmlearn knows: {found}."
         if table.urls:
-            raise OSError(f"{message} {_remedy(origin, table, path)}")
-        warnings.warn(f"{message} It is used as it is; published figures do not apply to it.", stacklevel=4)
+            raise _error(f"{fault} {_remedy(path, table)}", table)
+        warnings.warn(
+            f"{table.data_set}: {fault} It is used as it is; published figures do not apply to it.",
+            stacklevel=4,
+        )
     return content
 
 
@@ -136,27 +136,23 @@ def _difference(content: bytes, table: Table) -> str:
     return "" if found == table.sha256 else f"got sha256 {found}, expected {table.sha256}"
 
 
-def _download(path: Path, origin: Origin, table: Table) -> bytes:
+def _download(path: Path, table: Table) -> bytes:
     """The CSV text of a table, fetched from its publisher, converted and verified."""
-    files = [_fetch(url, path, origin) for url in table.urls]
-    text = io.StringIO()
+    files = [_fetch(url, path, table) for url in table.urls]
+    text, end = io.StringIO(), f"Nothing was kept. {_by_hand(path, table)}"
+    source = ", ".join(table.urls)
     try:
         csv.writer(text, lineterminator="\n").writerows([table.columns, *table.convert(*files)])
     except Exception as error:
-        fault = f"is not in the expected format ({type(error).__name__}: {error})"
-        raise _not_kept(fault, path, origin, table) from error
+        fault = f"{source} is not in the expected format ({type(error).__name__}: {error})"
+        raise _error(f"{fault}. {end}", table) from error
     content = text.getvalue().encode()
     if found := _difference(content, table):
-        raise _not_kept(f"does not give the expected table: {found}", path, origin, table)
+        raise _error(f"{source} does not give the expected table: {found}. {end}", table)
     return content
 
 
-def _not_kept(fault: str, path: Path, origin: Origin, table: Table) -> OSError:
-    by_hand = _by_hand(origin, table, path)
-    return OSError(f"{origin.name}: {', '.join(table.urls)} {fault}. Nothing was kept. {by_hand}")
-
-
-def _fetch(url: str, path: Path, origin: Origin) -> bytes:
+def _fetch(url: str, path: Path, table: Table) -> bytes:
     logger.info("Downloading %s", url)
     request = urllib.request.Request(url, headers={"User-Agent": "plmlearn"})
     try:
@@ -165,11 +161,12 @@ def _fetch(url: str, path: Path, origin: Origin) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection open
-        raise OSError(
-            f"{origin.name}: {path} is missing and {url} could not be downloaded ({type(error).__name__}: "
-            f"{error}). Nothing was kept. Try again; or call plmlearn.datasets.fetch_{origin.name} on a "
-            f"machine with network and copy its file to {path}; or name a folder that has it by data_home= "
-            "or the environment variable PLMLEARN_DATA."
+        raise _error(
+            f"{path} is missing and {url} could not be downloaded ({type(error).__name__}: {error}). Nothing "
+            f"was kept. Try again; or call plmlearn.datasets.fetch_{table.data_set} on a machine with a "
+            f"network and copy its file to {path}; or name a folder that has it with data_home= or "
+            "the environment variable PLMLEARN_DATA.",
+            table,
         ) from error
 
 
@@ -192,13 +189,14 @@ def _is_download(path: Path) -> bool:
         return file.read(10 + len(_MARK) + 1)[10:] == _MARK + b"\0"
 
 
-def _remedy(origin: Origin, table: Table, path: Path) -> str:
-    return "Delete the file to have it downloaded again." if table.urls else _by_hand(origin, table, path)
+def _remedy(path: Path, table: Table) -> str:
+    return "Delete the file to have it downloaded again." if table.urls else _by_hand(path, table)
 
 
-def _by_hand(origin: Origin, table: Table, path: Path) -> str:
+def _by_hand(path: Path, table: Table) -> str:
+    [published] = re.findall("^Published at: (.*)$", description(table.data_set), re.MULTILINE)
     checksum = f"; the sha256 of its text must be {table.sha256}." if table.urls else "."
     return (
-        f"The data set is published at {origin.published}. A gzipped CSV file with the columns "
+        f"The data set is published at {published}. A gzipped CSV file with the columns "
         f"{','.join(table.columns)} can be put at {path} by hand{checksum}"
     )

@@ -1,4 +1,4 @@
-"""From the format a data set is published in to the rows of the package's own CSV table.
+"""From the format in which a data set is published to the rows of the package's own CSV table.
 
 Each converter takes the downloaded files as bytes, in the order of the table's ``urls``, and yields the
 rows as tuples of text:
@@ -76,7 +76,7 @@ def hpa_rows(file: bytes) -> Iterator[Row]:
 
 
 def secondary_structure_rows(archive: bytes) -> Iterator[Row]:
-    """(id, sequence, labels, resolved, split); proteins that FLIP put into no subset are left out."""
+    """(id, sequence, labels, resolved, split); proteins that FLIP has in no subset are left out."""
     members = _members(archive)
     sequences, resolved, sampled = (
         _fasta(members, f"{name}.fasta") for name in ("sequences", "mask", "sampled")
@@ -112,7 +112,7 @@ def signalp6_rows(file: bytes) -> Iterator[Row]:
 
 
 def _members(archive: bytes) -> dict[str, bytes]:
-    """Files of a zip archive by their name without folder; the doubles that macOS adds are left out."""
+    """Files of a zip archive by their name without folder; without the copies that macOS adds."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         names = [name for name in file.namelist() if not name.startswith("__MACOSX")]
         return {name.rpartition("/")[2]: file.read(name) for name in names if not name.endswith("/")}

@@ -1,4 +1,4 @@
-"""Chance: the lengths, sequences, preferences and effects that synthetic proteins are made of.
+"""Random draws of the lengths, sequences, preferences and effects that make synthetic proteins.
 
 Every function takes the RandomState first. L is the number of residues; 20 indexes ``AMINO_ACIDS``.
 """
@@ -46,7 +46,7 @@ def draw_preferences(rng: np.random.RandomState, n_classes: int, class_sep: floa
 
 
 def plant(rng: np.random.RandomState, sequence: str, motif: str) -> str:
-    """`sequence` with `motif` in place of as many residues, anywhere but at the first."""
+    """`sequence` with `motif` in place of some of its residues, at a random place after the first."""
     start = rng.randint(1, len(sequence) - len(motif) + 1)
     return sequence[:start] + motif + sequence[start + len(motif) :]
 

@@ -4,7 +4,7 @@
 - ``fetch_deeploc2``: multi-label location, binary membrane association.
 - ``fetch_ppi``: whether two proteins interact.
 
-Every fetcher returns a Bunch whose ``data`` can go into ``fit`` as it is. ``DESCR`` says
+Every fetcher returns a Bunch whose ``data`` can be passed to ``fit``. ``DESCR`` says
 what the set is, its licence and whom to cite.
 """
 
@@ -34,8 +34,8 @@ def fetch_gb1(
     Load the GB1 fitness landscape: 8,733 variants of one protein with four mutated sites (regression).
 
     Protein G domain B1 binds antibodies; each variant's fitness is its binding relative to the wild type.
-    Mutations at the four sites (V39, D40, G41, V54) influence each other, so that the best variants cannot
-    be found by adding up the effects of single ones [1]_. The splits are those of the FLIP benchmark [2]_.
+    Mutations at the four sites (V39, D40, G41, V54) influence each other, so adding up the effects of single
+    mutations does not find the best variants [1]_. The splits are those of the FLIP benchmark [2]_.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ def fetch_stability(
     Load the stability of 68,977 designed mini-proteins against proteases (regression).
 
     Small proteins of four designed folds and their mutants were displayed on yeast and digested; what
-    survives is stable [1]_. Training covers a broad set of designs, the test set the one-mutation
-    neighbourhoods of some of the best ones [2]_, so that it asks for fine distinctions. 26 sequences are in
-    both, as published.
+    survives is stable [1]_. Training covers a broad set of designs; the test set has the
+    one-mutation neighbours of some of the best [2]_, which are hard to tell apart. 26 sequences are in both
+    sets, as published.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def fetch_stability(
         data : ndarray of shape (n,), dtype object
             Sequences of 43 to 50 residues.
         target : ndarray of shape (n,), dtype float64
-            Stability score, 1 for ten times the protease that the unfolded chain would bear.
+            Stability score; 1 means ten times the protease that the unfolded chain survives.
         split : ndarray of shape (n,), dtype object
             "train", "valid" or "test" of each row.
         DESCR : str
@@ -165,10 +165,10 @@ def fetch_deeploc2(
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
-    Load DeepLoc 2.0: the locations of 28,303 eukaryotic proteins (multi-label), or whether in a membrane.
+    Load DeepLoc 2.0: locations of 28,303 eukaryotic proteins (multi-label), or their membrane association.
 
-    A protein is in one to five of ten locations; a quarter is in more than one. The five partitions share
-    no homologues: hold out whole partitions. An independent set of 1,717 human proteins comes from
+    A protein is in one to five of ten locations, a quarter of them in more than one. The five partitions
+    share no homologues: hold out whole partitions. An independent set of 1,717 human proteins comes from
     microscopy [1]_.
 
     Parameters
@@ -226,7 +226,7 @@ def fetch_deeploc2(
     check_choice("subset", subset, ("swissprot", "hpa"))
     if subset == "hpa" and (task != "location" or partitions is not None):
         raise ValueError("subset='hpa' has no membrane labels and no partitions: omit task and partitions.")
-    table = load_table("deeploc2", data_home, download_if_missing, subset)
+    table = load_table(f"deeploc2/{subset}", data_home, download_if_missing)
     locations, membrane = table.pop("locations"), table.pop("membrane", None)
     if membrane is not None and task == "membrane":
         target = membrane.astype(int)
@@ -246,11 +246,10 @@ def fetch_ppi(
     """
     Load protein-protein interactions free of leakage: 176,959 pairs of 8,852 human proteins (binary).
 
-    A model that knows a protein from training can guess its partners. Here no protein is in two subsets
-    (C3), those of different subsets are as dissimilar as can be, and the negative pairs are drawn so that
-    how often a protein occurs tells nothing: only the sequences help [1]_. This is the version without the
-    longer proteins. It cannot be downloaded automatically: the error says where it is published and which
-    files to make.
+    A model that knows a protein from training can guess its partners. Here no protein is in two subsets (C3),
+    similarity between subsets is minimal, and negative pairs match positive ones in how often each protein
+    occurs, so only the sequences help [1]_. This version leaves out the longer proteins. It cannot be
+    downloaded automatically: the error says where it is published and which files to make.
 
     Parameters
     ----------
@@ -282,7 +281,7 @@ def fetch_ppi(
     ValueError
         For an unknown `subset`, and for pairs of proteins without sequence.
     OSError
-        If a table is missing or damaged. A whole one that differs from the known one is used with a warning.
+        If a table is missing or damaged. A table other than the known one is used, with a warning.
 
     References
     ----------
@@ -296,8 +295,8 @@ def fetch_ppi(
     ((39575, 2), array(['P51946', 'P29083'], dtype=object))
     """
     check_choice("subset", subset, get_args(Subset))
-    table = load_table("ppi", data_home, download_if_missing, "pairs")
-    proteins = load_table("ppi", data_home, download_if_missing, "proteins")
+    table = load_table("ppi/pairs", data_home, download_if_missing)
+    proteins = load_table("ppi/proteins", data_home, download_if_missing)
     sequences = dict(zip(proteins["id"], proteins["sequence"]))
     pairs = np.column_stack([table["id_a"], table["id_b"]])
     if missing := set(pairs.flat) - sequences.keys():

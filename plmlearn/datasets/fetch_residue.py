@@ -5,12 +5,12 @@
 - ``fetch_signal_peptides``: a string of regions per protein, or the type of its signal peptide.
 
 What was not measured is "-" in a string (``ignore_label``) and nan in an array. Every fetcher returns a
-Bunch whose ``data`` and ``target`` can go into ``fit`` as they are. ``DESCR`` says what the set is, its
+Bunch whose ``data`` and ``target`` can be passed to ``fit``. ``DESCR`` says what the set is, its
 licence and whom to cite.
 """
 
 from collections.abc import Collection
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -38,7 +38,7 @@ def fetch_secondary_structure(
 
     Each residue of a crystal structure is in a helix (H), a strand (E) or neither (C). Residues that the
     structure does not resolve, 7 % of all, have no label: they are "-" in `target`. Training and validation
-    chains are those of NetSurfP-2.0 [1]_, the test chains were solved later and resemble none of them [2]_.
+    chains are those of NetSurfP-2.0 [1]_. The test chains were solved later and are not similar to them [2]_.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def fetch_secondary_structure(
         np.frombuffer(row.encode(), dtype=np.uint8) == ord("1") for row in resolved
     )
     target = object_array(map(_blank_unresolved, labels, resolved))
-    names = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
+    names: dict[str, Any] = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
     return bundle("secondary_structure", table, target, return_X_y, subset=subset, **names)
 
 
@@ -109,9 +109,9 @@ def fetch_disorder(
     """
     Load the disorder of 1,291 proteins as CheZOD Z-scores (residue regression).
 
-    The score of a residue says how far its NMR chemical shifts lie from those of a random coil: below 8 it
-    is disordered, above 8 ordered, up to some 16 in a rigid fold [1]_. Residues without chemical shifts are
-    nan. Train and test set are those that SETH was trained and tested on [2]_.
+    The score of a residue says how much its NMR chemical shifts differ from those of a random coil. Below 8
+    it is disordered, above 8 ordered, up to about 16 in a rigid fold [1]_. Residues without chemical shifts
+    are nan. Training and test set are those of SETH [2]_.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def fetch_disorder(
         data : ndarray of shape (n,), dtype object
             Sequences of 39 to 615 residues, some with X.
         target : ndarray of shape (n,), dtype object
-            Float64 arrays as long as their sequences, nan where nothing was measured.
+            Float64 arrays as long as their sequences; nan means not measured.
         split : ndarray of shape (n,), dtype object
             "train" or "test" of each row.
         id : ndarray of shape (n,), dtype object
@@ -174,9 +174,9 @@ def fetch_signal_peptides(
     """
     Load the signal peptides of SignalP 6.0 in 20,290 proteins (residue or protein classification).
 
-    A signal peptide sends a new protein out of the cell or into a membrane and is cut off; its kind says by
-    which road and by which peptidase [1]_. 15,625 proteins have none and 33 the rarest kind, so look at the
-    score of each class. The three partitions are homology partitions: hold out whole ones.
+    A signal peptide sends a new protein out of the cell or into a membrane and is then cut off. Its type says
+    by which pathway and which peptidase [1]_. 15,625 proteins have none and 33 have the rarest type, so look
+    at the score of each class. The three partitions are homology partitions: hold out whole ones.
 
     Parameters
     ----------

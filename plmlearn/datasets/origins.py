@@ -1,15 +1,14 @@
 """Where each data set comes from and how its tables are verified: data, no behaviour.
 
 - ``Table``: one CSV file of the data home, with its columns, checksum, download addresses and converter.
-- ``Origin``: one data set: its tables, and what it is, its licence and the works to cite.
-- ``ORIGINS``: the data sets by name. A new data set is a new entry here, one ``fetch_`` function and a text
-  in ``descriptions/``.
+- ``TABLES``: all of them. A new data set is a new entry here, a ``fetch_`` function and a text in
+  ``descriptions/``.
+- ``description``: what a data set is, where it is published, its licence and the works to cite.
 
 A checksum is the sha256 of the *uncompressed* CSV text, so it holds for what a user works with, whichever
 archive it came in. Addresses are pinned to a commit where one is known; the checksum guards the others.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +31,7 @@ class Table:
     ``numbers`` gives the type of the columns that are not text.
     """
 
+    data_set: str
     path: str
     columns: tuple[str, ...]
     sha256: str
@@ -40,125 +40,84 @@ class Table:
     convert: Callable[..., Iterable[converters.Row]] = lambda *files: ()
 
 
-@dataclass(frozen=True)
-class Origin:
-    """One data set; ``tables`` by the name that its fetcher asks for."""
-
-    name: str
-    tables: dict[str, Table]
-
-    @property
-    def description(self) -> str:
-        """The text that a Bunch carries as DESCR."""
-        path = Path(__file__).parent / "descriptions" / f"{self.name}.txt"
-        return path.read_text(encoding="utf-8").rstrip("\n")
-
-    @property
-    def published(self) -> str:
-        """The publisher's page."""
-        return re.findall("^Published at: (.*)$", self.description, re.MULTILINE)[0]
+def description(data_set: str) -> str:
+    """The text that a Bunch carries as DESCR."""
+    path = Path(__file__).parent / "descriptions" / f"{data_set}.txt"
+    return path.read_text(encoding="utf-8").rstrip("\n")
 
 
-_ALL = (
-    Origin(
-        "gb1",
-        {
-            "gb1": Table(
-                path="gb1/gb1.csv.gz",
-                columns=("sequence", "target", *GB1_SPLITS),
-                sha256="89317eefdb91716f6961d9353efd37bec9684d7b60db8f0b8a307f69e08028a9",
-                numbers={"target": float},
-                urls=(f"{_FLIP}/d5c35cc716ca93c3c74a0b43eef5b60cbf88521f/splits/gb1/splits.zip",),
-                convert=converters.gb1_rows,
-            ),
-        },
+TABLES = {
+    "gb1": Table(
+        data_set="gb1",
+        path="gb1/gb1.csv.gz",
+        columns=("sequence", "target", *GB1_SPLITS),
+        sha256="89317eefdb91716f6961d9353efd37bec9684d7b60db8f0b8a307f69e08028a9",
+        numbers={"target": float},
+        urls=(f"{_FLIP}/d5c35cc716ca93c3c74a0b43eef5b60cbf88521f/splits/gb1/splits.zip",),
+        convert=converters.gb1_rows,
     ),
-    Origin(
-        "stability",
-        {
-            "stability": Table(
-                path="stability/stability.csv.gz",
-                columns=("sequence", "target", "split"),
-                sha256="993f20e2df2f52afd27dbb9f20736d1899ecb2f820a6c0b0d8f924abbed95517",
-                numbers={"target": float},
-                urls=tuple(f"{_PROTEINBERT}/stability.{subset}.csv" for subset in ("train", "valid", "test")),
-                convert=converters.stability_rows,
-            ),
-        },
+    "stability": Table(
+        data_set="stability",
+        path="stability/stability.csv.gz",
+        columns=("sequence", "target", "split"),
+        sha256="993f20e2df2f52afd27dbb9f20736d1899ecb2f820a6c0b0d8f924abbed95517",
+        numbers={"target": float},
+        urls=tuple(f"{_PROTEINBERT}/stability.{subset}.csv" for subset in ("train", "valid", "test")),
+        convert=converters.stability_rows,
     ),
-    Origin(
-        "deeploc2",
-        {
-            "swissprot": Table(
-                path="deeploc2/deeploc2.csv.gz",
-                columns=("accession", "sequence", "locations", "membrane", "kingdom", "partition"),
-                sha256="a2bfed900f0e0232fecab88bc14f3408fc5ebb597d25c403ffe79c2a0005de9c",
-                numbers={"membrane": float, "partition": int},
-                urls=(f"{_DEEPLOC}/Swissprot_Train_Validation_dataset.csv",),
-                convert=converters.deeploc2_rows,
-            ),
-            "hpa": Table(
-                path="deeploc2/hpa_test.csv.gz",
-                columns=("accession", "sequence", "locations"),
-                sha256="e7a5f0eb39d39520bea4a1e824949e47f30f6626c9fb73847629875adba8b2ff",
-                urls=(f"{_DEEPLOC}/hpa_testset.csv",),
-                convert=converters.hpa_rows,
-            ),
-        },
+    "deeploc2/swissprot": Table(
+        data_set="deeploc2",
+        path="deeploc2/deeploc2.csv.gz",
+        columns=("accession", "sequence", "locations", "membrane", "kingdom", "partition"),
+        sha256="a2bfed900f0e0232fecab88bc14f3408fc5ebb597d25c403ffe79c2a0005de9c",
+        numbers={"membrane": float, "partition": int},
+        urls=(f"{_DEEPLOC}/Swissprot_Train_Validation_dataset.csv",),
+        convert=converters.deeploc2_rows,
     ),
-    Origin(
-        "secondary_structure",
-        {
-            "secondary_structure": Table(
-                path="secondary_structure/secondary_structure.csv.gz",
-                columns=("id", "sequence", "labels", "resolved", "split"),
-                sha256="887c39b8d285a14723c744315cf665b4112cc58dd6d93f7121f3aaf8bc8d0191",
-                urls=(f"{_FLIP}/main/splits/secondary_structure/splits.zip",),
-                convert=converters.secondary_structure_rows,
-            ),
-        },
+    "deeploc2/hpa": Table(
+        data_set="deeploc2",
+        path="deeploc2/hpa_test.csv.gz",
+        columns=("accession", "sequence", "locations"),
+        sha256="e7a5f0eb39d39520bea4a1e824949e47f30f6626c9fb73847629875adba8b2ff",
+        urls=(f"{_DEEPLOC}/hpa_testset.csv",),
+        convert=converters.hpa_rows,
     ),
-    Origin(
-        "disorder",
-        {
-            "disorder": Table(
-                path="disorder/chezod.csv.gz",
-                columns=("id", "sequence", "z_scores", "split"),
-                sha256="b55cd5e6d569407c6b64bfbc7232986aa24d2a05cd28e0250c9d8f7234618c45",
-                urls=(_SETH,),
-                convert=converters.chezod_rows,
-            ),
-        },
+    "secondary_structure": Table(
+        data_set="secondary_structure",
+        path="secondary_structure/secondary_structure.csv.gz",
+        columns=("id", "sequence", "labels", "resolved", "split"),
+        sha256="887c39b8d285a14723c744315cf665b4112cc58dd6d93f7121f3aaf8bc8d0191",
+        urls=(f"{_FLIP}/main/splits/secondary_structure/splits.zip",),
+        convert=converters.secondary_structure_rows,
     ),
-    Origin(
-        "signal_peptides",
-        {
-            "signal_peptides": Table(
-                path="signal_peptide/signalp6.csv.gz",
-                columns=("accession", "sequence", "labels", "type", "kingdom", "partition"),
-                sha256="6e3ab8678d0bf47ea93a588fa09e881f995e5695113f5c32c8b2d070219707ce",
-                numbers={"partition": int},
-                urls=(_SIGNALP,),
-                convert=converters.signalp6_rows,
-            ),
-        },
+    "disorder": Table(
+        data_set="disorder",
+        path="disorder/chezod.csv.gz",
+        columns=("id", "sequence", "z_scores", "split"),
+        sha256="b55cd5e6d569407c6b64bfbc7232986aa24d2a05cd28e0250c9d8f7234618c45",
+        urls=(_SETH,),
+        convert=converters.chezod_rows,
     ),
-    Origin(
-        "ppi",
-        {
-            "pairs": Table(
-                path="ppi/pairs.csv.gz",
-                columns=("id_a", "id_b", "label", "split"),
-                sha256="700011257ec735d17dd6435cc8f7e01cf959566bb604c460cc55de4a7a468a0e",
-                numbers={"label": int},
-            ),
-            "proteins": Table(
-                path="ppi/proteins.csv.gz",
-                columns=("id", "sequence"),
-                sha256="64e2142dbd58c3cef19805b7daa3a0920ddef3932e436307ef2e7194167a9bec",
-            ),
-        },
+    "signal_peptides": Table(
+        data_set="signal_peptides",
+        path="signal_peptide/signalp6.csv.gz",
+        columns=("accession", "sequence", "labels", "type", "kingdom", "partition"),
+        sha256="6e3ab8678d0bf47ea93a588fa09e881f995e5695113f5c32c8b2d070219707ce",
+        numbers={"partition": int},
+        urls=(_SIGNALP,),
+        convert=converters.signalp6_rows,
     ),
-)
-
-ORIGINS = {origin.name: origin for origin in _ALL}
+    "ppi/pairs": Table(
+        data_set="ppi",
+        path="ppi/pairs.csv.gz",
+        columns=("id_a", "id_b", "label", "split"),
+        sha256="700011257ec735d17dd6435cc8f7e01cf959566bb604c460cc55de4a7a468a0e",
+        numbers={"label": int},
+    ),
+    "ppi/proteins": Table(
+        data_set="ppi",
+        path="ppi/proteins.csv.gz",
+        columns=("id", "sequence"),
+        sha256="64e2142dbd58c3cef19805b7daa3a0920ddef3932e436307ef2e7194167a9bec",
+    ),
+}

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from sklearn.utils import Bunch
 
-from .origins import ORIGINS
+from .origins import description
 
 Subset = Literal["all", "train", "valid", "test"]
 
@@ -35,4 +35,4 @@ def bundle(
     chosen = {column: entries[rows] for column, entries in columns.items()}
     if return_X_y:
         return chosen["data"], chosen["target"]
-    return Bunch(**chosen, **others, DESCR=ORIGINS[name].description)
+    return Bunch(**chosen, **others, DESCR=description(name))

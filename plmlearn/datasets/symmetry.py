@@ -2,7 +2,7 @@
 
 - ``SYMMETRY_CLASSES``: the classes, in the order of the columns of an indicator.
 - ``symmetry_class``: the class of one symmetry, "C8" to "C7-C9".
-- ``load_symmetry``: proteins and classes from a table in the manner of 3DComplex.
+- ``load_symmetry``: proteins and classes from a table like that of 3DComplex.
 - ``make_homo_oligomers``: generated proteins whose symmetry shows in composition and motif.
 """
 
@@ -39,7 +39,7 @@ def symmetry_class(symmetry: str) -> str:
     Parameters
     ----------
     symmetry : str
-        Such as "C1", "c8", "D2" or "I"; "NPS" (no point symmetry), "unknown" and "" are the class "unknown".
+        Such as "C1", "c8", "D2" or "I"; "NPS" (no point symmetry), "unknown" and "" give "unknown".
 
     Raises
     ------
@@ -72,9 +72,9 @@ def load_symmetry(
     """
     Load homo-oligomers and their symmetries from your own table.
 
-    The data of the publication [1]_ come from 3DComplex [2]_ and are not public as a set; any table with a
-    column of sequences and one of symmetries will do. Symmetries are those of point groups ("C2", "D3", "I"),
-    put into 18 classes; a protein that occurs in several forms has them all, separated by blank, comma or
+    The data of the publication [1]_ come from 3DComplex [2]_ and are not public as a set. Any table with a
+    column of sequences and one of symmetries works. Symmetries are point groups ("C2", "D3", "I") and are put
+    into 18 classes. A protein that occurs in several forms lists them all, separated by blank, comma or
     semicolon ("C1 C2").
 
     Parameters
@@ -84,7 +84,7 @@ def load_symmetry(
     sequence, symmetry : str, default="sequence" and "symmetry"
         Names of the columns.
     form : {"multiclass", "multilabel"}, default="multiclass"
-        "multiclass": one class per protein; of several, the rarest in the table, which tells most.
+        "multiclass": one class per protein; of several, the one that is rarest in the table.
         "multilabel": an indicator of all classes.
     return_X_y : bool, default=False
         If True, return ``(data, target)``.
@@ -145,7 +145,7 @@ def make_homo_oligomers(
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Make proteins with symmetries as a table of homo-oligomers holds them.
+    Make proteins and symmetries, like those in a table of homo-oligomers.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def make_homo_oligomers(
     n_classes : int, default=4
         Number of symmetries, 2 to 18, from the first of ``SYMMETRY_CLASSES`` on.
     class_sep : float, default=0.7
-        How far the classes differ, as for `make_protein_classification`.
+        How much the classes differ, as for `make_protein_classification`.
     share_of_several : float, default=0.1
         Share of proteins that have the next symmetry too.
     median_length, max_length : int, default=100 and 300
@@ -178,13 +178,9 @@ def make_homo_oligomers(
     """
     check_scalar(n_classes, "n_classes", Integral, min_val=2, max_val=len(SYMMETRY_CLASSES))
     rng = check_random_state(random_state)
+    lengths = {"median_length": median_length, "max_length": max_length}
     X, y = make_protein_classification(
-        n_samples,
-        n_classes=n_classes,
-        class_sep=class_sep,
-        median_length=median_length,
-        max_length=max_length,
-        random_state=rng,
+        n_samples, n_classes=n_classes, class_sep=class_sep, **lengths, random_state=rng
     )
     examples = [name.split("-")[0] for name in SYMMETRY_CLASSES]
     several = rng.random_sample(n_samples) < share_of_several

@@ -173,11 +173,12 @@ class RuntimeParameters(Parameters):
         return int(self.max_length) if self.long_sequences == "window" else None
 
     def _load_backbone(self, name: str, device: torch.device, **options: Any) -> Backbone:
+        precision: Any = resolve_precision(self.precision, device)
         return load_backbone(
             name,
             revision=self.revision,
             device=device,
-            precision=resolve_precision(self.precision, device),
+            precision=precision,
             quantization=self.quantization,
             **options,
         )

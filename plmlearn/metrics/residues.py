@@ -4,10 +4,10 @@
 ``residue_mcc``        Matthews correlation of states
 ``residue_table``      precision, recall, ... of every state
 ``residue_spearman``   rank correlation of measured values
-``paired_residues``    how all of them read their input
+``paired_residues``    true and predicted entries, as all of them read them
 
-A row is a str with a letter per residue, or an array. What was not measured does not count: masked entries,
-nan, None, and ``ignore_label`` of y_true.
+A row is a str with a letter per residue, or an array. Residues that were not measured do not count: masked
+entries, nan, None, and ``ignore_label`` of y_true.
 """
 
 from typing import Any, Literal, get_args
@@ -83,7 +83,7 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") 
     Returns
     -------
     float
-        0 where all predictions are equal, and so rank nothing.
+        0 if all predictions are equal, since they rank nothing.
 
     Examples
     --------

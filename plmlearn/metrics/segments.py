@@ -1,4 +1,4 @@
-"""``segment_overlap``: whether helices and strands are found as segments (SOV'99)."""
+"""``segment_overlap``: how well helices and strands are found as segments (SOV'99)."""
 
 from itertools import groupby
 from typing import Any, get_args

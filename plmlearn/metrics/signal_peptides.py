@@ -1,7 +1,7 @@
 """Signal peptides: ``signal_peptide_table`` for types and cleavage sites, as SignalP 6.0 reports them.
 
 ``cleavage_precision``, ``cleavage_recall``, ``cleavage_mcc``   the site alone, from residue labels
-``cleavage_site``                                               where a row of residue labels has it
+``cleavage_site``                                               the site of one row of residue labels
 
 Residue labels name the region: by default S (Sec/SPI), L (Sec/SPII), T (Tat) and P (Sec/SPIII) are signal
 peptides, any other letter is not.
@@ -19,7 +19,7 @@ SIGNAL_LABELS = "SLTP"
 
 
 def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
-    """Last residue of the first signal peptide, counted from 1, and its label; (0, "") where there is none.
+    """Last residue of the first signal peptide, counted from 1, and its label; (0, "") if there is none.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
 
 
 def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
-    """Share of predicted cleavage sites that are right; 0 where none is predicted.
+    """Share of predicted cleavage sites that are right; 0 if none is predicted.
 
     Parameters
     ----------
     y_true, y_pred : list of str or of arrays, one label per residue
     tolerance : int, default=0
-        Residues by which a right site may be off; SignalP reports 0 to 3.
+        Residues by which a site may be off and still be right; SignalP reports 0 to 3.
     signal : str, default="SLTP"
-        Labels of signal peptides. A site is right only if the label before it is that of the true one.
+        Labels of signal peptides. A site is right only if its label is that of the true site.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def signal_peptide_table(
     negative : str, default="NO_SP"
         The type of proteins without signal peptide.
     tolerances : tuple of int, default=(0, 1, 2, 3)
-        Residues by which a right site may be off.
+        Residues by which a site may be off and still be right.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def signal_peptide_table(
         One row per kingdom and type that occurs in it, with the keys ``kingdom``, ``type``, ``n``;
         ``mcc1`` (this type against proteins without signal peptide), ``mcc2`` (against all others); and with
         residue labels, for every tolerance k, ``precision_k`` and ``recall_k`` of the cleavage site (right
-        only with the type) and ``mcc_k`` of the residues of these proteins. nan where there is nothing to
+        only with the type) and ``mcc_k`` of the residues of these proteins. nan if there is nothing to
         divide by.
 
     References
@@ -146,7 +146,8 @@ def signal_peptide_table(
             if labels:
                 of_kind = np.flatnonzero(inside & ((true == kind) | (pred == kind)))
                 sides = zip(labels, (true == kind, pred == kind))
-                row |= _sites(*(_regions(side, of_kind, is_kind) for side, is_kind in sides), tolerances)
+                found, other = (_regions(side, of_kind, is_kind) for side, is_kind in sides)
+                row |= _sites(found, other, tolerances)
             rows.append(row)
     return rows
 

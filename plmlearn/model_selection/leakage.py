@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -75,7 +75,9 @@ class LeakageReport:
         return "\n".join([head, *shares, none])
 
 
-def leakage_report(X_train: Any, X_test: Any, *, method: str = "auto") -> LeakageReport:
+def leakage_report(
+    X_train: Any, X_test: Any, *, method: Literal["auto", "mmseqs", "exact", "ungapped", "hamming"] = "auto"
+) -> LeakageReport:
     """Nearest training protein of every test protein, and how identical it is.
 
     A model is not shown to generalise by test proteins that have a close relative in training.

@@ -257,7 +257,7 @@ class LinearChainCRF(nn.Module):
         _check_emissions(emissions, mask, self.n_states)
         dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
         weights = (self.transitions, self.starts, self.ends)
-        constrained = (
+        constrained: Any = (
             weight.to(dtype).masked_fill(~getattr(self, name), -math.inf)
             for weight, name in zip(weights, _CONSTRAINTS)
         )

@@ -304,8 +304,8 @@ class PackedTokens:
     @property
     def residues_of_each(self) -> list[int]:
         """Residues of each sequence."""
-        whole = isinstance(self.n_prefix, int)
-        prefixes = [self.n_prefix] * len(self.lengths) if whole else self.n_prefix.tolist()
+        n = self.n_prefix
+        prefixes = [n] * len(self.lengths) if isinstance(n, int) else n.tolist()
         return [length - n - self.n_suffix for length, n in zip(self.lengths, prefixes, strict=True)]
 
     def pieces(self) -> Iterator[PackedTokens]:

@@ -103,7 +103,8 @@ class Saved:
     @property
     def parameter_names(self) -> set[str]:
         """Parameters of the constructor."""
-        return set(self.cls._get_param_names()) if issubclass(self.cls, BaseEstimator) else set()
+        cls: Any = self.cls
+        return set(cls._get_param_names()) if issubclass(self.cls, BaseEstimator) else set()
 
     def _check_extra(self, name: str, path: str) -> None:
         """An estimator may have further attributes, but none that hides a method."""
@@ -218,7 +219,7 @@ def _check_tuned(saved: Saved, state: State, path: str) -> None:
 
 def _check_size(architecture: State, n_trained: int, path: str) -> None:
     """A model that began with random weights has no more of them than were trained."""
-    n_layers, width, inner = (architecture.get(name) for name in ("n_layers", "width", "ffn_width"))
+    n_layers, width, inner = (int(architecture.get(name) or 0) for name in ("n_layers", "width", "ffn_width"))
     if n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
         raise SavedModelError(
             f"{path}: a model of {n_layers} layers of width {width} has more weights than the {n_trained} "

@@ -232,7 +232,8 @@ def _settle(folder: Path) -> list[str]:
         elif waiting:
             path.unlink()
     replaced = document.get("replaced")
-    for name in _FILES if isinstance(replaced, dict) else ():
+    replaced = replaced if isinstance(replaced, dict) else {}
+    for name in _FILES:
         path = folder / name
         if name in replaced and path.is_file() and _digest_of(path) == replaced[name]:
             path.unlink()

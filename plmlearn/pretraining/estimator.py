@@ -19,7 +19,7 @@ from ..adapters import Adapter, FullFineTuning
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
+from ..estimators.parameters import Parameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -101,7 +101,7 @@ class PretrainingParameters(Parameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMMaskedLM(LanguageModel, RuntimeParameters, PretrainingParameters):
+class PLMMaskedLM(LanguageModel, PretrainingParameters):
     """Train a protein language model on sequences alone, by predicting hidden residues.
 
     From random weights this makes a small protein language model. Continued on one protein family (domain
@@ -446,7 +446,7 @@ class PLMMaskedLM(LanguageModel, RuntimeParameters, PretrainingParameters):
             "num_attention_heads": int(self.n_heads),
             "intermediate_size": int(self.ffn_width or 4 * self.width),
         }
-        precision = resolve_precision(self.precision, device)
+        precision: Any = resolve_precision(self.precision, device)
         backbone = draw_backbone(shape, precision=precision, seed=seed)
         if self.init == "neighbours":
             attend_to_neighbours(backbone.model)

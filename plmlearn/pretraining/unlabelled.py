@@ -36,7 +36,7 @@ class Unlabelled:
     rows: np.ndarray | None = None
 
     @classmethod
-    def check(cls, X: Any, groups: Any, invalid: str, name: str) -> Unlabelled:
+    def check(cls, X: Any, groups: Any, invalid: Any, name: str) -> Unlabelled:
         """From a caller's X, or one error."""
         sequences = check_sequences(X, invalid=invalid)
         check_predictable(sequences, name)

@@ -55,7 +55,7 @@ def is_table(X: Any) -> bool:
 
 
 def is_missing(item: Any) -> bool:
-    """Whether an entry stands for a missing value."""
+    """Whether an entry is a missing value."""
     if isinstance(item, (float, np.floating)):
         return bool(item != item)
     return item is None or type(item).__name__ in ("NAType", "NaTType")
@@ -148,7 +148,7 @@ _UPPER = {ord(lower): lower.upper() for lower in "abcdefghijklmnopqrstuvwxyz"}
 # What str() and astype(str) make of missing values; in upper case they would pass as proteins.
 _MISSING_TEXTS = ("nan", "NaN", "None")
 _HINTS = (
-    ("[<>]", "A special token such as <mask> is no residue: write X in its place."),
+    ("[<>]", "A special token such as <mask> is not a residue: write X in its place."),
     (r"[()\[\]{}]", "Write a modified residue as its parent, M for (MSE), or as X."),
     (r"[-.~]", "Gaps belong to an alignment: remove them, and their labels, with sequence.replace('-', '')."),
     (r"\*", "A '*' inside a sequence is a stop codon: check the reading frame, or end the sequence there."),

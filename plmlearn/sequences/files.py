@@ -4,7 +4,7 @@
 ``fasta_records``    headers and sequences of lines in that format
 ``read_lines``       the lines of any text file, or an error that names the file
 
-Sequences come as they stand in the file: ``check_sequences`` cleans them and says what is wrong with one.
+Sequences are returned as they are in the file; ``check_sequences`` cleans them and refuses what is wrong.
 """
 
 import gzip

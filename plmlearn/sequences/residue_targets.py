@@ -73,7 +73,7 @@ def check_residue_targets(
 
 
 def read_target(target: Any, ignore_label: Any = None) -> np.ma.MaskedArray:
-    """A copy of one target with text or numbers as entries, masked where nothing was measured."""
+    """A copy of one target as text or numbers, with a mask of the entries that were not measured."""
     values = _entries(target)
     if values.dtype == object:
         mask = np.array([is_missing(entry) for entry in values.flat], dtype=bool).reshape(values.shape)
@@ -98,7 +98,7 @@ def _labels(target: Any, ignore_label: Any) -> np.ndarray:
         measured = labels.compressed()
         odd = measured[(measured != np.floor(measured)) | np.isinf(measured)]
         if len(odd):
-            raise ValueError(f"has {odd[0]}, which is no label. A residue regressor predicts numbers.")
+            raise ValueError(f"has {odd[0]}, which is not a label. Use a residue regressor for numbers.")
     return labels
 
 
@@ -145,7 +145,7 @@ def _check_length(array: np.ndarray, given: Any, clean: str) -> None:
     if len(array) == len(text_of(given)):
         hint = " That counts whitespace or the '*' at the end, which are removed: leave their entries out."
     elif len(array) == len(clean) + 1:
-        hint = " If the last one stands for a '*' at the end, leave it out."
+        hint = " If the last one belongs to a '*' at the end, leave it out."
     raise ValueError(f"has {len(array)} entries for {len(clean)} residues; expected one per residue.{hint}")
 
 

@@ -28,7 +28,6 @@ from plmlearn import (
 )
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import (
-    BackboneNotFoundError,
     BackboneWeightsError,
     load_backbone,
     loading,
@@ -346,12 +345,6 @@ def test_weights_that_the_hub_has_converted_are_found(pickled_repository, miniat
     found = load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
     assert pickled_repository[-1] == "refs/pr/4"
     assert found.fingerprint == load_backbone(str(miniature("prott5"))).fingerprint
-
-
-def test_pickled_weights_alone_are_refused(pickled_repository, monkeypatch):
-    monkeypatch.setattr(loading, "get_repo_discussions", discussions())
-    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
-        load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
 
 
 def test_a_classifier_of_t5_survives_a_pickle(miniature, data):

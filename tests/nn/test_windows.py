@@ -62,14 +62,14 @@ def test_weights_match_a_loop_over_residues(lengths, size):
     assert whole_lengths(offsets, n_residues) == lengths
     blend = Blend(offsets, n_residues, torch.device("cpu"))
     expected = np.concatenate(weights_by_hand(lengths, size))
-    np.testing.assert_allclose(blend.weights.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(blend.weights.values.numpy(), expected, atol=1e-6)
 
 
 def test_weights_of_two_windows_are_linear_ramps():
     blend = Blend([0, 3], [7, 7], torch.device("cpu"))  # 10 residues, 4 of them in both
     ramp = torch.tensor([0.8, 0.6, 0.4, 0.2])
     expected = torch.cat([torch.ones(3), ramp, ramp.flip(0), torch.ones(3)])
-    torch.testing.assert_close(blend.weights, expected)
+    torch.testing.assert_close(blend.weights.values, expected)
 
 
 def pack(lengths: list[int], size: int, n_prefix: int = 1, n_suffix: int = 1) -> PackedTokens:

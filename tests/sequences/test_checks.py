@@ -271,7 +271,7 @@ def test_every_kind_of_bad_row_has_its_line(bad, text):
         ("MK..V", "Gaps belong to an alignment: remove them"),
         ("MK(MSE)V", "Write a modified residue as its parent, M for (MSE)"),
         ("MK[Oxidation]V", "Write a modified residue as its parent"),
-        ("MK<mask>V", "A special token such as <mask> is no residue: write X"),
+        ("MK<mask>V", "A special token such as <mask> is not a residue: write X"),
         ("MK*V", "stop codon"),
     ],
 )
@@ -834,8 +834,8 @@ def test_sequences_are_accepted_in_every_form_the_estimators_take():
         ([[0, 1], 3], "has shape ()"),
         ([[0, 1], None], "expected one label per residue"),
         ([[0, 1], np.array([b"H", b"E"])], "expected one label per residue"),
-        ([[0, 1], [0, 0.25]], "has 0.25, which is no label"),
-        ([[0, 1], [0, float("inf")]], "has inf, which is no label"),
+        ([[0, 1], [0, 0.25]], "has 0.25, which is not a label"),
+        ([[0, 1], [0, float("inf")]], "has inf, which is not a label"),
         ([[0, 1], ""], "has 0 entries for 2 residues"),
     ],
 )

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # Part of the cache's keys: raise it whenever an encoder or a pooling computes other numbers than before.
-FORWARD_VERSION = 2
+FORWARD_VERSION = 1
 
 ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm, "esmc": PackedEsmc, "t5": PackedT5}
 
