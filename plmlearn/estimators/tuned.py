@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import safetensors.torch
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -237,7 +237,9 @@ class BasePLMEstimator(BaseEstimator, ABC):
         """The rest of ``fit``, on checked input."""
         training = labelled
         if self.early_stopping and validation is None:
-            training, validation = labelled.hold_out(self.validation_fraction, self._seed())
+            training, validation = labelled.hold_out(
+                self.validation_fraction, self._seed(), stratify=is_classifier(self)
+            )
         target = self._target if self._continues() else self._learn_target(labelled.y)
         live = self._build(target.n_outputs, self._trained if self._continues() else None)
         data = self._encode(live, target, training)
