@@ -246,7 +246,7 @@ def test_plain_peft_reads_the_adapter(name, fitted, esm_folder, X, tmp_path):
     base = EsmModel.from_pretrained(esm_folder, add_pooling_layer=False)
     model = peft.PeftModel.from_pretrained(base, folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(esm_folder)
-    pooling = fitted[name]._restored().model.pooling
+    pooling = fitted[name]._restored().module.pooling
     for row, sequence in zip(fitted[name].transform(X), X, strict=True):
         with torch.no_grad():
             state = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state[0]
@@ -427,7 +427,7 @@ def test_a_folder_that_tells_what_no_fit_leaves_is_refused(kind, change, message
 
 
 def test_a_target_of_another_size_does_not_fit_the_tensors(fitted, X, tmp_path):
-    target = {"object": "MultilabelTarget", "state": {"n_outputs": 3}}
+    target = {"object": "MultilabelTarget", "state": {"n_labels": 3}}
     folder = edited(plmlearn.save(fitted["LoRA"], tmp_path), lambda d: state(d).update(_target=target))
     with pytest.raises(ValueError, match="learned tensors do not fit"):
         plmlearn.load(folder).predict(X)

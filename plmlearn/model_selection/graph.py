@@ -96,8 +96,8 @@ def _refuse_missing(entries: np.ndarray, noun: str) -> None:
         ("proteins", "that") if width == 1 else ("pairs", f"the {('first', 'second')[places[0] % 2]}")
     )
     raise ValueError(
-        f"{len(odd)} of {len(entries)} {rows} lack a {noun}: rows {first_few(odd)}; {entry} of row {odd[0]} is "
-        f"{items[places[0]]!r}. Give it, or leave those rows out."
+        f"{len(odd)} of {len(entries)} {rows} lack a {noun}: rows {first_few(odd)}; {entry} of row {odd[0]} "
+        f"is {items[places[0]]!r}. Give it, or leave those rows out."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -101,7 +101,7 @@ class PretrainingParameters(Parameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMMaskedLM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, LanguageModel, PretrainingParameters):
+class PLMMaskedLM(LanguageModel, PretrainingParameters):
     """Train a protein language model on sequences alone, by predicting hidden residues.
 
     From random weights this makes a small protein language model. Continued on one protein family (domain

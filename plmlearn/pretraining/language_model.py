@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import nn
 
 from ..backbones.checkpoints import merged, write_language_model
@@ -24,7 +25,7 @@ from .masking import Corpus, Masking
 from .unlabelled import check_predictable
 
 
-class LanguageModel(RuntimeParameters, ABC):
+class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimeParameters, ABC):
     """Methods of a fitted masked language model."""
 
     @abstractmethod

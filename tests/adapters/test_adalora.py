@@ -74,7 +74,7 @@ def test_a_fit_ends_at_the_mean_rank(miniature, data):
     on = switches(regressor._loaded.module)
     assert len(on) == 12
     assert sum(int(ranks.sum()) for ranks in on.values()) == 12
-    assert adapter._allocation is None
+    assert adapter._allocator is None  # what a fit learns stays out of the caller's adapter
 
 
 def test_the_penalty_acts_in_a_fit(miniature, data):

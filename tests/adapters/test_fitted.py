@@ -80,7 +80,7 @@ def test_plain_peft_reads_what_peft_has(name, architecture, fitted, miniature, X
         warnings.simplefilter("ignore")  # VeRA's matrices are drawn again, and peft says so
         base = MODELS[architecture].from_pretrained(miniature(architecture), **options)
         model = peft.PeftModel.from_pretrained(base, tmp_path).eval()
-    encoder = regressor._restored().model.eval().encoder
+    encoder = regressor._restored().module.eval().encoder
     for sequence in X[:3]:
         tokens = tokens_of(load_backbone(str(miniature(architecture))), [sequence])
         with torch.no_grad():

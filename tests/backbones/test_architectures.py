@@ -361,7 +361,7 @@ def test_mixed_layers_train_with_every_method_and_are_kept(miniature, kind, adap
     X, y = data
     model = PLMRegressor(str(miniature(kind)), adapter=adapter, layer_mixing=True, **TUNING | {"epochs": 3})
     model.fit(X, y)
-    assert model._restored().model.encoder.mixing.weights.abs().min() > 0
+    assert model._restored().module.encoder.mixing.weights.abs().min() > 0
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
     assert (

@@ -93,6 +93,17 @@ def test_embeddings_are_computed_once(folder, X, y, empty_cache, monkeypatch):
     assert sorted(encoded) == list(range(len(X)))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_layers_give_the_same(folder, X, y, graphs):
+    plain = PLMFrozenMLP(folder, precision="fp32", **SMALL).fit(X, y)
+    assert not graphs
+    compiled = PLMFrozenMLP(folder, precision="fp32", compile=True, **SMALL).fit(X, y)
+    assert graphs
+    np.testing.assert_allclose(compiled.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+    graphs.clear()
+    np.testing.assert_allclose(plain.set_params(compile=True).transform(X), compiled.transform(X), atol=1e-5)
+
+
 def test_weights_reach_scaler_and_perceptron(folder, X, y):
     """A protein of weight 2 is a protein given twice, in mean and deviation too."""
     settings = SMALL | {"alpha": 0.0, "solver": "lbfgs"}

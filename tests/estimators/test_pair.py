@@ -416,6 +416,23 @@ def test_cross_validation_and_splits_of_rows(make, X, kind):
         assert_same(results(clone(estimator).fit(X[train], y[train]), X), results(fitted, X))
 
 
+@pytest.mark.parametrize("combine", COMBINATIONS)
+@kinds
+def test_features_have_names_in_data_frames(make, X, kind, combine):
+    estimator, y = make(kind, adapter=Frozen(), combine=combine)
+    plain = estimator.fit_transform(X, y)
+    names = estimator.get_feature_names_out()
+    assert len(names) == plain.shape[1]
+    assert names[0] == f"{type(estimator).__name__.lower()}0"
+    pairs = pd.DataFrame(X, index=[f"complex {i}" for i in range(len(X))])
+    frame = estimator.set_output(transform="pandas").transform(pairs)
+    assert list(frame.columns) == list(names)
+    assert list(frame.index) == list(pairs.index)
+    np.testing.assert_array_equal(frame.to_numpy(), plain)
+    with pytest.raises(NotFittedError):
+        clone(estimator).get_feature_names_out()
+
+
 @pytest.mark.filterwarnings("ignore::plmlearn.model_selection.PairWarning")
 def test_clusters_are_routed_to_the_splitter_and_to_fit(make, X, monkeypatch):
     heard = []

@@ -423,6 +423,43 @@ def test_early_stopping_stops(make, X, y):
     assert len(classifier.history_) == classifier.best_epoch_ + 2 < 20
 
 
+def test_early_stopping_of_skorch_stops_quietly(make, X, y):
+    stop = skorch.callbacks.EarlyStopping(monitor="valid_loss", patience=2, sink=lambda text: None)
+    classifier = make(epochs=20, lr=3e-3, head_lr=1e-2, callbacks=[stop]).fit(X, y, X_val=X, y_val=1 - y)
+    assert len(classifier.history_) == classifier.best_epoch_ + 2 < 20
+    assert classifier.predict(X).shape == y.shape
+
+
+class Interrupts(skorch.callbacks.Callback):
+    """A user presses Ctrl-C in the second optimiser step, when some weights have changed."""
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training and batch.number == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("adapter", [LoRA(rank=2), FullFineTuning(), Frozen()], ids=repr)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_interrupted_fit_leaves_the_earlier_one_as_it_was(make, X, y, adapter, warm_start):
+    classifier = make(adapter=adapter, warm_start=warm_start).fit(X, y)
+    expected, before = classifier.predict_proba(X), dict(vars(classifier))
+    parameters = {"callbacks": [Interrupts()], "lr": 0.1, "head_lr": 0.1}
+    with pytest.raises(KeyboardInterrupt):
+        classifier.set_params(**parameters).fit(X[::-1], 1 - y)
+    assert vars(classifier).keys() == before.keys()
+    assert all(vars(classifier)[key] is value for key, value in before.items() if key not in parameters)
+    for estimator in (classifier, pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+
+
+def test_an_interrupted_first_fit_leaves_nothing(make, X, y):
+    classifier = make(callbacks=[Interrupts()])
+    before = set(vars(classifier))
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(X, y)
+    assert set(vars(classifier)) == before
+
+
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "roc_auc", "accuracy", None])
 def test_a_scorer_chooses_the_epoch(scoring, make, X, y):
     """Scores below 0 are no problem, and probabilities are seen where a scorer wants them."""
