@@ -35,7 +35,7 @@ DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "long_sequences": [MASKED_LM, SIGNAL_PEPTIDES],
     "lr": [MASKED_LM],
     "max_length": [MASKED_LM, SIGNAL_PEPTIDES],
-    "max_tokens": [EMBEDDER + FROZEN],
+    "max_tokens": [EMBEDDER + FROZEN, MASKED_LM],
     "optimizer": [MASKED_LM],
     "pooling": [EMBEDDER, FROZEN],
     "precision": [EMBEDDER + FROZEN],

@@ -31,7 +31,7 @@ from plmlearn import (
     SavedModelError,
 )
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA, PeftAdapter
-from plmlearn.nn.packing import Encoded
+from plmlearn.nn.packing import Encoded, Ragged
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -250,7 +250,7 @@ def test_plain_peft_reads_the_adapter(name, fitted, esm_folder, X, tmp_path):
     for row, sequence in zip(fitted[name].transform(X), X, strict=True):
         with torch.no_grad():
             state = model(**tokenizer(sequence, return_tensors="pt")).last_hidden_state[0]
-            pooled = pooling(Encoded(state[1:-1], [len(sequence)], state[:1]))
+            pooled = pooling(Encoded(Ragged(state[1:-1], [len(sequence)]), state[:1]))
         np.testing.assert_allclose(pooled[0], row, atol=1e-4)
 
 

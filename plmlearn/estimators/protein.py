@@ -345,7 +345,8 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -499,7 +500,8 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -665,7 +667,8 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -826,7 +829,8 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.

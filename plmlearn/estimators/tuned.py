@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
@@ -101,7 +101,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed)
+            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
         return dataset, None
 
     def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):

@@ -388,17 +388,14 @@ class Encoded:
 
     Parameters
     ----------
-    residues : Tensor of shape (R, D)
-        One vector per residue, protein behind protein; special tokens are gone.
-    lengths : list of int
-        Residues of each of the P proteins.
+    residues : Ragged of shape (R, D)
+        One vector per residue of P proteins; special tokens are gone.
     first : Tensor of shape (P, D) or None
         The vector of each protein's first token (``<cls>`` where the backbone has one), None where no
         token stands before the residues; of windows, their mean by the residues that each stands for.
     """
 
-    residues: Tensor
-    lengths: list[int]
+    residues: Ragged
     first: Tensor | None
 
 
@@ -408,4 +405,4 @@ def unpack(hidden: Tensor, tokens: PackedTokens) -> Encoded:
     if tokens.offsets is not None:
         blend = Blend(tokens.offsets, tokens.residues_of_each, tokens.device)
         residues, first = blend.residues(residues), blend.sequences(first)
-    return Encoded(residues, tokens.residue_lengths, first if tokens.n_prefix else None)
+    return Encoded(Ragged(residues, tokens.residue_lengths), first if tokens.n_prefix else None)

@@ -299,7 +299,7 @@ class _BestEpoch(skorch.callbacks.Callback):
             warnings.warn(
                 f"The validation score of epoch {len(net.history)} is nan and counts as no improvement. It "
                 f"has no value on these {len(dataset_valid)} samples, for example because a class is missing "
-                "among them or all predictions are equal. Hold out more, pass X_val, or take another scoring.",
+                "among them or all predictions are equal. Hold out more, pass X_val, or use another scorer.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -405,7 +405,7 @@ def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):
     classifier = make(adapter=Frozen(), early_stopping=True, validation_fraction=0.25)
     embedder = PLMEmbedder(str(esm_folder), precision="fp32").fit(X)
     rows = Dataset(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
-    training, held_out = rows.hold_out(0.25, seed_from(classifier.random_state))
+    training, held_out = rows.hold_out(0.25, seed_from(classifier.random_state), stratify=True)
     assert (len(training.y), len(held_out.y)) == (18, 6)
     for fitted, seen in (
         (clone(classifier).fit(X, y), training.sequences),

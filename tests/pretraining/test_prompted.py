@@ -63,7 +63,7 @@ def test_embeddings_are_those_of_the_encoder_as_it_was_trained(miniature):
     ).fit(SEQUENCES)  # fmt: skip
     backbone = load_backbone(str(miniature("esm2")))
     read = []
-    trained = model._loaded().module.eval()
+    trained = model._restored().module.eval()
     trained.lm_head.register_forward_pre_hook(lambda _, args: read.append(args[0]))
     for sequence, embedding in zip(SEQUENCES, model.transform(SEQUENCES), strict=True):
         ids = torch.from_numpy(backbone.tokenize([sequence])[0].astype(np.int64))
