@@ -408,7 +408,11 @@ LIES = {
         r"_target\.mean is an array of float64, \(3,\); expected the shape \[5, 5\]",
     ),
     "a form": ("LoRA", lambda d: state(d).update(verbose={"code": "x"}), "verbose is .*stands for nothing"),
-    "keys": ("LoRA", lambda d: state(d).update(history_={"dict": [[[], 1]]}), "expected one that can be hashed"),
+    "keys": (
+        "LoRA",
+        lambda d: state(d).update(history_={"dict": [[[], 1]]}),
+        "expected one that can be hashed",
+    ),
     "pairs": ("LoRA", lambda d: state(d).update(history_={"dict": [3]}), "expected the pairs of a dict"),
     "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has the shapes \[\]"),
     "features": ("MLP", lambda d: state(d, "scaler_").update(n_features_in_=5), "do not fit 5 features"),
@@ -477,7 +481,7 @@ def test_a_model_without_backbone_is_no_larger_than_what_was_trained(X, tmp_path
     for name, value in {"n_layers": 60_000, "width": 60_000, "ffn_width": 60_000}.items():
         plmlearn.save(model, folder)
         edited(folder, lambda d, name=name, value=value: architecture(d, name, value))
-        with pytest.raises(SavedModelError, match=r"has more weights than the \d+ that are saved"):
+        with pytest.raises(SavedModelError, match=r"have more weights than the \d+ saved"):
             plmlearn.load(folder)
 
 
