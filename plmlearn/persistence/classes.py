@@ -132,12 +132,13 @@ def _check_classes(_: Saved, state: State, path: str) -> None:
         raise SavedModelError(f"{path}: shares and weights do not fit {n} classes.")
     if state["as_text"] and state["classes"].dtype.kind != "U":
         raise SavedModelError(f"{path}.as_text is True, and classes is {shown(state['classes'])}.")
-    shapes = {name: (n,) * axes for name, axes in zip(residue_targets.CONSTRAINTS, (2, 1, 1), strict=True)}
     if constraints is None:
         return
-    found = {name: np.shape(part) for name, part in constraints.items()}
-    if found != shapes or any(getattr(part, "dtype", "") != np.dtype(bool) for part in constraints.values()):
-        raise SavedModelError(f"{path}.constraints has {shown(found)}; expected arrays of bool, {shapes}.")
+    arrays = {name: part for name, part in constraints.items() if isinstance(part, np.ndarray)}
+    found = {name: part.shape for name, part in arrays.items() if part.dtype.kind == "b"}
+    expected = dict(zip(residue_targets.CONSTRAINTS, ((n, n), (n,), (n,)), strict=True))
+    if found != expected or len(constraints) != len(expected):
+        raise SavedModelError(f"{path}.constraints is {shown(constraints)}; expected bools of {expected}.")
 
 
 _SCALE = {"mean": VALUES, "scale": VALUES, "one_dimensional": FLAG}
@@ -212,19 +213,17 @@ def _check_tuned(saved: Saved, state: State, path: str) -> None:
     for name, value in architecture.items():
         if isinstance(value, Integral) and not isinstance(value, bool):
             whole(0).check(f"{place}.{name}", value)
-    tensors = trained_tensors(state["_trained"], f"{path}._trained")
-    if architecture.get("backbone", "") is None:
-        _check_size(architecture, sum(tensor.size for tensor in tensors.values()), place)
+    n_trained = sum(t.size for t in trained_tensors(state["_trained"], f"{path}._trained").values())
+    if saved.cls is PLMMaskedLM:
+        _check_size({**vars(PLMMaskedLM), **state, **architecture}, n_trained, place)
 
 
-def _check_size(architecture: State, n_trained: int, path: str) -> None:
+def _check_size(fitted: State, n_trained: int, path: str) -> None:
     """A model that began with random weights has no more of them than were trained."""
-    n_layers, width, inner = (int(architecture.get(name) or 0) for name in ("n_layers", "width", "ffn_width"))
-    if n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
+    n_layers, width, inner = (int(fitted[name] or 0) for name in ("n_layers", "width", "ffn_width"))
+    if fitted["backbone"] is None and n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
         raise SavedModelError(
-            f"{path}: a model of {n_layers} layers of width {width} has more weights than the {n_trained} "
-            "that "
-            "are saved."
+            f"{path}: {n_layers} layers of width {width} have more weights than the {n_trained} saved."
         )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import importlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -12,7 +15,6 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +326,7 @@ LIES = (
 
 executions: list[str] = []
 _watched = False
+CANARIES = ("canary", "megatron/evil")
 _EVENTS = (
     "subprocess.Popen",
     "os.system",
@@ -337,13 +340,15 @@ _EVENTS = (
 def _watch(event: str, arguments: tuple) -> None:
     if not _watched:
         return
-    if event in _EVENTS or (event == "import" and ("canary" in arguments[0] or "megatron" in arguments[0])):
+    code = getattr(arguments[0], "co_filename", "") if event == "exec" else ""
+    opened = str(arguments[0]) if event == "open" else ""
+    if event in _EVENTS or any(name in text for name in CANARIES for text in (code, opened)):
         executions.append(f"{event} {arguments!r:.200}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def watch(seconds: float = 60) -> Iterator[None]:
-    """Note every import of a canary, process, pickle and connection; end what hangs."""
+    """Note every canary that is opened or run, every process, pickle and connection; end what hangs."""
     global _watched
 
     def give_up(*_: Any) -> None:
@@ -393,7 +398,6 @@ def _raw(error: BaseException) -> str:
 
 def prepare(home: Path, names: list[str]) -> Path:
     """Whole folders of several estimators, twice each with other seeds, and canaries to import."""
-    sys.path.insert(0, str(home))
     (home / "megatron").mkdir()
     for path in (home / "megatron" / "evil.py", home / "canary.py"):
         path.write_text(f"open({str(home / 'executed')!r}, 'w').close()")
@@ -405,9 +409,21 @@ def prepare(home: Path, names: list[str]) -> Path:
     return whole
 
 
+def prove_that_canaries_are_noticed(home: Path) -> None:
+    (home / "canary_to_import.py").touch()
+    sys.path.insert(0, str(home))
+    with watch():
+        importlib.import_module("canary_to_import")
+        with contextlib.suppress(AttributeError):
+            pickle.loads(b"cos\nnothing\n.")
+    assert {line.split()[0] for line in executions} == {"open", "exec", "pickle.find_class"}
+    executions.clear()
+
+
 def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str]]:
     """Judge as many folders; returns how often each outcome was, and a line for each fault."""
     sys.addaudithook(_watch)
+    prove_that_canaries_are_noticed(home)
     names = list(MAKERS) if n_folders > 200 else ["lora", "peft-lora", "mlp", "residues"]
     whole, outcomes, faults = prepare(home, names), Counter(), []
     for trial in range(n_folders):
