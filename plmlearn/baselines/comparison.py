@@ -147,11 +147,8 @@ def compare(
     ('additive', True)
     """
     names = list(estimators)
-    if not len(random_states):
-        raise ValueError("random_states is empty; expected at least one seed, or None.")
-    if not names or (reference is not None and reference not in names):
-        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
-    reference, scoring = names[0] if reference is None else reference, _scorers(scoring)
+    reference = _check_reference(reference, names, random_states)
+    scoring = _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in names}
     ratios = []
@@ -161,9 +158,8 @@ def compare(
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
             folds[name] += Parallel(n_jobs=n_jobs)(delayed(_fold)(*task, split) for split in splits)
-    shape = len(random_states), len(splits)
     table = {
-        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], shape)
+        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], (len(random_states), -1))
         for name in names
         for metric in folds[name][0][0]
     }
@@ -178,6 +174,15 @@ def compare(
         for (name, metric), values in table.items()
     ]
     return Comparison(rows, table, reference, confidence)
+
+
+def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:
+    """The estimator to compare with: the first one where none is named."""
+    if not len(random_states):
+        raise ValueError("random_states is empty; expected at least one seed, or None.")
+    if not names or (reference is not None and reference not in names):
+        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
+    return names[0] if reference is None else reference
 
 
 def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[float, float]:
