@@ -18,7 +18,12 @@ from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
 from .peak_memory import PeakMemory
 
-_COSTS = {"fit_seconds": np.mean, "peak_mb": np.max, "peak_gpu_mb": np.max, "fitted_mb": np.mean}
+_COSTS: dict[str, Any] = {
+    "fit_seconds": np.mean,
+    "peak_mb": np.max,
+    "peak_gpu_mb": np.max,
+    "fitted_mb": np.mean,
+}
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class ResidueLabels:
     class_weight: Any
     constraints: Any
 
-    kind: ClassVar[str] = "labels"
+    kind: ClassVar[Literal["labels", "values"]] = "labels"
 
     def learn(self, y: Rows) -> ResidueClassTarget:
         return ResidueClassTarget.learn(y, self.class_weight, self.constraints)
@@ -60,7 +60,7 @@ class ResidueLabels:
 class ResidueValues:
     """Targets that are numbers of residues."""
 
-    kind: ClassVar[str] = "values"
+    kind: ClassVar[Literal["labels", "values"]] = "values"
 
     def learn(self, y: Rows) -> ResidueValueTarget:
         return ResidueValueTarget.learn(y)

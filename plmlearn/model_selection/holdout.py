@@ -66,7 +66,7 @@ def hold_out_pairs(edges: np.ndarray, classes: np.ndarray, share: float, seed: i
     every other.
     """
     random, n_nodes = check_random_state(seed), int(edges.max()) + 1
-    component = components(*edges.T, n_nodes)[edges[:, 0]]
+    component = components(edges[:, 0], edges[:, 1], n_nodes)[edges[:, 0]]
     if component.any():
         counts = count_classes(component, classes)
         drawn = draw_clusters(counts, share, random)

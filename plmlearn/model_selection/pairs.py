@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from .clusters import components
 from .graph import PairGraph
+from .splitter import Splitter
 
 LEVELS = ("C1", "C2", "C3")
 
@@ -25,7 +25,7 @@ class PairWarning(UserWarning):
 
 
 @dataclass(eq=False, repr=False)
-class PairKFold(BaseCrossValidator):
+class PairKFold(Splitter):
     """K folds of protein pairs, by what a test pair shares with the training pairs of its fold.
 
     ====== ===================================== ========================================================
@@ -228,7 +228,7 @@ class _Folds:
 
 def _units(graph: PairGraph, n_splits: int) -> np.ndarray:
     """What is dealt as one: a component with at most a fold's share of the pairs, otherwise a single node."""
-    component = components(*graph.edges.T, graph.n_nodes)
+    component = components(graph.edges[:, 0], graph.edges[:, 1], graph.n_nodes)
     n_pairs = np.bincount(component[graph.edges[:, 0]], minlength=component.max() + 1)
     small = n_pairs[component] <= len(graph.edges) / n_splits
     alone = component.max() + 1 + np.arange(graph.n_nodes)

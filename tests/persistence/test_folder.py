@@ -350,6 +350,6 @@ def test_a_folder_of_the_first_format_is_refused_and_left_alone(tmp_path):
     before = contents(as_format_1(tmp_path))
     with pytest.raises(SavedModelError, match="before the first release"):
         folder.read_folder(tmp_path)
-    with pytest.raises(FileExistsError, match="Nothing was saved.*Remove it"):
+    with pytest.raises(FileExistsError, match=r"Nothing was saved.*Remove it"):
         write(tmp_path, "plain")
     assert contents(tmp_path) == before
