@@ -152,8 +152,7 @@ def compare(
     ('additive', True)
     """
     names = list(estimators)
-    reference = _check_reference(reference, names, random_states)
-    scoring = _scorers(scoring)
+    reference, scoring = _check_reference(reference, names, random_states), _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in names}
     ratios = []

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from .clusters import components
 from .graph import PairGraph
-from .splitter import Splitter
 
 LEVELS = ("C1", "C2", "C3")
 
@@ -25,7 +25,7 @@ class PairWarning(UserWarning):
 
 
 @dataclass(eq=False, repr=False)
-class PairKFold(Splitter):
+class PairKFold(BaseCrossValidator):
     """K folds of protein pairs, by what a test pair shares with the training pairs of its fold.
 
     ====== ===================================== ========================================================

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state, indexable
 from sklearn.utils.multiclass import type_of_target
 
@@ -19,13 +19,12 @@ from ..similarity.search import Method
 from .clusters import cluster_sequences
 from .graph import check_clusters
 from .holdout import count_classes, draw_clusters
-from .splitter import Splitter
 
 Split = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _ClusterSplitter(Splitter):
+class _ClusterSplitter(BaseCrossValidator):
     n_splits: int = field(default=5, kw_only=False)
     min_identity: float = 0.3
     coverage: float = 0.8
@@ -143,7 +142,7 @@ class ClusterShuffleSplit(_ClusterSplitter):
 
 
 @dataclass(eq=False, repr=False)
-class MutationOrderSplit(Splitter):
+class MutationOrderSplit(BaseCrossValidator):
     """Train on variants with few mutations, test on those with more: one split.
 
     It asks whether a model extrapolates, as the splits one_vs_rest, two_vs_rest and three_vs_rest of the FLIP

@@ -177,7 +177,7 @@ def test_a_fitted_estimator_refuses_another_configuration(folder, field):
     again = json.loads(json.dumps(model.backbone_fingerprint_))
     with pytest.raises(BackboneWeightsError, match="weights, configuration or vocabulary differ"):
         check_fingerprint(load_backbone(folder), again)
-    model._live = None
+    model._loaded = None
     with pytest.raises(BackboneWeightsError, match=f"with fingerprint {again}"):
         model.predict(PROTEINS)
 
