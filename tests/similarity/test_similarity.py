@@ -149,6 +149,19 @@ def test_identical_proteins_are_hits_however_short_or_simple(method):
 
 
 @needs_mmseqs
+def test_no_limit_hides_targets_that_tie():
+    """All of 350 hold the query; 300 were looked at once."""
+    random = np.random.default_rng(0)
+    query, *tails = ("".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in [50, *[6] * 350])
+    targets = [query + tail for tail in tails]
+    nearest = find_nearest([query], targets, method="mmseqs")
+    assert nearest.target.tolist() == list(range(350))
+    assert len(find_similar([query], targets, method="mmseqs")) == 350
+    with pytest.warns(UserWarning, match="1 of 1 queries have more than max_hits=300 candidates"):
+        assert len(find_similar([query], targets, max_hits=300, method="mmseqs")) == 300
+
+
+@needs_mmseqs
 def test_mmseqs_finds_repeats():
     assert set(find_similar(["ACGT" * 30], ["ACGT" * 29], method="mmseqs").target) == {0}
 
