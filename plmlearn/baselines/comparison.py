@@ -227,7 +227,9 @@ def _statistics(
 ) -> dict[str, float]:
     """Mean score, its interval, and its difference to the others; nan for the reference's own."""
     if values.size < 2:
-        raise ValueError("One score tells nothing of its error; expected 2 or more folds or random_states.")
+        raise ValueError(
+            "A single score has no estimate of its error; expected 2 or more folds or random_states."
+        )
     values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
     mean, half = float(values.mean()), stats.t.ppf((1 + confidence) / 2, df=len(values) - 1)
     half *= corrected_ttest(values, ratio)[0]
