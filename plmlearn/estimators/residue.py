@@ -247,7 +247,7 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -489,7 +489,7 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
