@@ -1,11 +1,12 @@
-"""What the CRF adds to a training step: 64 proteins of 70 residues, 37 labels.
+"""The cost of the CRF in a training step: 64 proteins of 70 residues, 37 labels.
 
     python benchmarks/crf.py [--rounds 9]
 
-Two models, each with cross-entropy per residue and with the CRF's likelihood: a linear head alone (320 →
-37), and an encoder of ESM2-8M's shape with random weights under that head, all of it trained. With
-pytorch-crf installed, its step is timed too. A step is forward, backward and AdamW; the kinds of step
-take turns, so that a busy machine slows them alike, and the figures are medians over rounds.
+Two models are trained: a linear head alone (320 → 37), and an encoder of ESM2-8M's shape with random
+weights under that head. Each is trained with cross-entropy per residue and with the likelihood of the CRF.
+If pytorch-crf is installed, its step is timed too. A step is forward pass, backward pass and AdamW. The
+kinds of step take turns, so that other load on the machine slows all of them equally. Results are medians
+over rounds.
 """
 
 import argparse
@@ -119,7 +120,9 @@ def report(title: str, taken: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="on the encoder; ten times as many on the head")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds with the encoder; ten times as many with the head"
+    )
     rounds = parser.parse_args().rounds
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, {ROWS} × {LENGTH} × {LABELS}, float32")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, ", end="")

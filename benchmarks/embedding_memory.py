@@ -1,12 +1,12 @@
-"""Peak memory of embedding many proteins, each setting in a process of its own.
+"""Peak memory of embedding many proteins. Each setting runs in a new process.
 
     python benchmarks/embedding_memory.py --proteins 20000 100000 --shape tiny
     python benchmarks/embedding_memory.py --proteins 20000 --shape 8m          # a quarter of an hour
 
-Proteins have DeepLoc 2's lengths (or are generated with such lengths where no data home is set) and are all
-different: each is drawn with a length of the data set's. Measured is the peak resident memory of the process
-beyond what it held after the imports and a first embedding by a tiny model, and what of it the weights and
-the caller's own sequences and embeddings are.
+All proteins are different. Their lengths are sampled from DeepLoc 2, or from generated proteins of similar
+lengths if PLMLEARN_DATA is not set. The result is the peak resident memory of the process minus its memory
+after the imports and a first embedding with a small model. The table also shows how much of it the weights
+take, and the caller's own sequences and embeddings.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def proteins(n: int) -> list[str]:
 
 
 def measure(folder: str, n: int) -> dict[str, float]:
-    """Figures of one setting; to be called in a fresh process."""
+    """Results of one setting; call it in a new process."""
     PLMEmbedder("mini").fit_transform(["MKV", "MAV"])
     before = psutil.Process().memory_info().rss
     X = proteins(n)

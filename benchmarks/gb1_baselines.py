@@ -1,10 +1,11 @@
-"""What baselines without a language model reach on the GB1 variants of FLIP: a minute or two.
+"""Baselines without a language model on the GB1 variants of FLIP. Takes a minute or two.
 
     PLMLEARN_DATA=data python benchmarks/gb1_baselines.py [--write docs/gb1-baselines.md]
 
-Test Spearman on the splits "three_vs_rest" and "sampled". The additive model needs no validation rows: it is
-shown trained on the rows "train" alone, and on "train" and "valid". The nearest training variant is shown by
-each way to find it, with the mean of equally near ones and with the first of them.
+The score is Spearman's correlation on the test sets of the splits "three_vs_rest" and "sampled". The
+additive model needs no validation set. It is therefore trained twice: on the subset "train", and on "train"
+and "valid" together. The nearest training variant is found with several methods; equally near ones are
+averaged, or the first one is used.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def main() -> None:
         print(lines[-1], flush=True)
     if options.write:
         page = (
-            "# GB1 without a language model\n\nTest Spearman; `benchmarks/gb1_baselines.py` prints this.\n\n"
+            "# GB1 without a language model\n\nSpearman's correlation on the test set. "
+            "`benchmarks/gb1_baselines.py` writes this page.\n\n"
         )
         options.write.write_text(page + "\n".join(lines) + "\n")
 

@@ -1,13 +1,14 @@
-"""Embedding and LoRA training on a GPU: residues per second, share of its peak, memory, by size of the model.
+"""Embedding and LoRA training on a GPU: speed, share of the GPU's peak rate, memory, by size of the model.
 
     PLMLEARN_DATA=data python benchmarks/gpu.py                       # ESM2-8M to 3B shapes, some 15 minutes
     PLMLEARN_DATA=data python benchmarks/gpu.py --shapes 650m --proteins 512 [--compile]
 
-The proteins, the random weights and the plain loop are those of ``speed.py``: peft, SDPA, padding per batch,
-the better of float32 and bfloat16 autocast; when embedding, the best of several batch sizes too. The peak is
-what this GPU does at best in products of large bfloat16 matrices. Operations are counted of the residues
-alone: two per product of a weight, attention by the square of each length; training counts the forward pass
-and the gradients of the inputs, no weights' gradients but the adapters' (left out: below a percent).
+Proteins, random weights and the plain loop are those of ``speed.py``: peft, SDPA, padding per batch, and
+the faster of float32 and bfloat16 autocast; for embedding also the fastest of several batch sizes. The peak
+rate is the best that this GPU reaches in products of large bfloat16 matrices. Only operations on residues
+are counted: two for each weight and token, and those of attention, which grow with the square of the
+length. Training counts the forward pass and the gradients of the inputs. It does not count gradients of
+weights: only adapters have them, and they are less than one percent.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ def operations(shape: str, sequences: list[str], *, training: bool) -> float:
 
 
 def peak_rate(n: int) -> float:
-    """Operations per second of the machine's best product of two (n, n) bfloat16 matrices."""
+    """Operations per second in the fastest product of two (n, n) bfloat16 matrices."""
     a, b = (torch.randn(n, n, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     return 2 * n**3 / best(lambda: a @ b)
 
 
 def with_memory(run: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Median seconds of ``run``, and GiB of the GPU that it took at most."""
+    """Median seconds of ``run``, and its peak GPU memory in GiB."""
     if DEVICE.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     seconds = float(np.median([run() for _ in range(rounds)]))
@@ -119,15 +120,15 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--proteins", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--matrix", type=int, default=8192, help="size of the matrices that set the peak")
-    parser.add_argument("--compile", action="store_true", help="ours with compile=True")
+    parser.add_argument("--matrix", type=int, default=8192, help="size of the matrices for the peak rate")
+    parser.add_argument("--compile", action="store_true", help="run plmlearn with compile=True")
     parser.add_argument("--write", type=Path, help="append the table to this file")
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     sequences, origin = proteins(options.proteins)
     peak, mean = peak_rate(options.matrix), np.mean([len(s) for s in sequences])
-    title = "By size of the model" + (", ours compiled" if options.compile else "")
+    title = "By size of the model" + (", plmlearn compiled" if options.compile else "")
     columns = ("shape", "work", "residues/s", "of the peak", "GiB", "(b), residues/s", "(b), GiB", "ratio")
     lines = [
         f"## {title}: {len(sequences)} proteins ({origin}, mean length {mean:.0f})",

@@ -1,14 +1,16 @@
-"""What tuning the bundled encoder reaches on real data, beside the baselines it has to beat.
+"""Fine-tuning of the bundled encoder on real data, compared with baselines.
 
     PLMLEARN_DATA=data python benchmarks/learning.py gb1         # full fine-tuning: a quarter of an hour
     PLMLEARN_DATA=data python benchmarks/learning.py membrane    # about as long
     PLMLEARN_DATA=data python benchmarks/learning.py gb1 --write docs/learning.md  # adds its table to a page
 
-``gb1``: fitness of 4-site variants, split "sampled"; Spearman on the test variants. The protein is
-the first 56 residues; behind it every variant carries the same 209 of the construct, which are left
-out here. ``membrane``: DeepLoc 2, membrane protein or not, trained on homology partitions 0-3 and
-tested on 4; Matthews correlation. All see the first 256 residues; LoRA learns from 4,000 training
-proteins drawn at random, the others from all.
+``gb1``: fitness of 4-site variants, split "sampled". The score is Spearman's correlation on the test
+variants. Models see only the first 56 residues, which are the protein. The other 209 residues of the
+construct are the same in every variant.
+
+``membrane``: DeepLoc 2, membrane protein or not. Training uses homology partitions 0-3, testing partition
+4. The score is Matthews' correlation. All models see the first 256 residues. LoRA is trained on 4,000
+proteins sampled at random, the other models on all training proteins.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def membrane(seeds: range) -> list[str]:
 
 
 def report(models: dict, fit, score, metric: str) -> list[str]:
-    """Fits and scores each model; the lines of the table, printed as they come."""
+    """Fit and score each model; print and return the lines of the table."""
     lines: list[str] = []
 
     def say(line: str) -> None:

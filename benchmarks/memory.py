@@ -1,11 +1,12 @@
-"""Estimated memory against the peak of a process that trains one epoch.
+"""Estimated memory compared with the measured peak of a process that trains one epoch.
 
     python benchmarks/memory.py [--proteins 24] [--max-tokens 4096]
 
-Each setting runs in a process of its own: an encoder of ESM2-8M's shape with random weights, proteins
-of 250 to 350 residues. Measured is how much the process' peak resident memory exceeds what it held
-after the imports and a first fit of a tiny model: as it is, and once more with glibc giving back what is
-freed and oneDNN keeping no compiled kernels, which leaves the tensors that the estimate counts.
+Each setting runs in a new process, with an encoder of ESM2-8M's shape, random weights, and proteins of 250
+to 350 residues. The measured value is the peak resident memory of the process minus its memory after the
+imports and a first fit of a small model. Each setting is measured twice. In the second measurement glibc
+returns freed memory at once and oneDNN keeps no compiled kernels. What remains are the tensors, which the
+estimate counts.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ SETTINGS = {
 
 
 def measure(setting: str, precision: str, folder: str, n_proteins: int, max_tokens: int) -> dict[str, int]:
-    """Estimated and measured bytes of one epoch; to be called in a fresh process."""
+    """Estimated and measured bytes of one epoch; call it in a new process."""
     parameters = {"precision": precision, "epochs": 1, "verbose": 0, "random_state": 0, "device": "cpu"}
     PLMClassifier("mini", **parameters | SETTINGS[setting]).fit(["MKV", "MAV"], [0, 1])
     X = make_proteins(n_proteins, median_length=300, min_length=250, max_length=350, random_state=0)
@@ -85,7 +86,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(measure(*options.child, options.proteins, options.max_tokens)))
         return
-    print("| setting | precision | estimated MiB | tensors measured | ratio | all measured |")
+    print("| setting | precision | estimated, MiB | measured, tensors only | ratio | measured, everything |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         write_shape(folder)

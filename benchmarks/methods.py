@@ -1,14 +1,15 @@
-"""Every method on the same task and budget: score, trained parameters, seconds, memory.
+"""Every adaptation method on the same task: score, trained parameters, seconds, memory.
 
     PLMLEARN_DATA=data python benchmarks/methods.py                  # a quarter of an hour on one thread
     PLMLEARN_DATA=data python benchmarks/methods.py --write docs/methods.md
 
-The task is GB1 "sampled": fitness of 4-site variants of a protein of 56 residues (what follows it in the
-construct is the same for all, and left out). All methods tune the bundled encoder on the same training
-variants for as many epochs, at the rate that is their default and otherwise equal settings; the score is
-Spearman's on test variants. Each runs in a process of its own, on one thread, in float32; memory is what
-the peak of that process exceeds what it held after imports and a first fit of two proteins. One task, one
-seed and a barely pretrained encoder: the table shows what methods cost, and no order of merit.
+The task is GB1 "sampled": fitness of 4-site variants of a protein of 56 residues. (The rest of the
+construct is the same in all variants and is left out.) All methods tune the bundled encoder on the same
+training variants, for the same number of epochs, with their default learning rate and otherwise equal
+settings. The score is Spearman's correlation on test variants. Each method runs in a new process, on one
+thread, in float32. Memory is the peak of that process minus its memory after the imports and a first fit of
+two proteins. This is one task, one seed and an encoder with little pretraining. The table shows what
+methods cost. It does not rank them.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ METHODS: dict[str, Adapter] = {
 
 @dataclass
 class Figures:
-    """What one run reports."""
+    """Results of one run."""
 
     score: float
     n_trained: int
@@ -81,7 +82,7 @@ class Figures:
 
 
 def measure(method: str, n_train: int, n_test: int, epochs: int) -> Figures:
-    """Train and test one method; to be called in a fresh process."""
+    """Train and test one method; call it in a new process."""
     fixed = {"precision": "fp32", "device": "cpu", "verbose": 0, "random_state": 0, "head_dropout": 0.0}
     adapter = METHODS[method]
     PLMRegressor("mini", adapter=Frozen(), epochs=1, **fixed).fit(["MKV", "MAV"], [0.0, 1.0])
@@ -104,7 +105,7 @@ def in_fresh_process(method: str, options: argparse.Namespace) -> Figures:
     command = [sys.executable, __file__, "--child", method]
     for name in ("train", "test", "epochs"):
         command += [f"--{name}", str(getattr(options, name))]
-    with tempfile.TemporaryDirectory() as cache:  # nothing is known from an earlier run
+    with tempfile.TemporaryDirectory() as cache:  # an empty cache
         alone = os.environ | {"OMP_NUM_THREADS": "1", "PLMLEARN_CACHE": cache}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=alone)
     return Figures(**json.loads(done.stdout.splitlines()[-1]))
@@ -124,14 +125,14 @@ def report(options: argparse.Namespace) -> str:
     lines += [
         "",
         f"{options.train:,} training and {options.test:,} test variants, {options.epochs} epochs, one thread "
-        f"of {platform.machine()}, Python {platform.python_version()}, {packages}. Parameters include the "
-        "head's; seconds are those of the fit.",
+        f"of {platform.machine()}, Python {platform.python_version()}, {packages}. Parameters include "
+        "those of the head; seconds are those of the fit.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def page(table: str) -> str:
-    """The table with what it shows, as a page of the guide."""
+    """The table and its explanation, as a page of the guide."""
     what = (__doc__ or "").split("\n\n")[-1].strip()
     return f"# Methods compared\n\n{what}\n\nPrinted by `python benchmarks/methods.py`.\n\n{table}"
 
@@ -143,7 +144,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, help="these alone")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="only these methods")
     parser.add_argument("--write", type=Path, help="write the page to this file")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()

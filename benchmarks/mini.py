@@ -1,14 +1,14 @@
-"""What the bundled encoder "mini" has learned, beside what needs no pretraining.
+"""What the bundled encoder "mini" has learned, compared with models that need no pretraining.
 
     PLMLEARN_DATA=data python benchmarks/mini.py                       # all: some 20 minutes on one thread
     PLMLEARN_DATA=data python benchmarks/mini.py perplexity probes
     PLMLEARN_DATA=data python benchmarks/mini.py --write docs/pretraining.md  # and put the tables into a page
 
-``perplexity``: of residues replaced by the mask token (15 % of each protein, at least 40 residues), by
-set of proteins none of which was trained on. ``probes``: linear models on frozen embeddings. ``lora``:
-tuning from "mini" and from random weights, by number of training proteins. ``throughput``: training in
-residues/s, and as a share of the matrix products that this machine does in the same precision. Random
-weights are those that the training of "mini" began with.
+``perplexity``: residues are replaced by the mask token (15 % of each protein of at least 40 residues) and
+predicted, in several sets of proteins. None of the proteins was used in training. ``probes``: linear models
+on frozen embeddings. ``lora``: fine-tuning from "mini" and from random weights, by number of training
+proteins. ``throughput``: speed of training in residues/s, and as a share of the matrix products that this
+machine computes in the same precision. Random weights are those from which the training of "mini" started.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from plmlearn.datasets import (
     fetch_stability,
 )
 from plmlearn.pretraining.likelihood import hide_parts, log_likelihoods
-from plmlearn.pretraining.masking import Corpus
+from plmlearn.pretraining.masking import Corpus, Masking
 
-CORPUS_HELD_OUT = 400  # the first proteins of the corpus: tools/train_mini.py never trains on them
+CORPUS_HELD_OUT = 400  # the first proteins of the corpus; tools/train_mini.py does not train on them
 SHORTEST, LONGEST = 40, 254
 WINDOW = 15
 
@@ -58,7 +58,7 @@ def corpus(n: int, skip: int = 0) -> list[str]:
 
 
 def untrained(**settings) -> PLMMaskedLM:
-    """A language model as it is: "mini", or random weights in its shape."""
+    """A language model without further training: "mini", or random weights of the same shape."""
     lm = PLMMaskedLM(**settings, max_steps=0, validation_fraction=None, random_state=0, verbose=0)
     return lm.fit(["MKTAYIAKQR"])
 
@@ -78,10 +78,12 @@ def draw(n: int, total: int, seed: int = 0) -> np.ndarray:
 
 
 class Neighbours:
-    """Residue by its two neighbours: counts of triples, smoothed by the frequencies of residues."""
+    """A residue from its two neighbours: counts of triples, smoothed by amino-acid frequencies."""
 
     def __init__(self, sequences: list[str], letters: str, strength: float = 50.0):
-        code = np.full(256, len(letters), dtype=np.int64)  # an end, a hidden residue, a rare letter
+        code = np.full(
+            256, len(letters), dtype=np.int64
+        )  # an end of the protein, a hidden residue, a rare letter
         code[np.frombuffer(letters.encode(), dtype=np.uint8)] = np.arange(len(letters))
         self.code, n = code, len(letters) + 1
         counts = np.zeros((n, n, n))
@@ -89,20 +91,20 @@ class Neighbours:
             row = self.row(sequence)
             np.add.at(counts, (row[:-2], row[1:-1], row[2:]), 1)
         counts = counts[:, :-1]
-        counts[-1] += counts[:-1].sum(0)  # left neighbour not known
+        counts[-1] += counts[:-1].sum(0)  # left neighbour unknown
         counts[..., -1] += counts[..., :-1].sum(-1)
         self.frequency = counts[-1, :, -1] / counts[-1, :, -1].sum()
         smoothed = counts + strength * self.frequency[None, :, None]
         self.shares = smoothed / smoothed.sum(1, keepdims=True)
 
     def row(self, sequence: str) -> np.ndarray:
-        """Codes of the residues, with an unknown one before and behind."""
+        """Codes of the residues, with an unknown one before and after."""
         unknown = [self.code[0]]
         inner = self.code[np.frombuffer(sequence.encode(), dtype=np.uint8)]
         return np.concatenate([unknown, inner, unknown])
 
     def log_likelihood(self, sequence: str, hidden: np.ndarray) -> tuple[float, float]:
-        """Of hidden residues (counted from 0), by both neighbours, and by frequencies alone."""
+        """Of hidden residues (counted from 0): from both neighbours, and from frequencies alone."""
         row = self.row(sequence)
         seen = row.copy()
         seen[hidden + 1] = self.code[0]
@@ -128,19 +130,20 @@ def perplexity(scale: float) -> str:
     neighbours = Neighbours(corpus(max(200, int(40_000 * scale)), CORPUS_HELD_OUT), letters)
     models = {"mini": untrained(backbone="mini"), "random weights": random_mini()}
     lines = [
-        "| proteins | residues hidden | mini | neighbours (2-gram) | residue frequencies | random weights |",
+        "| proteins | hidden residues | mini | neighbours (2-gram) | frequencies | random weights |",
         "|---|---|---|---|---|---|",
     ]
     for name, proteins in protein_sets(max(10, int(300 * scale))).items():
-        live = models["mini"]._restored()
-        tokens = Corpus(live.backbone, proteins)
-        views = hide_parts(tokens, live.masking, 0, n_parts=1)
+        backbone = models["mini"]._restored().backbone
+        tokens = Corpus(backbone, proteins)
+        views = hide_parts(tokens, Masking.of(backbone), 0, n_parts=1)
         n = sum(len(view.places) for view in views)
         found = {}
         for model_name, lm in models.items():
             run = lm._restored()
-            found[model_name] = log_likelihoods(run.model, tokens, views, run.plan)[0].sum()
-        simple = np.array([neighbours.log_likelihood(proteins[v.row], v.places - 1) for v in views]).sum(0)
+            found[model_name] = log_likelihoods(run.module, tokens, views, run.config)[0].sum()
+        simple = [neighbours.log_likelihood(proteins[v.sequence], v.places - 1) for v in views]
+        simple = np.sum(simple, axis=0)
         values = [found["mini"], simple[0], simple[1], found["random weights"]]
         lines.append(f"| {name} | {n:,} | " + " | ".join(f"{np.exp(-v / n):.2f}" for v in values) + " |")
     return "\n".join(lines)
@@ -209,7 +212,7 @@ def stability_part(subset: str, n: int) -> tuple:
 
 
 def secondary_structure(n_train: int, n_test: int, random: str) -> list[float]:
-    """Q3 of: mini, the residue alone, a one-hot window, random weights."""
+    """Q3 with: mini, the residue alone, a one-hot window, random weights."""
     parts = []
     for subset, n in (("train", n_train), ("test", n_test)):
         part = fetch_secondary_structure(subset=subset)
@@ -288,9 +291,9 @@ def probes(scale: float) -> str:
         *(f"| {task} | " + " | ".join(f"{v:.3f}" for v in values) + " |" for task, values in rows.items()),
     ]
     note = (
-        "Linear models on mean embeddings (secondary structure: on each residue's). Composition of a single "
-        f"residue is its letter; one-hot is a window of {WINDOW} residues for secondary structure and all "
-        "sites for GB1, k-mers are dipeptides."
+        "Linear models on mean embeddings, or on the embedding of each residue for secondary structure. "
+        f"There, composition is the residue itself. One-hot is a window of {WINDOW} residues for secondary "
+        "structure and all sites for GB1. K-mers are dipeptides."
     )
     return "\n".join([*lines, "", note])
 
@@ -318,14 +321,14 @@ def lora(scale: float) -> str:
             model.fit([whole[0][i] for i in rows], whole[1][rows])
             scores.append(matthews_corrcoef(test[1], model.predict(test[0])))
         lines.append(f"| {n:,} | {scores[0]:.3f} | {scores[1]:.3f} |")
-    return "\n".join([*lines, "", "Signal peptide or not, SignalP 6, homology partition 2; MCC."])
+    return "\n".join([*lines, "", "Signal peptide or not: MCC on homology partition 2 of SignalP 6."])
 
 
 # -- throughput -------------------------------------------------------------------------------
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a large matrix product."""
+    """Floating-point operations per second in a large matrix product."""
     size = 1024 if device.type == "cpu" else 8192
     a = torch.ones(size, size, dtype=dtype, device=device)
     best = float("inf")
@@ -354,12 +357,12 @@ def throughput(scale: float) -> str:
         random_state=0,
         verbose=0,
     ).fit(proteins)
-    plan = lm._restored().plan
+    run = lm._restored().config
     rate = max(row["residues_per_second"] for row in lm.history_)
-    share = 6 * lm.n_parameters_ * rate / matrix_rate(plan.device, plan.dtype)
+    share = 6 * lm.n_parameters_ * rate / matrix_rate(run.device, run.dtype)
     return (
-        f"Training reads {rate:,.0f} residues/s on {plan.device.type} in {str(plan.dtype)[6:]}: "
-        f"{share:.0%} of the matrix products that this machine does in that time."
+        f"Training reads {rate:,.0f} residues/s on {run.device.type} in {str(run.dtype)[6:]}: "
+        f"{share:.0%} of the matrix products that this machine computes in that time."
     )
 
 
@@ -386,7 +389,7 @@ def main() -> None:
 
 
 def put_into(page: Path, text: str) -> None:
-    """Replace what stands between two marks of a page."""
+    """Replace the text between two marks of a page."""
     first, last = "<!-- measured by benchmarks/mini.py -->", "<!-- end -->"
     before, _, rest = page.read_text().partition(first)
     _, _, after = rest.partition(last)

@@ -1,11 +1,11 @@
-"""What options cost or bring: torch.compile, int8, checkpointing; and what merging LoRA would.
+"""Costs and gains of options: torch.compile, int8, gradient checkpointing; and of merging LoRA.
 
     python benchmarks/optional.py [--shape 8m] [--proteins 48] [--rounds 5]
 
-Prediction with LoRA beside its matrices against the same with it merged into them (float32; in bfloat16 the
-sum would be rounded), prediction and an epoch of LoRA with ``compile=True`` against without, and an epoch
-with what saves memory. "Ours" is with the option: ratios above 1 speak for it. Decisions 10 and 11 rest on
-these figures.
+Three comparisons: prediction with and without LoRA merged into its matrices (float32; in bfloat16 the sum
+would be rounded); prediction and an epoch of LoRA with and without ``compile=True``; an epoch with and
+without the options that save memory. In the table, "plmlearn" is with the option and "baseline" without, so
+a ratio above 1 means that the option is faster. Decisions 10 and 11 rest on these results.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def fitted(folder: str, sequences: list[str], **options) -> PLMLoRAClassifier:
 def merging(folder: str, sequences: list[str], rounds: int, target_modules) -> Row:
     plain, merged = (fitted(folder, sequences, precision="fp32", target_modules=target_modules) for _ in "ab")
     expected = plain.predict_proba(sequences)
-    for module in merged._restored().model.modules():
+    for module in merged._restored().module.modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
             module.get_base_layer().weight = torch.nn.Parameter(module.get_base_layer().weight.clone())
             module.merge()
     error = np.abs(merged.predict_proba(sequences) - expected).max()
-    row = Row(f"Prediction, LoRA on {target_modules}, merged", "beside its matrices", [], [], "–")
+    row = Row(f"Prediction, LoRA on {target_modules}, merged", "not merged", [], [], "–")
     row.note = f"largest difference {error:.1g}"
     for _ in range(rounds):
         row.theirs.append(seconds(lambda: plain.predict(sequences)))

@@ -1,16 +1,16 @@
-"""Pairs of proteins on the Bernett gold standard: time, memory and scores beside honest baselines.
+"""Pairs of proteins on the Bernett gold standard: time, memory and scores, compared with simple baselines.
 
     PLMLEARN_DATA=data python benchmarks/pairs.py frozen        # fit and test of a frozen MLP, and baselines
-    PLMLEARN_DATA=data python benchmarks/pairs.py lora          # an epoch against encoding every pair twice
+    PLMLEARN_DATA=data python benchmarks/pairs.py lora          # an epoch, and encoding every pair twice
     PLMLEARN_DATA=data python benchmarks/pairs.py predict       # pairs per second from cached embeddings
     python benchmarks/pairs.py split                            # a million pairs into folds
-    PLMLEARN_DATA=data python benchmarks/pairs.py all --write docs/benchmarks-pairs.md
+    PLMLEARN_DATA=data python benchmarks/pairs.py all --write docs/pairs-measured.md
 
-``--pairs 2000`` takes that many pairs of each part, to try the script out. ``frozen`` starts with an
-empty cache and says how many proteins were encoded. "Every pair twice" is the recipe of the published
-script: both proteins of every pair go through the whole encoder, padded per batch; it is timed on
-``--steps`` optimiser steps, before and behind ours, and scaled up. The bundled encoder is barely
-pretrained, so scores tell what pairs leak and no more than that.
+``--pairs 2000`` uses that many pairs of each subset, to try the script out. ``frozen`` starts with an empty
+cache and reports how many proteins were encoded. "Every pair encoded twice" is the recipe of the published
+script: both proteins of every pair pass through the whole encoder, padded per batch. It is timed on
+``--steps`` optimiser steps, before and after plmlearn, and scaled to an epoch. The bundled encoder has had
+little pretraining, so the scores show what the pairs leak, and no more.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ METRICS = ("accuracy", "f1", "mcc", "aupr", "precision", "recall", "specificity"
 
 
 def load(n_pairs: int | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Pairs and labels of each part, or of ``n_pairs`` drawn from each."""
+    """Pairs and labels of each subset: all of them, or a random sample of ``n_pairs``."""
     parts = {}
     for part in ("train", "valid", "test"):
         X, y = fetch_ppi(subset=part, return_X_y=True)
@@ -58,7 +58,7 @@ def load(n_pairs: int | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return parts
 
 
-# -- a frozen MLP and what it has to beat ---------------------------------------------------------
+# -- a frozen MLP and its baselines ---------------------------------------------------------------
 
 
 class CompositionOfPairs:
@@ -81,7 +81,7 @@ class CompositionOfPairs:
 
 
 def count_encoded() -> list[int]:
-    """Sequences that pass the first layer of any encoder from now on, call by call."""
+    """A list that records how many sequences enter the first layer of any encoder, call by call."""
     counts: list[int] = []
     run = PackedEncoder.run
 
@@ -146,11 +146,11 @@ def lora(options) -> Iterator[str]:
     yield "| | seconds per epoch |\n|---|---|"
     yield f"| plmlearn | {ours:.0f} |"
     yield f"| every pair encoded twice, padded per batch | {naive:.0f} |"
-    yield f"\nRatio {naive / ours:.1f}. What lies below is computed once per protein, {first - ours:.0f} s."
+    yield f"\nRatio {naive / ours:.1f}. The layers below are computed once per protein, {first - ours:.0f} s."
 
 
 def every_pair_twice(options, X, y) -> list[float]:
-    """Seconds of each step of a careful plain loop: transformers, peft, both proteins of every pair."""
+    """Seconds of each step of a careful loop: transformers, peft, both proteins of every pair."""
     precision = resolve_precision(options.precision, torch.device("cpu"))
     backbone = load_backbone(options.backbone, precision=precision)
     layers = range(backbone.n_layers - options.last_n_layers, backbone.n_layers)
@@ -230,7 +230,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def peak_memory() -> float:
-    """GB that this process has taken at most."""
+    """Peak memory of this process in GB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
@@ -248,13 +248,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=[*PARTS, "all"])
-    parser.add_argument("--pairs", type=int, help="pairs of each part; all where not given")
+    parser.add_argument("--pairs", type=int, help="pairs of each subset; default: all")
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--last-n-layers", type=int, default=1)
-    parser.add_argument("--max-tokens", type=int, default=131_072, help="more than a step of LoRA has")
-    parser.add_argument("--steps", type=int, default=3, help="of the loop that encodes every pair twice")
-    parser.add_argument("--skip-similarity", action="store_true", help="the one baseline that aligns")
+    parser.add_argument("--max-tokens", type=int, default=131_072, help="default: more than a step has")
+    parser.add_argument("--steps", type=int, default=3, help="steps of the other loop")
+    parser.add_argument("--skip-similarity", action="store_true", help="leave out this baseline")
     parser.add_argument("--write", type=Path, help="file for the tables")
     options = parser.parse_args()
     lines = []

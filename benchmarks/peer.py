@@ -1,10 +1,10 @@
-"""Seconds that biotrainer takes to mean-pool proteins: the peer package of ``speed.py``.
+"""Seconds that biotrainer needs to mean-pool proteins; called by ``speed.py``.
 
     python -m venv peer && peer/bin/pip install biotrainer
     python benchmarks/speed.py --only embedding --peer-python peer/bin/python
 
-It runs in an environment of its own and prints one number per round. Its class for ESM-2 is built from a
-local folder with its authors' settings; the progress bar alone is switched off.
+It runs in its own environment and prints one number per round. biotrainer's class for ESM-2 is created from
+a local folder, with its authors' settings. Only the progress bar is switched off.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Full fine-tuning from random weights, against the figures that Schmirler et al. published.
+"""Full fine-tuning from random weights, compared with the results that Schmirler et al. published.
 
     PLMLEARN_DATA=data python benchmarks/reproduce_schmirler.py   # all four tasks: a GPU
     PLMLEARN_DATA=data python benchmarks/reproduce_schmirler.py --tasks gb1 --shortened --seeds 1
 
-It needs no pretrained weights: the architecture is built here and its weights are drawn. The recipe is the
-preset "schmirler2024_full" with its epochs; the epoch that is best on the validation set is tested, with as
-many seeds as asked for. ``--shortened`` says in the table what it leaves out: of GB1 the first 56 residues
-alone are read (the other 209 are the same in every variant), of the other tasks a draw of proteins, and half
-of the epochs are run, or as many as asked for, at a rate five times as high. Full runs want a GPU.
+No pretrained weights are needed: the architecture is created here with random weights. The recipe is the
+preset "schmirler2024_full" with its number of epochs. The epoch that is best on the validation set is
+tested. Full runs need a GPU.
+
+``--shortened`` reduces the work. For GB1 only the first 56 residues are read (the other 209 are the same in
+every variant). For the other tasks, a random sample of proteins is used. Half of the epochs are run, or
+``--epochs`` of them, at five times the learning rate.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ GB1_DOMAIN = 56
 
 
 def load(task: str) -> dict[str, tuple]:
-    """Sequences and targets of training, validation and test set; CheZOD has no validation set of its own."""
+    """Sequences and targets of training, validation and test set. CheZOD comes without a validation set."""
     if task == "disorder":
         (X, y), (X_test, y_test) = (fetch_disorder(subset=s, return_X_y=True) for s in ("train", "test"))
         order = np.random.default_rng(0).permutation(len(X))
@@ -94,9 +96,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--shortened", action="store_true")
     parser.add_argument(
-        "--proteins", type=int, default=1500, help="training proteins drawn where shortened (but for GB1)"
+        "--proteins", type=int, default=1500, help="training proteins of a shortened run (except GB1)"
     )
-    parser.add_argument("--epochs", type=int, help="of a shortened run; otherwise half of the recipe's")
+    parser.add_argument("--epochs", type=int, help="epochs of a shortened run; default: half of the recipe")
     parser.add_argument("--write", type=Path, help="append the table to this file")
     options = parser.parse_args()
     kind = "shortened" if options.shortened else "in full"

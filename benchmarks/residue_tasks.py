@@ -1,19 +1,19 @@
-"""What the bundled encoder reaches on tasks per residue, frozen and tuned, beside a floor without one.
+"""Per-residue tasks with the bundled encoder, frozen and tuned, and with a baseline without a language model.
 
     PLMLEARN_DATA=data python benchmarks/residue_tasks.py                                  # all three
     PLMLEARN_DATA=data python benchmarks/residue_tasks.py disorder --proteins 200 --epochs 1
     PLMLEARN_DATA=data python benchmarks/residue_tasks.py --write docs/residue-tasks.md
 
-``secondary_structure``: three states, Q3 on the 364 test chains of FLIP. ``disorder``: CheZOD Z-scores,
-Spearman over the residues of the 117 test proteins. ``signal_peptides``: SignalP 6, trained on two homology
-partitions and tested on the third, all three rotations; Matthews correlation of each type against all other
-proteins, and of residues being a cleavage site. There a head that labels each residue by itself stands beside
-a random field over 37 states.
+``secondary_structure``: three states; Q3 on the 364 test chains of FLIP. ``disorder``: CheZOD Z-scores;
+Spearman's correlation over the residues of the 117 test proteins. ``signal_peptides``: SignalP 6; training
+on two homology partitions and testing on the third, in all three rotations. The scores are Matthews'
+correlation of each type against all other proteins, and of cleavage sites. For signal peptides, a head that
+labels each residue independently is compared with a CRF over 37 states.
 
-Models learn from training proteins drawn at random (``--proteins``, of each partition for signal peptides; 0
-takes all) and are tested on all test proteins, or on as many as they learned from. The floor is the two
-convolutions of the "cnn" head on one-hot residues, trained on the same proteins. "mini" has read little:
-larger backbones are another matter.
+Models are trained on proteins sampled at random (``--proteins``; for signal peptides, of each partition; 0
+means all). They are tested on all test proteins, or for signal peptides on as many as each training
+partition has. The baseline is the two convolutions of the "cnn" head on one-hot residues, trained on the
+same proteins. "mini" has had little pretraining; larger backbones may give other results.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from plmlearn.adapters import Adapter, Frozen, LoRA
 from plmlearn.datasets import fetch_disorder, fetch_secondary_structure, fetch_signal_peptides
 from plmlearn.estimators.residue_targets import ResidueClassTarget, ResidueValueTarget, check_residue_y
 from plmlearn.metrics import cleavage_mcc, residue_accuracy, residue_spearman, signal_peptide_table
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 from plmlearn.nn.residue_heads import make_residue_head
 from plmlearn.sequences import ALPHABET
 
 IGNORE = "-"
 TYPES = ("SP", "LIPO", "TAT", "TATLIPO", "PILIN")
-# Proteins that keep all three tasks within half an hour on one thread.
+# With these numbers of proteins, all three tasks take less than half an hour on one thread.
 DEFAULT_PROTEINS = {"secondary_structure": 600, "disorder": 800, "signal_peptides": 600}
 
 
 class OneHotCnn:
-    """The floor: two convolutions over one-hot residues, no language model."""
+    """The baseline: two convolutions over one-hot residues, no language model."""
 
     def __init__(self, kind: str, epochs: int = 20, batch_size: int = 16, lr: float = 3e-3):
         self.kind, self.epochs, self.batch_size, self.lr = kind, epochs, batch_size, lr
@@ -86,7 +86,7 @@ def one_hot(X) -> Ragged:
 
 
 def draw(rows: np.ndarray, n: int) -> np.ndarray:
-    """Some of the rows, at random; all for 0."""
+    """A random sample of n rows; 0 means all."""
     return rows if n in (0, len(rows)) else np.random.default_rng(0).permutation(rows)[:n]
 
 
@@ -128,7 +128,7 @@ def disorder(options) -> list[str]:
 
 
 class ByResidue:
-    """Regions residue by residue; the first one's label, and a cysteine behind the site, give the type."""
+    """Regions residue by residue. The first label, and a cysteine after the site, determine the type."""
 
     def __init__(self, model):
         self.model = model
@@ -229,14 +229,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], default=[])
-    parser.add_argument("--proteins", type=int, help="training proteins; 0 takes all")
+    parser.add_argument("--proteins", type=int, help="training proteins; 0 means all")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--write", type=Path, help="write the tables to this file too")
     options = parser.parse_args()
     packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "scikit-learn"))
-    lines = ["# Tasks per residue\n", (__doc__ or "").split("\n\n", 2)[2].replace("``", "`").strip()]
+    lines = ["# Per-residue tasks\n", (__doc__ or "").split("\n\n", 2)[2].replace("``", "`").strip()]
     lines.append(f"\n{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}.")
-    lines.append(f"{options.epochs} epochs; seed 0; minutes are those of fit and predict together.")
+    lines.append(f"{options.epochs} epochs, seed 0. Minutes include fit and predict.")
     asked = options.proteins
     for task in options.tasks or TASKS:
         options.proteins = DEFAULT_PROTEINS[task] if asked is None else asked

@@ -1,18 +1,18 @@
-"""Speed of training, embedding and searching, as ratios against fair baselines in one run.
+"""Speed of training, embedding and searching, as ratios to fair baselines in one run.
 
     python benchmarks/speed.py                     # ESM2-8M shape, a quarter of an hour on two cores
     python benchmarks/speed.py --shape 35m --proteins 64
     python benchmarks/speed.py --only embedding --peer-python peer/bin/python    # see benchmarks/peer.py
     python benchmarks/speed.py --write docs/benchmarks.md
 
-All sides get the same random weights, the same DeepLoc 2 proteins (of generated ones with such
-lengths where no data home is set), the same optimiser steps and the same threads. Baselines:
+All sides have the same random weights, the same optimiser steps, the same threads and the same proteins:
+those of DeepLoc 2, or generated ones of similar lengths if PLMLEARN_DATA is not set. Baselines:
 
-(a) the published notebooks' recipe: transformers' Trainer, peft, every protein padded to the longest;
-(b) a careful hand-written loop: peft, SDPA, padding per batch, random order, the better of float32 and
+(a) the recipe of the published notebooks: transformers' Trainer, peft, all proteins padded to the longest;
+(b) a careful loop written by hand: peft, SDPA, padding per batch, random order, the faster of float32 and
     bfloat16 autocast;
-(c) biotrainer, embedding only, where the Python of an environment with it is named;
-(d) the bound that this machine's own matrix-product and attention rates set.
+(c) biotrainer, for embedding only, if ``--peer-python`` names an environment that has it;
+(d) the bound set by the rates of matrix products and attention that this machine reaches.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass
 class Row:
-    """One line of the table: seconds of ours and of a baseline in each round."""
+    """One line of the table: seconds of plmlearn and of a baseline in each round."""
 
     work: str
     baseline: str
@@ -80,7 +80,7 @@ class Row:
 
 
 def build_folder(shape: str, folder: Path) -> str:
-    """A backbone folder of the true architecture with random weights and the true vocabulary."""
+    """A folder with the real architecture and vocabulary, and random weights."""
     layers, width, heads, inner = SHAPES[shape]
     config = transformers.EsmConfig.from_pretrained(files("plmlearn.assets") / "mini")
     for name, value in {
@@ -99,7 +99,7 @@ def build_folder(shape: str, folder: Path) -> str:
 
 
 def proteins(n: int) -> tuple[list[str], str]:
-    """n proteins with real lengths, cut to what ESM-2 read in pretraining."""
+    """n proteins of realistic lengths, cut to the longest that ESM-2 saw in pretraining."""
     if os.environ.get("PLMLEARN_DATA"):
         pool, origin = fetch_deeploc2().data, "DeepLoc 2"
     else:
@@ -123,7 +123,7 @@ def their_model(folder: str, last_layers: int | None) -> torch.nn.Module:
 
 
 class _Padded(torch.utils.data.Dataset):
-    """Every protein padded to the longest, as the notebooks do."""
+    """All proteins padded to the longest, as in the notebooks."""
 
     def __init__(self, tokenizer, sequences, y):
         self.tokens = tokenizer(sequences, padding="longest", return_tensors="pt")
@@ -159,7 +159,7 @@ def notebook_epoch(folder: str, sequences: list[str], y: np.ndarray) -> float:
 
 
 class HandLoop:
-    """Baseline (b): a careful loop of one's own."""
+    """Baseline (b): a careful loop written by hand."""
 
     def __init__(self, folder: str, dtype: torch.dtype, last_layers: int | None = None):
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -200,7 +200,7 @@ class HandLoop:
 
 
 def since(start: float) -> float:
-    """Seconds since ``start``, what a GPU still computes included."""
+    """Seconds since ``start``, including work that a GPU has not finished."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start
@@ -280,7 +280,7 @@ def embedding_rows(folder: str, sequences: list[str], rounds: int, peer: Path | 
 
 
 def peer_seconds(peer: Path, folder: str, sequences: list[str], rounds: int) -> list[float]:
-    """What another environment's Python takes for ``peer.py``, with as many threads."""
+    """Seconds of ``peer.py`` in another environment, with the same number of threads."""
     listed = Path(folder) / "sequences.json"
     listed.write_text(json.dumps(sequences))
     script = Path(__file__).with_name("peer.py")
@@ -291,10 +291,11 @@ def peer_seconds(peer: Path, folder: str, sequences: list[str], rounds: int) -> 
 
 
 def length_rows(folder: str, rounds: int) -> list[Row]:
-    """Seconds for as many residues in longer proteins, against those of 100 with what attention adds.
+    """The same number of residues in longer proteins, compared with proteins of 100 residues.
 
-    What it adds is told twice: by its operations, as if they ran at the rate of all others, and by the
-    seconds that the library's attention alone takes at either length.
+    Longer proteins need more attention. This is added to the seconds of the short proteins in two ways: by
+    counting its operations, as if they ran at the rate of all others, and by timing torch's attention alone
+    at both lengths.
     """
     lengths, n_residues = (100, 200, 500, 1000, 2000), 20_000
     embedder = PLMEmbedder(folder, max_length=2000).fit(["MKV"])
@@ -318,15 +319,15 @@ def length_rows(folder: str, rounds: int) -> list[Row]:
         growth = (1 + 2 * length * width / products) / (1 + 2 * 100 * width / products)
         work, ours = f"Embedding proteins of {length} residues", whole[length][1:]
         counted = [first * growth for first in whole[100][1:]]
-        rows.append(Row(work, "those of 100, attention's operations added", ours, counted, "–"))
+        rows.append(Row(work, "100 residues, plus attention by operations", ours, counted, "–"))
         added = zip(whole[100][1:], alone[100][1:], alone[length][1:])
         timed = [first + longer - shorter for first, shorter, longer in added]
-        rows.append(Row(work, "those of 100, attention's own seconds added", ours, timed, "1"))
+        rows.append(Row(work, "100 residues, plus attention by time", ours, timed, "1"))
     return rows
 
 
 def attention_seconds(config, n_proteins: int, length: int, embedder: PLMEmbedder) -> float:
-    """What the library's attention takes for that many proteins in all layers, by itself."""
+    """Seconds of torch's attention alone, for that many proteins and all layers."""
     dtype = embedder._backbone().dtype
     heads = config.num_attention_heads
     query = torch.randn(1, heads, length + 2, config.hidden_size // heads).to(DEVICE, dtype)
@@ -365,9 +366,13 @@ def frozen_search_rows(folder: str, sequences: list[str], y: np.ndarray, rounds:
         return time.perf_counter() - start
 
     once = Row(
-        "GridSearchCV of PLMFrozenMLP, 12 × 5 fits", "embedding once + the heads' fits", [], [], "0.87"
+        "GridSearchCV of PLMFrozenMLP, 12 × 5 fits",
+        "embedding once, and the fits of the heads",
+        [],
+        [],
+        "0.87",
     )
-    again = Row("the same search again", "the heads' fits alone", [], [], "0.91")
+    again = Row("the same search again", "the fits of the heads alone", [], [], "0.91")
     for _ in range(rounds):
         plmlearn.cache.clear()
         embedding = timed(lambda: PLMEmbedder(folder).fit_transform(sequences))
@@ -414,7 +419,7 @@ def tokenising_row(folder: str, sequences: list[str], rounds: int) -> Row:
 
 
 def bound_row(shape: str, sequences: list[str], seconds: list[float]) -> Row:
-    """What one epoch of LoRA on all layers would take at this machine's own best rates."""
+    """Seconds of an epoch of LoRA on all layers at the best rates of this machine."""
     layers, width, heads, inner = SHAPES[shape]
     dtype = torch.bfloat16
     n_tokens = sum(len(s) + 2 for s in sequences)
@@ -431,13 +436,13 @@ def bound_row(shape: str, sequences: list[str], seconds: list[float]) -> Row:
     )
     products = (
         2 * 2 * n_tokens * layers * (4 * width**2 + 2 * width * inner)
-    )  # forward, and gradient of inputs
+    )  # forward pass, and gradients of the inputs
     attention = 3.5 * sum(4 * (len(s) + 2) ** 2 * width * layers for s in sequences)
     bound = products / rate + attention / attention_rate
     note = f"matrix products {rate / 1e9:.0f} GFLOP/s, attention forward {attention_rate / 1e9:.0f} GFLOP/s"
     return Row(
         "LoRA on all layers, one epoch",
-        "(d), the machine's rates",
+        "(d), bound of the machine",
         seconds,
         [bound] * len(seconds),
         "–",
@@ -470,7 +475,8 @@ def machine() -> str:
 
 
 def table(rows: list[Row]) -> str:
-    lines = ["| work | against | ours, s | theirs, s | ratio | at least | |", "|---|---|---|---|---|---|---|"]
+    columns = ("work", "compared with", "plmlearn, s", "baseline, s", "ratio", "required", "note")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         seconds = (f"{statistics.median(side):.4g}" for side in (row.ours, row.theirs))
         cells = (row.work, row.baseline, *seconds, row.ratio(), row.asked, row.note)

@@ -1,4 +1,4 @@
-"""Write backbones.md from the tables in plmlearn.backbones.architectures; sizes are counted, nothing is downloaded.
+"""Write backbones.md from the tables of plmlearn.backbones. Sizes are counted, nothing is downloaded.
 
 python docs/build_backbones.py
 """
@@ -8,31 +8,31 @@ from pathlib import Path
 import torch
 import transformers
 
-from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS, Architecture, Checkpoint
+from plmlearn.backbones import ARCHITECTURES, CHECKPOINTS
 
 PAGE = Path(__file__).parent / "backbones.md"
 
 HEADER = """# Backbones
 
-Written by `docs/build_backbones.py` from `plmlearn/families.py`. `backbone=` takes a short name, any
-Hugging Face id of these architectures, or a folder. What an architecture needs is read from the folder
-(`config.model_type`, configuration, vocabulary) and never from its name, so your own checkpoints work like
-the published ones.
+`docs/build_backbones.py` writes this page. `backbone=` takes a
+short name, any Hugging Face id of these architectures, or a folder. plmlearn finds the architecture in the
+folder's files (`config.model_type`, configuration, vocabulary) and never in its name. Your own checkpoints
+therefore work like the published ones.
 
-| `backbone=` | on the hub | parameters | layers | width | fp32 | bf16 | precisions | licence |
+| `backbone=` | Hugging Face id | parameters | layers | width | fp32 | bf16 | precisions | licence |
 |---|---|---|---|---|---|---|---|---|
 """
 
 FOOTER = """
-Memory is that of the encoder's weights, without activations: `estimator.memory_estimate(X)` adds those of
-your data. Parameters count the encoder alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not
-loaded.
+The columns fp32 and bf16 give the memory of the encoder's weights, without activations.
+`estimator.memory_estimate(X)` adds the activations for your data. Parameters are those of the encoder
+alone: ProtT5, ProstT5 and Ankh also have a decoder, which is not loaded.
 
-**Licences** are those that the publishers state, and bind you, not this package, which holds none of these
-weights. **Ankh's (CC BY-NC-SA) forbids commercial use**, and what is made from it is shared under the same
-terms, if at all. Read the licence itself before you rely on this table:
+**Licences** are those that the publishers state. They apply to you, not to this package, which contains
+none of these weights. **The licence of Ankh (CC BY-NC-SA) forbids commercial use**, and what you derive
+from it may only be shared under the same terms. Read the licence itself before you rely on this table:
 
-| weights | stated by |
+| weights | licence stated by |
 |---|---|
 | ESM-1b, ESM-1v, ESM-2 | [facebookresearch/esm](https://github.com/facebookresearch/esm) |
 | ESM-C | [Biohub/esm](https://github.com/Biohub/esm), which also asks to follow its acceptable use policy; \
@@ -41,40 +41,109 @@ earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial
 | ProstT5 | [mheinzinger/ProstT5](https://github.com/mheinzinger/ProstT5) |
 | Ankh | [agemagician/Ankh](https://github.com/agemagician/Ankh) |
 
-"mini" comes with the package and needs no network. All can be drawn anew with `backbone_init="random"`.
+"mini" comes with the package and needs no network. With `backbone_init="random"`, any backbone starts from
+new random weights.
 
 ## How sequences are read
 
-| architecture | tokens before and behind | U, Z, O, B | J | `precision="auto"` |
+| architecture | tokens before and after | U, Z, O, B | J | `precision="auto"` |
 |---|---|---|---|---|
 | ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where faster |
-| ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused: it overflows |
+| ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused, because it overflows |
 | ProstT5 | `<AA2fold>`, `</s>` | X | refused, or X | the same |
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are gone before pooling. `pooling="cls"` is for backbones that have a `<cls>`; take "mean" on
-T5. With `"prostt5-3di"` the letters of `X` are Foldseek's structural states, in upper or lower case.
+Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` token; use "mean"
+with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or lower case.
 
-ESM-1b and ESM-1v have positions for 1,022 residues. All others read longer sequences too; `max_length=1022`
-is the default, and `long_sequences="window"` reads any length in overlapping windows.
+ESM-1b and ESM-1v have positions for 1,022 residues. All other backbones can read longer sequences. The
+default is `max_length=1022`. `long_sequences="window"` reads sequences of any length in overlapping
+windows.
 
 ## What has to be installed
 
-ESM-C needs a version of transformers that has `EsmcModel` (5.23 does). ProtT5 and ProstT5 have a
-SentencePiece tokenizer: `pip install "plmlearn[t5]"`. Pickled weights are never read. Where a repository
-has no safetensors on its main branch, those that the hub's own robot has converted in a pull request are
-taken; they are looked for with network alone, so prepare a folder with
-`plmlearn.backbones.download_backbone` for machines without.
+ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a
+SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
+
+## Your own checkpoints
+
+A folder holds `config.json`, the tokenizer's files and the weights: `model.safetensors`, `pytorch_model.bin`,
+either in shards with an index, or one Lightning `*.ckpt`. Safetensors are preferred where both are there.
+Pickled files are read as tensors alone (`torch.load(weights_only=True)`): a file that asks for anything
+else is refused, and nothing in it is executed. A folder with a peft adapter beside the weights is refused;
+merge the adapter first.
+
+The encoder may be stored inside another model. Its prefix (`esm.`, `module.`, `model.esm.`,
+`base_model.model.`, ...) is found when exactly one prefix holds the whole encoder, and a warning names it.
+Task heads, language heads and poolers are ignored. Rotary frequencies are used as they are stored, as in
+transformers, and computed where they are not.
+
+`fit` keeps a fingerprint of the backbone: each stored bit of the encoder's tensors and their data type, the
+configuration, and how letters become tokens. It does not depend on the file format or the folder. Another
+fingerprint at prediction is an error, and cached embeddings belong to one fingerprint.
+
+From the hub, safetensors on the main branch are taken first, then those that the hub's own robot has
+converted in a pull request (found only with network), then `pytorch_model.bin`. Use
+`plmlearn.backbones.download_backbone` to prepare a folder for machines without network.
 """
 
 
-def n_parameters(checkpoint: Checkpoint, family: Architecture) -> int:
+def esm(layers: int, width: int, heads: int, **more) -> tuple[str, dict]:
+    shape: dict = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    shape |= {"intermediate_size": 4 * width, "vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32}
+    shape |= {"max_position_embeddings": 1026, "position_embedding_type": "rotary"} | more
+    return "esm", shape
+
+
+def esmc(layers: int, width: int, heads: int, inner: int) -> tuple[str, dict]:
+    shape = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+    return "esmc", shape | {"intermediate_size": inner}
+
+
+def prot_t5(**more) -> tuple[str, dict]:
+    shape = {"num_layers": 24, "d_model": 1024, "num_heads": 32, "d_kv": 128, "d_ff": 16384}
+    return "t5", shape | {"vocab_size": 128} | more
+
+
+def ankh(width: int, heads: int, inner: int, **more) -> tuple[str, dict]:
+    shape: dict = {"num_layers": 48, "d_model": width, "num_heads": heads, "d_kv": 64, "d_ff": inner}
+    shape |= {"vocab_size": 144, "relative_attention_num_buckets": 64, "feed_forward_proj": "gated-gelu"}
+    return "t5", shape | more
+
+
+ABSOLUTE = {"position_embedding_type": "absolute"}
+
+# Each checkpoint's architecture, and the fields of its configuration that differ from the library's defaults.
+SHAPES = {
+    "esm2-8m": esm(6, 320, 20),
+    "esm2-35m": esm(12, 480, 20),
+    "esm2-150m": esm(30, 640, 20),
+    "esm2-650m": esm(33, 1280, 20),
+    "esm2-3b": esm(36, 2560, 40),
+    "esm2-15b": esm(48, 5120, 40),
+    "esm1b": esm(33, 1280, 20, emb_layer_norm_before=True, **ABSOLUTE),
+    "esm1v": esm(33, 1280, 20, **ABSOLUTE),
+    "esmc-300m": esmc(30, 960, 15, 2560),
+    "esmc-600m": esmc(36, 1152, 18, 3072),
+    "esmc-6b": esmc(80, 2560, 40, 6912),
+    "prott5": prot_t5(),
+    "prott5-full": prot_t5(),
+    "prostt5": prot_t5(vocab_size=150),
+    "prostt5-3di": prot_t5(vocab_size=150),
+    "ankh-base": ankh(768, 12, 3072),
+    "ankh-large": ankh(1536, 16, 3840),
+    "ankh3-large": ankh(1536, 16, 3840, vocab_size=256, feed_forward_proj="gated-silu"),
+}
+
+
+def n_parameters(architecture: str, shape: dict) -> int:
     """Parameters of the encoder, counted on shapes without memory."""
-    model_class = getattr(transformers, family.model_class)
+    row = ARCHITECTURES[architecture]
+    model_class = getattr(transformers, row.model_class)
     with torch.device("meta"):
-        model = model_class(model_class.config_class(**checkpoint.shape), **family.load_options)
-    unused = family.optional_weights
+        model = model_class(model_class.config_class(**shape), **row.load_options)
+    unused = row.optional_weights
     return sum(p.numel() for name, p in model.named_parameters() if not unused or not name.startswith(unused))
 
 
@@ -88,19 +157,19 @@ def rounded(number: float) -> str:
     return f"{number / divisor:.3g} {unit}"
 
 
-def row(name: str, checkpoint: Checkpoint) -> str:
-    family = ARCHITECTURES[checkpoint.architecture]
-    shape, count = checkpoint.shape, n_parameters(checkpoint, family)
+def row(name: str) -> str:
+    checkpoint, (architecture, shape) = CHECKPOINTS[name], SHAPES[name]
+    count = n_parameters(architecture, shape)
     layers = shape.get("num_hidden_layers", shape.get("num_layers"))
     width = shape.get("hidden_size", shape.get("d_model"))
     sizes = (f"{rounded(count * n_bytes)}B" for n_bytes in (4, 2))
     cells = [f'"{name}"', f"`{checkpoint.place}`", rounded(count), layers, width, *sizes]
-    return f"| {' | '.join(map(str, [*cells, ', '.join(family.precisions), checkpoint.licence]))} |\n"
+    precisions = ", ".join(ARCHITECTURES[architecture].precisions)
+    return f"| {' | '.join(map(str, [*cells, precisions, checkpoint.licence]))} |\n"
 
 
 def render() -> str:
-    rows = [row(name, checkpoint) for name, checkpoint in CHECKPOINTS.items()]
-    return "".join([HEADER, *rows, FOOTER]).rstrip() + "\n"
+    return "".join([HEADER, *map(row, CHECKPOINTS), FOOTER]).rstrip() + "\n"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Go on training a language model on one family, without labels, and see what that changes."""
+"""Continue pretraining on one protein family, without labels, and measure what this changes."""
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from plmlearn import PLMMaskedLM
 from plmlearn.datasets import fetch_gb1, make_mutational_landscape
 
-# Variants of one protein that passed a selection are the family: their fitness is not looked at.
+# The family: variants of one protein that passed a selection. Pretraining sees only their sequences.
 try:
     train, test = (fetch_gb1(subset=part, download_if_missing=False) for part in ("train", "test"))
     source = "GB1"
@@ -22,15 +22,15 @@ except FileNotFoundError:
 selected = np.unique(X[y >= np.quantile(y, 0.8)])
 family, held_out = selected[: 3 * len(selected) // 4], selected[3 * len(selected) // 4 :]
 labelled = np.random.default_rng(0).choice(len(X), 96, replace=False)
-print(f"{source} variants: {len(family)} selected ones to adapt to, 96 measured ones to learn fitness from")
+print(f"{source} variants: {len(family)} selected ones to adapt to, 96 with measured fitness for regression")
 
 before = PLMMaskedLM("mini", max_steps=0, validation_fraction=None, random_state=0, verbose=0).fit(family)
 after = PLMMaskedLM("mini", max_steps=60, lr=2e-3, batch_size=16, random_state=0, verbose=0)
 after.set_params(evaluate_every=10).fit(family, X_val=held_out)
 
 
-def score_pairs(lm: PLMMaskedLM) -> tuple[float, float, float]:
-    """Perplexity of the held-out family; Spearman of its log-odds, and of ridge on its embeddings."""
+def evaluate(lm: PLMMaskedLM) -> tuple[float, float, float]:
+    """Perplexity of the held-out family; Spearman's correlation of log-odds, and of ridge on embeddings."""
     perplexity = np.exp(-lm.score(held_out))
     unlabelled = spearmanr(lm.mutation_scores(family[0], X_test), y_test)[0]
     ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 7)))
@@ -38,8 +38,8 @@ def score_pairs(lm: PLMMaskedLM) -> tuple[float, float, float]:
     return perplexity, unlabelled, spearmanr(tuned, y_test)[0]
 
 
-scores = {"before": judge(before), "after": judge(after)}
-print(f"{'':8}{'perplexity':>12}{'log-odds':>12}{'ridge':>12}   (Spearman with fitness)")
+scores = {"before": evaluate(before), "after": evaluate(after)}
+print(f"{'':8}{'perplexity':>12}{'log-odds':>12}{'ridge':>12}   (Spearman's correlation with fitness)")
 for name, (perplexity, unlabelled, tuned) in scores.items():
     print(f"{name:8}{perplexity:12.2f}{unlabelled:12.2f}{tuned:12.2f}")
 

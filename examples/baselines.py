@@ -1,4 +1,4 @@
-"""Does tuning pay? Compare with what costs less, on folds that share no homologues."""
+"""Is fine-tuning worth it? Compare it with cheaper models, on folds that share no homologues."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from plmlearn.baselines import CompositionVectorizer, HomologyClassifier, compar
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 from plmlearn.model_selection import ClusterKFold, cluster_sequences
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
     source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::16]
@@ -20,7 +20,7 @@ except FileNotFoundError:
     source = "generated"
     X, y = make_protein_classification(160, median_length=50, max_length=70, random_state=0)
 
-# Folds of whole clusters leave homology little to look up. That is the point of them: no need to warn.
+# With whole clusters in each fold, the homology baseline finds few similar proteins. This is intended.
 warnings.filterwarnings("ignore", ".*resemble no training sequence")
 
 clusters = cluster_sequences(X, min_identity=0.3, method="exact")

@@ -1,4 +1,4 @@
-"""Cross-validate, and search, as with any scikit-learn estimator."""
+"""Cross-validation and grid search, as with any scikit-learn estimator."""
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -7,7 +7,7 @@ from plmlearn import PLMClassifier, PLMLoRAClassifier
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
     source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]
@@ -17,7 +17,7 @@ except FileNotFoundError:
     X, y = make_protein_classification(100, median_length=50, max_length=70, random_state=0)
 print(f"{len(X)} {source} proteins")
 
-# Layers below the last one are computed once per protein, then reused in every epoch, fold and candidate.
+# Layers below the last one are computed once per protein and reused in every epoch, fold and candidate.
 lora = PLMLoRAClassifier("mini", last_n_layers=1, epochs=3, random_state=0, verbose=0)
 scores = cross_val_score(lora, X, y, cv=3, scoring="matthews_corrcoef")
 print("LoRA, MCC of three folds:", scores.round(2))
@@ -25,7 +25,7 @@ print("LoRA, MCC of three folds:", scores.round(2))
 ranks = GridSearchCV(lora, {"rank": [2, 8]}, cv=3, scoring="matthews_corrcoef").fit(X, y)
 print("best rank:", ranks.best_params_["rank"])
 
-# The method itself can be searched too, and so can its parameters, as adapter__rank.
+# The adaptation method can be searched too. Parameters of one method are searched as adapter__rank.
 methods = GridSearchCV(
     PLMClassifier("mini", epochs=3, random_state=0, verbose=0),
     {"adapter": [Frozen(), LoRA(last_n_layers=1), FullFineTuning(last_n_layers=1)]},

@@ -1,10 +1,10 @@
-"""Tune a protein language model by LoRA, and see whether that beats cheaper ways.
+"""Fine-tune a protein language model with LoRA, and compare it with cheaper models.
 
     python examples/demo.py
 
-The task: is a protein sent out of the cell, or does it stay in cytoplasm or nucleus? What decides is mostly
-its first 70 residues. Train and test proteins share no homologues. Without the real data (see the end of the
-output) generated proteins stand in.
+The task: is a protein secreted, or does it stay in the cytoplasm or nucleus? This depends mostly on its first
+70 residues. Training and test proteins share no homologues. If the real data are missing (see the end of the
+output), generated proteins are used instead.
 """
 
 import time
@@ -24,7 +24,7 @@ INSIDE = {"Cytoplasm", "Nucleus"}
 
 
 def real_proteins(partitions: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts of n proteins of some homology partitions, drawn at random, half of them secreted."""
+    """The first 70 residues of n random proteins from some homology partitions, half of them secreted."""
     proteins = fetch_deeploc2(partitions=partitions, download_if_missing=False)
     names = np.array(proteins.target_names)
     places = [set(names[row == 1]) for row in proteins.target]
@@ -49,13 +49,13 @@ def load_proteins() -> tuple[str, tuple, tuple]:
             N_TRAIN + N_TEST, class_sep=0.15, median_length=60, max_length=70, random_state=0
         )
         train, test = (X[:N_TRAIN], y[:N_TRAIN]), (X[N_TRAIN:], y[N_TRAIN:])
-        return "generated proteins of two families, which differ in composition and a motif", train, test
+        return "generated proteins of two families, which differ in composition and in a motif", train, test
 
 
 source, (X_train, y_train), (X_test, y_test) = load_proteins()
 print(f"Data       {source}")
-print(f"           {len(X_train)} to train on, {len(X_test)} to test on, half of them positive")
-print("Backbone   'mini', bundled: an encoder of 1.8 M parameters with little pretraining")
+print(f"           {len(X_train)} for training, {len(X_test)} for testing, half of them positive")
+print("Backbone   'mini', bundled: an encoder with 1.8 M parameters and little pretraining")
 print("Time       one or two minutes on two cores, most of it for LoRA\n")
 
 models = {
@@ -74,11 +74,11 @@ for name, model in models.items():
 
 lora = models["LoRA"]
 print(f"\nLoRA trained {lora.n_trainable_parameters_:,} of {lora.n_parameters_:,} parameters.")
-print("MCC: 1 is perfect, 0 is chance. Seconds: fit and predict together.")
+print("MCC: 1 is perfect, 0 is chance. Seconds include fit and predict.")
 if source.startswith("generated"):
-    print(f"\nReal proteins were not found in {get_data_home()}. To fetch them once (needs network):")
+    print(f"\nReal proteins were not found in {get_data_home()}. To download them (needs network, once):")
     print("    .venv/bin/python -c 'import plmlearn; plmlearn.datasets.fetch_deeploc2()'")
-print("\nTo try next")
-print("  - a properly pretrained backbone (needs network once): PLMLoRAClassifier('esm2-8m', ...)")
-print("  - the other scripts in examples/, beginning with quickstart.py")
-print("  - your own proteins: docs/data.md; which method suits them: docs/choosing-a-method.md")
+print("\nNext steps")
+print("  - a larger backbone (needs network, once): PLMLoRAClassifier('esm2-8m', ...)")
+print("  - the other scripts in examples/, starting with quickstart.py")
+print("  - your own proteins: docs/data.md; a suitable method: docs/choosing-a-method.md")

@@ -1,4 +1,4 @@
-"""Predict a number for every residue: disorder, where many residues were not measured."""
+"""Predict a number for every residue: disorder. Many residues were not measured."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from plmlearn.adapters import LoRA
 from plmlearn.datasets import fetch_disorder, make_proteins
 from plmlearn.metrics import residue_spearman
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
-# Z-scores of chemical shifts: below 8 a residue is disordered. nan says that nothing was measured.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
+# The numbers are Z-scores of chemical shifts. Below 8, a residue is disordered. nan means not measured.
 try:
     train = fetch_disorder(subset="train", download_if_missing=False)
     test = fetch_disorder(subset="test", download_if_missing=False)
@@ -22,14 +22,14 @@ except FileNotFoundError:
     y = [np.where(rng.random(len(row)) < 0.2, np.nan, 16 * row) for row in order]
     X, X_test, y, y_test = X[:45], X[45:], y[:45], y[45:]
 measured = np.mean(np.concatenate([~np.isnan(row) for row in y]))
-print(f"{len(X)} {source} proteins to train on; {measured:.0%} of their residues were measured")
+print(f"{len(X)} {source} proteins for training; {measured:.0%} of their residues were measured")
 
-# Layers below the last one are computed once per protein; the convolutions of the head are those of SETH.
+# Layers below the last one are computed once per protein. The head has the convolutions of SETH.
 reg = PLMResidueRegressor(
     "mini", adapter=LoRA(last_n_layers=1), head="cnn", epochs=8, batch_size=8, random_state=0, verbose=0
 )
 reg.fit(X, y)
-print(f"Spearman over all residues {reg.score(X_test, y_test):.2f}")
+print(f"Spearman's correlation over all residues {reg.score(X_test, y_test):.2f}")
 print(f"mean over proteins {residue_spearman(y_test, reg.predict(X_test), average='protein'):.2f}")
 
 scores = reg.predict(X_test[:1])[0]

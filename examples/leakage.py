@@ -1,4 +1,4 @@
-"""The same model on the same pairs under three splits: what of its score was learned from leaks?"""
+"""One model, one set of pairs, three splits: how much of the score comes from leaks?"""
 
 import warnings
 
@@ -11,11 +11,11 @@ from plmlearn.adapters import Frozen
 from plmlearn.datasets import make_proteins
 from plmlearn.model_selection import PairKFold, PairWarning
 
-matplotlib.use("Agg")  # write the picture to a file, open no window
+matplotlib.use("Agg")  # write the figure to a file, without a window
 import matplotlib.pyplot as plt
 
-# Generated pairs that hold nothing to learn of interactions: some proteins interact with nearly all others,
-# some with nearly none, whatever their sequences. A model can only remember which.
+# These generated pairs contain no information on interactions. Some proteins interact with nearly all others
+# and some with nearly none, independently of their sequences. A model can only remember which.
 rng = np.random.default_rng(0)
 proteins = make_proteins(60, median_length=40, max_length=60, random_state=0)
 sticky = rng.choice([-2.0, 2.0], len(proteins))
@@ -33,7 +33,7 @@ splits = {
     "one protein new (C2)": PairKFold("C2", 3, random_state=0),
     "both proteins new (C3)": PairKFold("C3", 3, random_state=0),
 }
-warnings.simplefilter("ignore", PairWarning)  # says how many pairs a fold leaves out
+warnings.simplefilter("ignore", PairWarning)  # how many pairs a fold leaves out
 scores = {name: cross_val_score(model, X, y, cv=cv, scoring="roc_auc") for name, cv in splits.items()}
 for name, values in scores.items():
     print(f"{len(X)} generated pairs, {name}: AUROC {values.mean():.2f}")
@@ -45,5 +45,5 @@ for place, values in enumerate(scores.values()):
 ax.axhline(0.5, color="0.5", linestyle="--")
 ax.text(2.45, 0.51, "chance", color="0.4")
 ax.set_xticks(range(3), scores)
-ax.set(xlim=(-0.5, 2.8), ylim=(0, 1), ylabel="AUROC", title="Nothing but memory to learn from")
+ax.set(xlim=(-0.5, 2.8), ylim=(0, 1), ylabel="AUROC", title="These pairs can only be memorised")
 figure.savefig("leakage.png", dpi=150)

@@ -1,4 +1,4 @@
-"""Fitness of variants with more mutations than training has seen: the baselines, and a tuned encoder."""
+"""Predict the fitness of variants with more mutations than in training: baselines and a tuned encoder."""
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -10,7 +10,7 @@ from plmlearn.adapters import FullFineTuning
 from plmlearn.baselines import AdditiveMutationRegressor, CompositionVectorizer, HomologyRegressor
 from plmlearn.datasets import fetch_gb1, make_mutational_landscape
 
-# Real variants where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real variants if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     source, length, n = "GB1", 56, 300
     train, test = (
@@ -36,6 +36,6 @@ models = {
         "mini", adapter=FullFineTuning(), epochs=2, head_dropout=0.0, random_state=0, verbose=0
     ),
 }
-print(f"{len(X_train)} and {len(X_test)} {source} variants; Spearman correlation on the test variants")
+print(f"{len(X_train)} training and {len(X_test)} test variants ({source}). Spearman's correlation:")
 for name, model in models.items():
     print(f"{name:28} {spearmanr(model.fit(X_train, y_train).predict(X_test), y_test)[0]:.2f}")

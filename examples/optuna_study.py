@@ -1,4 +1,4 @@
-"""Search parameters with Optuna: a study that maximises a cross-validated score."""
+"""Search for good parameters with Optuna: maximise a cross-validated score."""
 
 import numpy as np
 import optuna
@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score
 from plmlearn import PLMLoRAClassifier
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
     source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]

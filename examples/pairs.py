@@ -1,4 +1,4 @@
-"""Do two proteins interact? A frozen and a tuned encoder on proteins that training has not seen (C3)."""
+"""Do two proteins interact? A frozen and a tuned encoder, tested on new proteins (C3)."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from plmlearn.datasets import fetch_ppi, make_protein_pairs
 from plmlearn.metrics import classification_table
 from plmlearn.model_selection import PairKFold, PairWarning, pair_leakage
 
-# Real pairs where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real pairs if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     train, test = (fetch_ppi(subset=subset, download_if_missing=False) for subset in ("train", "test"))
     source, n, rng = "Bernett", 150, np.random.default_rng(0)
@@ -26,11 +26,12 @@ except OSError:
         600, n_proteins=200, class_sep=0.8, median_length=40, max_length=60, random_state=0
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PairWarning)  # says how many pairs join training and test proteins
+        warnings.simplefilter("ignore", PairWarning)  # how many pairs join training and test proteins
         training, testing = next(PairKFold("C3", n_splits=3, random_state=0).split(X, y))
     X_train, y_train, X_test, y_test = X[training], y[training], X[testing], y[testing]
 
-print(f"{len(X_train)} and {len(X_test)} {source} pairs of {len(np.unique(X_train))} proteins")
+print(f"{len(X_train)} training and {len(X_test)} test pairs ({source})")
+print(f"{len(np.unique(X_train))} proteins in the training pairs")
 print(pair_leakage(X_train, X_test, y_train, y_test))
 
 head = {"combine": "symmetric", "head": "mlp", "head_hidden": 64, "random_state": 0, "verbose": 0}

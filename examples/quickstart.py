@@ -1,4 +1,4 @@
-"""Tune a protein language model to find signal peptides: fit, predict, score."""
+"""Fine-tune a protein language model to detect signal peptides: fit, predict, score."""
 
 import numpy as np
 from sklearn.metrics import matthews_corrcoef
@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 from plmlearn import PLMLoRAClassifier
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
     source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::8]
@@ -17,7 +17,7 @@ except FileNotFoundError:
     X, y = make_protein_classification(250, median_length=50, max_length=70, random_state=0)
 
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
-print(f"{source} proteins: {len(X_train)} to train on, {len(X_test)} to test on")
+print(f"{source} proteins: {len(X_train)} for training, {len(X_test)} for testing")
 
 clf = PLMLoRAClassifier("mini", target_modules="all", epochs=5, batch_size=8, random_state=0)
 clf.fit(X_train, y_train)

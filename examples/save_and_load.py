@@ -1,4 +1,4 @@
-"""Keep a fitted estimator: pickle, joblib, a folder of safetensors, and its adapter in plain peft."""
+"""Save a fitted estimator with pickle, with joblib or as a folder, and load its adapter in plain peft."""
 
 import pickle
 import tempfile
@@ -12,7 +12,7 @@ import transformers
 from plmlearn import PLMLoRAClassifier, download_backbone, load, save
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
     source, bacterial = "SignalP 6", np.flatnonzero(proteins.kingdom == "NEGATIVE")[::25]
@@ -25,7 +25,7 @@ clf = PLMLoRAClassifier("mini", epochs=2, random_state=0, verbose=0).fit(X, y)
 expected = clf.predict_proba(X[:5])
 print(f"fitted on {len(X)} {source} proteins; {clf.n_parameters_:,} parameters with the backbone")
 
-# A fitted estimator holds what was trained, not the backbone: that is found again by its name.
+# A fitted estimator contains only the trained tensors. The backbone is loaded again by its name.
 pickled = pickle.dumps(clf)
 print(f"pickle: {len(pickled) / 1e6:.1f} MB")
 assert np.array_equal(pickle.loads(pickled).predict_proba(X[:5]), expected)
@@ -35,7 +35,7 @@ with tempfile.TemporaryDirectory() as folder:
     joblib.dump(clf, home / "clf.joblib")
     assert np.array_equal(joblib.load(home / "clf.joblib").predict_proba(X[:5]), expected)
 
-    save(clf, home / "clf")  # JSON and safetensors: nothing in it is ever executed, so it is safe to share
+    save(clf, home / "clf")  # JSON and safetensors cannot execute code, so they are safe to share
     assert np.array_equal(load(home / "clf").predict_proba(X[:5]), expected)
     print("save:", ", ".join(sorted(path.name for path in (home / "clf").iterdir())))
 
@@ -46,4 +46,4 @@ with tempfile.TemporaryDirectory() as folder:
     )
     adapted = peft.PeftModel.from_pretrained(encoder, home / "clf")
     n_adapter = sum(p.numel() for name, p in adapted.named_parameters() if ".lora_" in name)
-    print(f"plain peft reads the adapter: {n_adapter:,} numbers")
+    print(f"plain peft loads the adapter: {n_adapter:,} parameters")

@@ -1,4 +1,4 @@
-"""Label every residue of a protein: secondary structure, with residues that nobody has seen."""
+"""Label every residue of a protein: secondary structure. Some residues were not resolved."""
 
 import numpy as np
 from sklearn.metrics import make_scorer
@@ -9,8 +9,8 @@ from plmlearn.adapters import Frozen
 from plmlearn.datasets import fetch_secondary_structure, make_residue_labels
 from plmlearn.metrics import residue_accuracy, residue_table
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
-# Labels are strings of H (helix), E (strand) and C (neither); "-" says that a residue was not resolved.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
+# Labels are strings of H (helix), E (strand) and C (neither); "-" means that a residue was not resolved.
 try:
     train = fetch_secondary_structure(subset="train", download_if_missing=False)
     test = fetch_secondary_structure(subset="test", download_if_missing=False)
@@ -21,7 +21,7 @@ except FileNotFoundError:
     source = "generated"
     X, y = make_residue_labels(100, missing=0.07, median_length=60, max_length=90, random_state=0)
     X, X_test, y, y_test = X[:80], X[80:], y[:80], y[80:]
-print(f"{len(X)} {source} proteins to train on, {len(X_test)} to test on")
+print(f"{len(X)} {source} proteins for training, {len(X_test)} for testing")
 
 clf = PLMResidueClassifier(
     "mini", adapter=Frozen(), head="cnn", ignore_label="-", epochs=10, batch_size=8, random_state=0, verbose=0
@@ -34,9 +34,9 @@ for row in residue_table(y_test, clf.predict(X_test), ignore_label="-"):
 
 # One array of probabilities per protein, a column per class.
 surest = clf.predict_proba(X_test[:1])[0].max(axis=1)
-print("residues of which the model is sure:", np.flatnonzero(surest > 0.9)[:10] + 1)
+print("residues with a probability above 0.9:", np.flatnonzero(surest > 0.9)[:10] + 1)
 
-# A search as with any estimator; a scorer that knows the mark of what was not measured.
+# Grid search works as usual. The scorer ignores residues that were not resolved.
 scorer = make_scorer(residue_accuracy, ignore_label="-")
 search = GridSearchCV(clf, {"head": ["linear", "cnn", "crf"]}, cv=2, scoring=scorer).fit(X[:40], y[:40])
 for params, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"]):

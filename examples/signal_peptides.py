@@ -1,4 +1,4 @@
-"""Signal peptides end to end: type, regions and cleavage site, and a picture of one protein."""
+"""Signal peptides: type, regions and cleavage site, and a figure of one protein."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ from plmlearn.metrics import cleavage_recall, signal_peptide_table
 
 
 def draw_proteins(n: int) -> tuple[np.ndarray, ...]:
-    """Starts of proteins as text books have them: charges, a hydrophobic stretch, AxA before the cut."""
+    """Textbook protein starts: positive charges, a hydrophobic stretch, AxA before the cleavage site."""
     rng = np.random.default_rng(0)
     kinds = np.array(["SP", "LIPO", "NO_SP"])[np.arange(n) % 3]
     endings = {"SP": ("ASAQA", "S"), "LIPO": ("LLAG", "L"), "NO_SP": ("", "")}
@@ -26,7 +26,7 @@ def draw_proteins(n: int) -> tuple[np.ndarray, ...]:
     return np.array(X), kinds, np.array(regions)
 
 
-# Real proteins where the data home has them (see plmlearn.datasets.get_data_home), else generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     data = fetch_signal_peptides(download_if_missing=False)
     rows = np.flatnonzero(data.kingdom == "NEGATIVE")[::7]
@@ -34,7 +34,7 @@ try:
 except FileNotFoundError:
     source, (X, y, regions) = "generated", draw_proteins(150)
 X, X_test, y, y_test, regions, regions_test = train_test_split(X, y, regions, random_state=0)
-print(f"{len(X)} {source} proteins to train on, {len(X_test)} to test on")
+print(f"{len(X)} {source} proteins for training, {len(X_test)} for testing")
 
 clf = PLMSignalPeptideClassifier("mini", adapter=LoRA(last_n_layers=2), epochs=8, random_state=0, verbose=0)
 clf.fit(X, y, regions=regions)

@@ -1,10 +1,10 @@
 """What has been computed once: embeddings and trunk activations, found again by their content.
 
 A frozen encoder gives the same numbers for the same sequence every time, so they are kept: in
-memory up to a budget, and on disk. An entry's namespace tells the weights (fingerprint), the depth
-and the precision; its key is a digest of the tokens. A disk file ("shard") is a safetensors file
-that is complete and checked, or is not believed: it is written under another name and moved into
-place, and carries a checksum. Several processes may fill one folder; none waits for another.
+memory up to a budget, and on disk. An entry's namespace tells the backbone (fingerprint), the version of
+the forward pass, the depth and the precision; its key is a digest of the tokens. A disk file ("shard") is a
+safetensors file that is complete and checked, or is not used: it is written under another name and moved
+into place, and carries a checksum. Several processes may fill one folder; none waits for another.
 
     >>> import plmlearn.cache
     >>> sorted(plmlearn.cache.info())
@@ -35,6 +35,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+__all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
 
 GIB = 1 << 30
 KEY_BYTES = 16

@@ -1,7 +1,7 @@
 """The published recipes, by name: data that :func:`make` turns into estimators.
 
-Each preset says where it comes from, what of it was left out or corrected, and which parameters it sets;
-all others keep plmlearn's defaults. ``PRESETS`` is the table.
+Each preset says where it comes from, where it departs from the publication, and which parameters it sets; all
+others keep plmlearn's defaults. ``PRESETS`` is the table.
 
 Examples
 --------
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sklearn.base import BaseEstimator
 
@@ -29,9 +29,14 @@ from .estimators.protein import PLMClassifier, PLMRegressor
 from .estimators.residue import PLMResidueClassifier, PLMResidueRegressor
 from .estimators.signal_peptides import PLMSignalPeptideClassifier
 
+__all__ = ["PRESETS", "Preset", "make"]
+
 _SLEDZIESKI = "Sledzieski et al., PNAS 2024, doi:10.1073/pnas.2405840121"
 _SCHMIRLER = "Schmirler, Heinzinger, Rost, Nature Communications 2024, doi:10.1038/s41467-024-51844-2"
 _ZENG = "Zeng, Wang, Xu, PEFT-SP, Genome Research 2024, doi:10.1101/gr.279132.124"
+
+
+Task = tuple[type[BaseEstimator], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -43,24 +48,24 @@ class Preset:
     source : str
         The paper.
     departures : tuple of str
-        What of the paper or its code is different here, and why.
+        What is different from the paper or its code, and why.
     estimator : type, optional
-        Class of the estimator; None where the task decides.
-    parameters : mapping
+        Class of the estimator; None if the task decides.
+    parameters : mapping, optional
         What the recipe sets.
-    tasks : mapping of str to (type, mapping)
-        For recipes with several tasks: the class and what the task sets beside ``parameters``.
+    tasks : mapping of str to (type, mapping), optional
+        For recipes with several tasks: the class, and what the task sets in addition to ``parameters``.
     """
 
     source: str
-    departures: tuple[str, ...] = ()
+    departures: tuple[str, ...]
     estimator: type[BaseEstimator] | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    tasks: Mapping[str, tuple[type[BaseEstimator], Mapping[str, Any]]] = field(default_factory=dict)
+    tasks: Mapping[str, Task] = field(default_factory=dict)
 
 
 def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator:
-    """An estimator with a recipe's settings.
+    """Make an estimator with a recipe's settings.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator
     task : str, optional
         For recipes with several tasks, one of ``PRESETS[name].tasks``.
     **changes
-        Parameters of the estimator that shall differ, such as ``backbone="esm2-8m"``.
+        Other values for parameters of the estimator, such as ``backbone="esm2-8m"``.
 
     Returns
     -------
@@ -119,11 +124,27 @@ _ADAM_OF_SLEDZIESKI = {
     "epochs": 40,
     "max_length": 1022,
 }
-_WITHOUT_RESTARTS = (
-    "One cosine decay. The released script restarts its rate every 10 optimiser steps, where epochs were "
-    "meant.",
-)
 _OF_PAIRS = {"combine": "mean", "epoch_size": 16384, "scoring": "average_precision"}
+_FROM_THE_SCRIPT = (
+    "AdamW, as in the released script; the paper says Adam.",
+    "One cosine decay to zero. The released script restarts its rate every 10 optimiser steps, where epochs "
+    "were meant, and stops it at 4e-6.",
+    "40 epochs, as in the paper; the released script for pairs runs 50.",
+)
+_FULL_RATE = "The rate of full fine-tuning is not in the paper; LoRA's is taken."
+_CROSS_ENTROPY = (
+    "With one class per protein the loss is cross-entropy. The released script takes binary cross-entropy "
+    "over the classes: for that, pass an indicator of shape (n, 18)."
+)
+
+
+def _sledzieski(adapter: Adapter, *departures: str, pairs: bool) -> Preset:
+    if pairs:
+        kind, own = PLMPairClassifier, _OF_PAIRS
+    else:
+        kind, own, departures = PLMClassifier, {"scoring": "macro_aupr"}, (_CROSS_ENTROPY, *departures)
+    parameters = {**_ADAM_OF_SLEDZIESKI, **own, "adapter": adapter}
+    return Preset(_SLEDZIESKI, (*_FROM_THE_SCRIPT, *departures), kind, parameters)
 
 
 def _lora_of_sledzieski(last_n_layers: int) -> Adapter:
@@ -131,33 +152,16 @@ def _lora_of_sledzieski(last_n_layers: int) -> Adapter:
 
 
 _SLEDZIESKI_PRESETS = {
-    "sledzieski2024_ppi_lora": Preset(
-        _SLEDZIESKI,
-        _WITHOUT_RESTARTS,
-        PLMPairClassifier,
-        {**_ADAM_OF_SLEDZIESKI, **_OF_PAIRS, "adapter": _lora_of_sledzieski(5)},
-    ),
-    "sledzieski2024_ppi_full": Preset(
-        _SLEDZIESKI,
-        (*_WITHOUT_RESTARTS, "The rate of full fine-tuning is not in the paper; LoRA's is taken."),
-        PLMPairClassifier,
-        {**_ADAM_OF_SLEDZIESKI, **_OF_PAIRS, "adapter": FullFineTuning(last_n_layers=4)},
-    ),
-    "sledzieski2024_symmetry_lora": Preset(
-        _SLEDZIESKI,
-        _WITHOUT_RESTARTS,
-        PLMClassifier,
-        {**_ADAM_OF_SLEDZIESKI, "adapter": _lora_of_sledzieski(12)},
-    ),
-    "sledzieski2024_symmetry_full": Preset(
-        _SLEDZIESKI,
-        (*_WITHOUT_RESTARTS, "The rate of full fine-tuning is not in the paper; LoRA's is taken."),
-        PLMClassifier,
-        {**_ADAM_OF_SLEDZIESKI, "adapter": FullFineTuning(last_n_layers=8)},
-    ),
+    "sledzieski2024_ppi_lora": _sledzieski(_lora_of_sledzieski(5), pairs=True),
+    "sledzieski2024_ppi_full": _sledzieski(FullFineTuning(last_n_layers=4), _FULL_RATE, pairs=True),
+    "sledzieski2024_symmetry_lora": _sledzieski(_lora_of_sledzieski(12), pairs=False),
+    "sledzieski2024_symmetry_full": _sledzieski(FullFineTuning(last_n_layers=8), _FULL_RATE, pairs=False),
     "sledzieski2024_symmetry_frozen_mlp": Preset(
         _SLEDZIESKI,
-        ("The released grid search is left to GridSearchCV; these are the settings that it found.",),
+        (
+            "The released grid search is left to GridSearchCV; these are the settings that it found.",
+            "early_stopping stays False; the released script stops by its validation set.",
+        ),
         PLMFrozenMLP,
         {
             "backbone": "esm2-650m",
@@ -175,20 +179,16 @@ _SLEDZIESKI_PRESETS = {
 
 # -- Schmirler et al.: eight tasks, per protein and per residue ---------------------------------
 
-_KINDS = {
-    "stability": PLMRegressor,
-    "meltome": PLMRegressor,
-    "gb1": PLMRegressor,
-    "aav": PLMRegressor,
-    "gfp": PLMRegressor,
-    "location": PLMClassifier,
-    "disorder": PLMResidueRegressor,
-    "secondary_structure": PLMResidueClassifier,
-}
-_EPOCHS = {
-    "full": (10, 10, 20, 10, 20, 10, 20, 5),
-    "lora": (50, 20, 50, 20, 50, 5, 20, 5),
-    "frozen": (120, 120, 240, 120, 240, 120, 50, 10),
+# Class of the estimator, and epochs of full fine-tuning, LoRA and the frozen backbone.
+_TASKS: dict[str, tuple[type[BaseEstimator], tuple[int, int, int]]] = {
+    "stability": (PLMRegressor, (10, 50, 120)),
+    "meltome": (PLMRegressor, (10, 20, 120)),
+    "gb1": (PLMRegressor, (20, 50, 240)),
+    "aav": (PLMRegressor, (10, 20, 120)),
+    "gfp": (PLMRegressor, (20, 50, 240)),
+    "location": (PLMClassifier, (10, 5, 120)),
+    "disorder": (PLMResidueRegressor, (20, 20, 50)),
+    "secondary_structure": (PLMResidueClassifier, (5, 5, 10)),
 }
 _TRAINING_OF_SCHMIRLER = {
     "standardize": False,
@@ -198,18 +198,35 @@ _TRAINING_OF_SCHMIRLER = {
     "gradient_clip": 1.0,
     "max_length": 1022,
 }
+_OF_ALL_TASKS = (
+    "Pass X_val and y_val: the epoch that is best on them is kept, as in the paper.",
+    "Regressors standardise their targets during training; the paper fits them as measured.",
+    "Each backbone reads B, O, U and Z by its own rule; the paper reads them and J as X. Pass "
+    "invalid='replace' for J.",
+)
 _PRECISION = (
     "precision='auto' takes bfloat16 where the machine is fast in it, not float16, which may overflow."
 )
-_BEST = "Pass X_val and y_val: the epoch that is best on them is kept, as in the paper."
 
 
-def _tasks_of_schmirler(recipe: str, per_protein: Mapping[str, Any], per_residue: Mapping[str, Any]):
-    tasks = {}
-    for (task, kind), epochs in zip(_KINDS.items(), _EPOCHS[recipe], strict=True):
+def _schmirler(
+    recipe: Literal["full", "lora", "frozen"],
+    per_protein: Mapping[str, Any],
+    per_residue: Mapping[str, Any],
+    *departures: str,
+    **parameters: Any,
+) -> Preset:
+    tasks: dict[str, Task] = {}
+    for task, (kind, epochs) in _TASKS.items():
         own = per_residue if kind in (PLMResidueClassifier, PLMResidueRegressor) else per_protein
-        tasks[task] = (kind, {**own, "epochs": epochs})
-    return tasks
+        tasks[task] = (kind, {**own, "epochs": epochs[("full", "lora", "frozen").index(recipe)]})
+    parameters = {**_TRAINING_OF_SCHMIRLER, **parameters}
+    return Preset(_SCHMIRLER, (*_OF_ALL_TASKS, *departures), parameters=parameters, tasks=tasks)
+
+
+def _lora_of_schmirler(target_modules: Any) -> dict[str, Any]:
+    adapter = LoRA(rank=4, alpha=1, bias="all", target_modules=target_modules)
+    return {"adapter": adapter, "lr": 3e-4, "head_lr": 3e-4}
 
 
 _ESM_HEADS = (
@@ -221,66 +238,35 @@ _T5_HEADS = (
     {"head": "linear", "head_dropout": 0.2, "batch_size": 1},
 )
 _SCHMIRLER_PRESETS = {
-    "schmirler2024_lora": Preset(
-        _SCHMIRLER,
-        (_PRECISION, _BEST),
-        parameters={
-            **_TRAINING_OF_SCHMIRLER,
-            "backbone": "prott5",
-            "adapter": LoRA(rank=4, alpha=1, bias="all", target_modules="attention"),
-            "lr": 3e-4,
-            "head_lr": 3e-4,
-        },
-        tasks=_tasks_of_schmirler("lora", *_T5_HEADS),
+    "schmirler2024_lora": _schmirler(
+        "lora", *_T5_HEADS, _PRECISION, backbone="prott5", **_lora_of_schmirler("attention")
     ),
-    "schmirler2024_lora_esm": Preset(
-        _SCHMIRLER,
-        (
-            _PRECISION,
-            _BEST,
-            "The notebook's 'dense' matches three matrices of a layer of ESM-2; so it is here.",
-        ),
-        parameters={
-            **_TRAINING_OF_SCHMIRLER,
-            "backbone": "esm2-3b",
-            "adapter": LoRA(rank=4, alpha=1, bias="all", target_modules="all"),
-            "lr": 3e-4,
-            "head_lr": 3e-4,
-        },
-        tasks=_tasks_of_schmirler("lora", *_ESM_HEADS),
+    "schmirler2024_lora_esm": _schmirler(
+        "lora",
+        *_ESM_HEADS,
+        _PRECISION,
+        "The notebook's 'dense' matches three matrices of a layer of ESM-2; so it does here.",
+        backbone="esm2-3b",
+        **_lora_of_schmirler("all"),
     ),
-    "schmirler2024_full": Preset(
-        _SCHMIRLER,
-        (_PRECISION, _BEST),
-        parameters={
-            **_TRAINING_OF_SCHMIRLER,
-            "backbone": "esm2-8m",
-            "adapter": FullFineTuning(),
-            "lr": 2e-5,
-            "head_lr": 2e-5,
-        },
-        tasks=_tasks_of_schmirler("full", *_ESM_HEADS),
+    "schmirler2024_full": _schmirler(
+        "full", *_ESM_HEADS, _PRECISION, backbone="esm2-8m", adapter=FullFineTuning(), lr=2e-5, head_lr=2e-5
     ),
-    "schmirler2024_frozen": Preset(
-        _SCHMIRLER,
-        (
-            _BEST,
-            "Adam's epsilon is 1e-8, not Keras' 1e-7.",
-            "Per residue the head begins with a layer norm.",
-        ),
-        parameters={
-            **_TRAINING_OF_SCHMIRLER,
-            "standardize": True,
-            "backbone": "prott5",
-            "adapter": Frozen(),
-            "head_hidden": 32,
-            "head_dropout": 0.2,
-            "schedule": "constant",
-            "gradient_clip": None,
-            "head_lr": 1e-4,
-            "batch_size": 8,
-        },
-        tasks=_tasks_of_schmirler("frozen", {"pooling": "mean", "head": "relu"}, {"head": "mlp"}),
+    "schmirler2024_frozen": _schmirler(
+        "frozen",
+        {"pooling": "mean", "head": "relu"},
+        {"head": "mlp"},
+        "Adam's epsilon is 1e-8, not Keras' 1e-7.",
+        "Per residue a batch is 8 proteins, not 8 residues, and the head begins with a layer norm.",
+        backbone="prott5",
+        adapter=Frozen(),
+        standardize=True,
+        head_hidden=32,
+        head_dropout=0.2,
+        head_lr=1e-4,
+        batch_size=8,
+        schedule="constant",
+        gradient_clip=None,
     ),
 }
 
@@ -288,6 +274,7 @@ _SCHMIRLER_PRESETS = {
 
 _TRAINING_OF_ZENG = {
     "backbone": "esm2-650m",
+    "standardize": False,
     "head_dropout": 0.1,
     "optimizer": "adamax",
     "lr": 7.5e-3,
@@ -301,16 +288,16 @@ _TRAINING_OF_ZENG = {
     "composition_weight": 0.5,
     "max_length": 70,
 }
-_CRF_TRAINS = "Head and random field are trained; in the released code neither reaches the optimiser."
+_OF_ALL_ADAPTERS = (
+    "Head and random field are trained; in the released code neither reaches the optimiser.",
+    "With X_val and y_val the epoch with the lowest loss is kept; the paper chooses by the MCC of detection "
+    "plus that of cleavage sites.",
+)
 
 
 def _zeng(adapter: Adapter, *departures: str) -> Preset:
-    return Preset(
-        _ZENG,
-        (_CRF_TRAINS, *departures),
-        PLMSignalPeptideClassifier,
-        {**_TRAINING_OF_ZENG, "adapter": adapter},
-    )
+    parameters = {**_TRAINING_OF_ZENG, "adapter": adapter}
+    return Preset(_ZENG, (*_OF_ALL_ADAPTERS, *departures), PLMSignalPeptideClassifier, parameters)
 
 
 _ZENG_PRESETS = {

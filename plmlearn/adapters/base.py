@@ -1,7 +1,9 @@
-"""What every method is: settings, a check against the backbone, and the tensors it trains.
+"""The protocol of adaptation methods: settings, checks, and the tensors that a method trains.
 
-A new method is one class with ``_put_into``, which changes a copy of the model and names what is
-trained in it; CONTRIBUTING.md shows one.
+A new method is one class. It must have ``default_lr`` and ``_put_into``, which changes a copy of the
+model and returns what is trained in it; :class:`LayeredAdapter` provides ``first_trained_layer``.
+The rest has defaults: ``_check``, ``undecayed``, ``lr_factors``, ``penalty`` and ``after_step``.
+CONTRIBUTING.md shows an example.
 """
 
 from __future__ import annotations
@@ -10,13 +12,24 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
+import peft
+from peft.tuners.tuners_utils import BaseTunerLayer
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+
+# Ranges of settings, for _parameter_constraints.
+COUNT = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+SHARE = Interval(Real, 0, 1, closed="left")
+
+TargetModule = Literal["query", "key", "value", "output", "ffn_in", "ffn_out", "attention", "all"]
+"""plmlearn's names of matrices in a layer, and of two groups of them."""
 
 _TARGET_GROUPS = {
     "attention": ("query", "key", "value", "output"),
@@ -30,17 +43,40 @@ class Adapter(BaseEstimator, ABC):
     default_lr: ClassVar[float]
     """Learning rate that suits the method with AdamW."""
 
-    def install(self, backbone: Backbone) -> nn.Module:
-        """A model over the backbone's tensors with this method's trained tensors in it.
+    undecayed: ClassVar[tuple[str, ...]] = ()
+    """Names of trained tensors of two axes that hold a vector: scales of features, singular values.
 
-        Trained tensors are float32 and require gradients; all others are shared and do not.
+    They are exempt from weight decay, as all tensors of one axis are (biases, norms, vectors).
+    """
+
+    _parameter_constraints: ClassVar[dict] = {}
+
+    def install(self, backbone: Backbone) -> nn.Module:
+        """Build a model over the backbone's tensors with this method's trained tensors in it.
+
+        Trained tensors are float32 and require gradients. All others are shared and do not.
         Initial values come from torch's global random state.
+
+        Parameters
+        ----------
+        backbone : Backbone
+
+        Returns
+        -------
+        nn.Module
+
+        Raises
+        ------
+        ValueError
+            If a setting is out of range or does not fit the backbone.
         """
+        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(type(self).__mro__)]
+        rules = {name: rule for constraints in declared for name, rule in constraints.items()}
+        validate_parameter_constraints(rules, self.get_params(deep=False), type(self).__name__)
         self._check(backbone)
         model = backbone.share()
-        trained = set(self._put_into(model, backbone))
-        named = dict(model.named_parameters())
-        owned = {id(tensor): _owned(tensor) for name, tensor in named.items() if name in trained}
+        trained = list(self._put_into(model, backbone))
+        owned = {id(tensor): nn.Parameter(tensor.detach().float().clone()) for tensor in trained}
         for module in model.modules():
             for leaf, tensor in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if id(tensor) in owned:
@@ -49,42 +85,57 @@ class Adapter(BaseEstimator, ABC):
                     tensor.requires_grad_(False)
         return model
 
+    def decays(self, name: str, tensor: Tensor) -> bool:
+        """Whether weight decay applies to a trained tensor of the encoder.
+
+        It depends on the kind of the tensor: a matrix of a single row or column decays like any other.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter in the model.
+        tensor : Tensor
+        """
+        return tensor.ndim >= 2 and not set(self.undecayed) & set(name.split("."))
+
     @abstractmethod
     def first_trained_layer(self, n_layers: int) -> int:
         """Index of the lowest layer that holds a trained tensor; ``n_layers`` when none does."""
 
     @abstractmethod
-    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
-        """Change the model, and name the parameters that are trained in it.
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        """Change the model, and return the parameters that are trained in it.
 
-        Named parameters may still be the backbone's own: they are copied afterwards.
+        They may be the backbone's own: :meth:`install` replaces them by copies.
         """
 
     def _check(self, backbone: Backbone) -> None:
-        """Raise where the settings do not fit the backbone."""
+        """Raise an error if the settings do not fit the backbone or one another."""
 
-    # What a method may do during training beside following gradients.
+    # What a method may do during training, apart from following gradients.
 
     def lr_factors(self, backbone: Backbone) -> Mapping[str, float]:
         """Factors on the learning rate, by name of the backbone's parameter; 1 where none is given."""
         return {}
 
     def penalty(self, model: nn.Module) -> Tensor | None:
-        """What is added to the loss of an optimiser step; None adds nothing."""
+        """A scalar to add to the loss of an optimiser step; None adds nothing."""
         return None
 
     def after_step(self, model: nn.Module, step: int, n_steps: int) -> None:
         """Called after optimiser step ``step`` (from 1) of ``n_steps``; gradients are still there.
 
-        An adapter may keep notes in itself: the training loop calls a copy made for the run.
+        An adapter may keep state in itself: the training loop calls a copy made for the run.
         """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LayeredAdapter(Adapter):
-    """A method that can be kept to the last layers; see the concrete classes."""
+    """A method that can be limited to the last layers; see the concrete classes."""
 
     last_n_layers: int | None = None
+
+    _parameter_constraints: ClassVar[dict] = {"last_n_layers": [COUNT, None]}
 
     def first_trained_layer(self, n_layers: int) -> int:
         return 0 if self.last_n_layers is None else n_layers - int(self.last_n_layers)
@@ -94,33 +145,11 @@ class LayeredAdapter(Adapter):
         return range(self.first_trained_layer(backbone.n_layers), backbone.n_layers)
 
     def _check(self, backbone: Backbone) -> None:
-        last = self.last_n_layers
-        if last is None:
-            return
-        check_count("last_n_layers", last, "None (all layers) or an int")
-        if int(last) > backbone.n_layers:
+        if self.last_n_layers is not None and int(self.last_n_layers) > backbone.n_layers:
             raise ValueError(
-                f"last_n_layers={last}, but {backbone.name!r} has {backbone.n_layers} layers; "
+                f"last_n_layers={self.last_n_layers}, but {backbone.name!r} has {backbone.n_layers} layers; "
                 f"pass at most {backbone.n_layers}, or None for all."
             )
-
-
-def check_count(name: str, value: object, expected: str = "an int") -> None:
-    """Raise where a setting is no integer of at least 1."""
-    if not isinstance(value, Integral) or int(value) < 1:
-        raise ValueError(f"{name} is {expected} >= 1, got {value!r}")
-
-
-def check_share(name: str, value: float) -> None:
-    """Raise where a setting is no share below 1."""
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} lies in [0, 1), got {value!r}")
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise where a setting is not above 0."""
-    if not value > 0:
-        raise ValueError(f"{name} is > 0, got {value!r}")
 
 
 def layer_index(name: str, backbone: Backbone) -> int | None:
@@ -130,7 +159,7 @@ def layer_index(name: str, backbone: Backbone) -> int | None:
 
 
 def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
-    """plmlearn's names of a backbone's matrices, groups spelled out; one error for what it lacks."""
+    """plmlearn's names of a backbone's matrices, groups spelled out; one error for all unknown names."""
     known = backbone.targets
     asked = (names,) if isinstance(names, str) else tuple(names)
     unknown = [name for name in asked if name not in known and name not in _TARGET_GROUPS]
@@ -144,7 +173,20 @@ def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
 
 
 def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range) -> str:
-    """A regular expression for exactly these ``names`` in these ``layers`` of a ``backbone``."""
+    """A regular expression for exactly these matrices in these layers of a backbone.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    names : str or sequence of str
+        plmlearn's names, such as "key" or "attention".
+    layers : range
+        Indices of layers.
+
+    Returns
+    -------
+    str
+    """
     single = target_names(backbone, names)
     paths = "|".join(re.escape(path) for name in single for path in backbone.targets[name])
     return layer_path(backbone, f"({'|'.join(map(str, layers))})", f"({paths})")
@@ -155,5 +197,44 @@ def layer_path(backbone: Backbone, layer: str, path: str) -> str:
     return rf"{re.escape(backbone.architecture.layers)}\.{layer}\.{path}"
 
 
-def _owned(tensor: Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor.detach().float().clone())
+@dataclass(kw_only=True, eq=False, repr=False)
+class PeftMethod(LayeredAdapter):
+    """A method of peft; see the concrete classes."""
+
+    target_modules: Sequence[TargetModule] | TargetModule | None = ("key", "value")
+
+    # IA3's and BOFT's scales of features, and AdaLoRA's singular values: (1, n) or (n, 1) in peft.
+    undecayed: ClassVar[tuple[str, ...]] = ("ia3_l", "boft_s", "lora_E")
+
+    @abstractmethod
+    def peft_config(self, backbone: Backbone) -> Any:
+        """The same adapter as peft's configuration."""
+
+    def _pattern(self, backbone: Backbone, names: Sequence[str] | str | None = None) -> str:
+        """Regular expression for the adapted matrices, or for some of them."""
+        asked = self.target_modules if names is None else names
+        return target_pattern(backbone, asked or (), self._layers(backbone))
+
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        config = self.peft_config(backbone)
+        biases = vars(config).get("bias", "none")
+        if biases != "none":
+            config.bias = "none"  # peft would mark the backbone's own tensors
+        peft.PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](model, config, "default")
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                # Autocast brings adapters to the precision of their input, not the other way round.
+                module.cast_input_dtype_enabled = False  # type: ignore[assignment]
+        for name, tensor in model.named_parameters():
+            # After a change of precision, AdaLoRA's count of its ranks may look like a weight.
+            added = tensor.requires_grad and ".ranknum." not in name
+            if added or self._is_trained_bias(name, biases, backbone):
+                yield tensor
+
+    def _is_trained_bias(self, name: str, biases: str, backbone: Backbone) -> bool:
+        is_used = not name.startswith(backbone.architecture.optional_weights)
+        if biases == "none" or not (is_used and name.endswith(".bias")):
+            return False
+        if biases == "all":
+            return self.last_n_layers is None or layer_index(name, backbone) in self._layers(backbone)
+        return name.endswith(".base_layer.bias")  # "lora_only" and its like

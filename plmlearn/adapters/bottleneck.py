@@ -1,39 +1,44 @@
-"""Bottleneck adapters: small perceptrons behind the sublayers of each layer."""
+"""Bottleneck adapters: small perceptrons after the sublayers of each layer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Real
+from typing import ClassVar, Literal
 
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .base import LayeredAdapter, check_count
+from .base import COUNT, LayeredAdapter
 
+Sublayer = Literal["attention", "feed_forward"]
 _SUBLAYERS = {"attention": "output", "feed_forward": "ffn_out"}
 _ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Bottleneck(LayeredAdapter):
-    """A perceptron with a narrow hidden layer behind attention and behind the feed-forward layer.
+    """A perceptron with a narrow hidden layer after attention and after the feed-forward layer.
 
-    Each takes what its sublayer passes on and adds a correction to it; it starts by adding nothing.
+    Each perceptron reads the output of its sublayer and adds a correction to it, initially 0.
 
     Parameters
     ----------
     size : int, optional
-        Width of the hidden layer, >= 1; None takes the encoder's width divided by ``reduction``.
+        Width of the hidden layer, >= 1. None takes the encoder's width divided by ``reduction``.
     reduction : float, default=16
-        At least 1; PEFT-SP takes 2.
+        Ratio of the encoder's width to that of the hidden layer, >= 1; PEFT-SP uses 2. Ignored with ``size``.
     activation : {"relu", "gelu", "silu", "tanh"}, default="relu"
+        Activation of the hidden layer.
     layer_norm : bool, default=True
         Normalise what the perceptron reads.
-    after : tuple of {"attention", "feed_forward"}, default=("attention", "feed_forward")
-        Behind which sublayers.
+    after : str or tuple of {"attention", "feed_forward"}, default=("attention", "feed_forward")
+        Sublayers that get a perceptron.
     last_n_layers : int, optional
-        Adapt the last n layers only; None adapts all.
+        Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
+        in every epoch, fold and candidate. None adapts all layers.
 
     References
     ----------
@@ -49,41 +54,36 @@ class Bottleneck(LayeredAdapter):
 
     size: int | None = None
     reduction: float = 16
-    activation: str = "relu"
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     layer_norm: bool = True
-    after: Sequence[str] | str = ("attention", "feed_forward")
+    after: Sequence[Sublayer] | Sublayer = ("attention", "feed_forward")
 
     default_lr: ClassVar[float] = 1e-3
 
+    _parameter_constraints: ClassVar[dict] = {
+        "size": [COUNT, None],
+        "reduction": [Interval(Real, 1, None, closed="left")],
+        "activation": [StrOptions(set(_ACTIVATIONS))],
+    }
+
     @property
     def _sublayers(self) -> list[str]:
-        return [self.after] if isinstance(self.after, str) else list(self.after)
+        return [self.after] if isinstance(self.after, str) else list(dict.fromkeys(self.after))
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        if self.size is not None:
-            check_count("Bottleneck size", self.size, "None (by reduction) or an int")
-        if not self.reduction >= 1:
-            raise ValueError(f"Bottleneck reduction is >= 1, got {self.reduction!r}")
-        if self.activation not in _ACTIVATIONS:
-            raise ValueError(
-                f"Bottleneck activation is one of {', '.join(_ACTIVATIONS)}, got {self.activation!r}"
-            )
         if not self._sublayers or not set(self._sublayers) <= set(_SUBLAYERS):
-            raise ValueError(f"Bottleneck after names some of {', '.join(_SUBLAYERS)}, got {self.after!r}")
+            raise ValueError(f"Bottleneck: after names some of {', '.join(_SUBLAYERS)}, got {self.after!r}")
 
-    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
         blocks = model.get_submodule(backbone.architecture.layers)
         for index in self._layers(backbone):
             block = blocks.get_submodule(str(index))
-            for sublayer in dict.fromkeys(self._sublayers):
+            for sublayer in self._sublayers:
                 (path,) = backbone.targets[_SUBLAYERS[sublayer]]
-                owner, _, leaf = path.rpartition(".")
-                linear = block.get_submodule(path)
-                wrapped = self._wrap(linear, backbone)
-                setattr(block.get_submodule(owner), leaf, wrapped)
-                for name, _ in wrapped.correction.named_parameters():
-                    yield f"{backbone.architecture.layers}.{index}.{path}.correction.{name}"
+                wrapped = self._wrap(block.get_submodule(path), backbone)
+                block.set_submodule(path, wrapped)
+                yield from wrapped.correction.parameters()
 
     def _wrap(self, linear: nn.Module, backbone: Backbone) -> _WithBottleneck:
         width = backbone.config.hidden_size
@@ -98,7 +98,7 @@ class Bottleneck(LayeredAdapter):
 
 
 class _WithBottleneck(nn.Module):
-    """A linear map and the correction of what comes out of it."""
+    """A linear map and the correction of its output, (…, D) to (…, D)."""
 
     def __init__(self, linear: nn.Module, correction: nn.Sequential):
         super().__init__()

@@ -1,19 +1,20 @@
-"""Low-rank adaptation and its relatives: LoRA, DoRA, VeRA; and IA3, which scales by vectors."""
+"""Low-rank adaptation (LoRA, DoRA, VeRA), and IA3, which scales features by vectors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, Literal, get_args
 
 import peft
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from ..backbones import Backbone
-from .base import check_count, check_positive, check_share, layer_path, target_names
-from .peft_methods import PeftMethod
+from .base import COUNT, POSITIVE, SHARE, PeftMethod, TargetModule, layer_path, target_names
 
-_INTO_THE_STREAM = ("output", "ffn_out")
+Biases = Literal["none", "all", "lora_only"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -22,11 +23,17 @@ class _LowRank(PeftMethod):
     alpha: float = 16
     dropout: float = 0.0
     use_rslora: bool = False
-    bias: str = "none"
+    bias: Biases = "none"
     rank_pattern: Mapping[str, int] | None = None
     alpha_pattern: Mapping[str, float] | None = None
 
     _dora: ClassVar[bool]
+    _parameter_constraints: ClassVar[dict] = {
+        "rank": [COUNT],
+        "alpha": [POSITIVE],
+        "dropout": [SHARE],
+        "bias": [StrOptions(set(get_args(Biases)))],
+    }
 
     default_lr: ClassVar[float] = 1e-3
 
@@ -37,7 +44,7 @@ class _LowRank(PeftMethod):
             lora_dropout=self.dropout,
             use_rslora=self.use_rslora,
             use_dora=self._dora,
-            bias=self.bias,  # type: ignore[arg-type]
+            bias=self.bias,
             rank_pattern={k: int(r) for k, r in self._patterns(backbone, self.rank_pattern).items()},
             alpha_pattern=self._patterns(backbone, self.alpha_pattern),
             target_modules=self._pattern(backbone),
@@ -46,65 +53,54 @@ class _LowRank(PeftMethod):
     def _patterns(self, backbone: Backbone, by_name: Mapping[str, Any] | None) -> dict[str, Any]:
         """Values by plmlearn's names as values by peft's patterns; those of one layer come first."""
         found = {}
-        for key in sorted(by_name or {}, key=lambda key: "." not in key):
+        for key, value in sorted((by_name or {}).items(), key=lambda item: "." not in item[0]):
             layer, _, name = key.rpartition(".")
             for path in backbone.targets[name]:
-                found[layer_path(backbone, layer or r"\d+", re.escape(path))] = (by_name or {})[key]
+                found[layer_path(backbone, layer or r"\d+", re.escape(path))] = value
         return found
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        name = type(self).__name__
-        check_count(f"{name} rank", self.rank)
-        check_share(f"{name} dropout", self.dropout)
-        check_positive(f"{name} alpha", self.alpha)
-        if self.bias not in ("none", "all", "lora_only"):
-            raise ValueError(f"{name} bias is 'none', 'all' or 'lora_only', got {self.bias!r}")
-        adapted = target_names(backbone, self.target_modules or ())
-        for pattern, settings in (("rank_pattern", self.rank_pattern), ("alpha_pattern", self.alpha_pattern)):
-            for key, value in (settings or {}).items():
-                self._check_entry(pattern, key, value, adapted, backbone)
-
-    def _check_entry(
-        self, pattern: str, key: str, value: Any, adapted: list[str], backbone: Backbone
-    ) -> None:
-        layer, _, name = key.rpartition(".")
-        in_range = not layer or (layer.isdigit() and int(layer) in self._layers(backbone))
-        if name not in adapted or not in_range:
-            raise ValueError(
-                f"{pattern}: {key!r} is no adapted matrix; expected one of {', '.join(adapted)}, or with the "
-                f"number of an adapted layer ({self._layers(backbone)[-1]}.{adapted[0]})."
-            )
-        check = check_count if pattern == "rank_pattern" else check_positive
-        check(f"{pattern}[{key!r}]", value)
+        adapted, layers = target_names(backbone, self.target_modules or ()), self._layers(backbone)
+        known = {*adapted, *(f"{layer}.{name}" for layer in layers for name in adapted)}
+        for pattern, rule in (("rank_pattern", COUNT), ("alpha_pattern", POSITIVE)):
+            for key, value in (getattr(self, pattern) or {}).items():
+                if key not in known:
+                    raise ValueError(
+                        f"{pattern}: {key!r} is not an adapted matrix; expected one of {', '.join(adapted)}, "
+                        f"or one of them after the number of an adapted layer ({layers[-1]}.{adapted[0]})."
+                    )
+                setting = f"{pattern}[{key!r}]"
+                validate_parameter_constraints({setting: [rule]}, {setting: value}, type(self).__name__)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LoRA(_LowRank):
-    """Low-rank adaptation: a trained product of two thin matrices beside each adapted one.
+    """Low-rank adaptation: a trained product of two thin matrices beside each adapted matrix.
 
     Parameters
     ----------
     rank : int, default=8
         Width of the thin matrices, >= 1.
     alpha : float, default=16
-        The product is scaled by ``alpha / rank``.
+        The product is scaled by ``alpha / rank``, > 0.
     dropout : float, default=0.0
         Dropout on the adapter's input, in [0, 1).
-    target_modules : tuple of str, default=("key", "value")
-        Which matrices: "query", "key", "value", "output" (attention), "ffn_in", "ffn_out"; also
-        "attention" (the first four) and "all". Key and value were best in Sledzieski et al.
+    target_modules : str or tuple of str, default=("key", "value")
+        Which matrices of a layer: "query", "key", "value", "output" (all of attention), "ffn_in",
+        "ffn_out" (of the feed-forward layer); or the groups "attention" (the first four) and "all".
+        Key and value were best in Sledzieski et al.
     last_n_layers : int, optional
-        Adapt the last n layers only. What lies below is then computed once per sequence and reused
+        Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
         in every epoch, fold and candidate. None adapts all layers.
     use_rslora : bool, default=False
         Scale by ``alpha / sqrt(rank)``, so that large ranks learn as fast as small ones.
     bias : {"none", "all", "lora_only"}, default="none"
         Which of the encoder's biases are trained too: none, all (of the adapted layers, with
-        ``last_n_layers``), or those of the adapted matrices. T5 encoders have none.
+        ``last_n_layers``), or those of the adapted matrices. T5 encoders have no biases.
     rank_pattern, alpha_pattern : dict, optional
         Other ranks and alphas by matrix, ``{"key": 4}``, or by layer and matrix, ``{"5.key": 16}``,
-        which comes first.
+        which takes precedence.
 
     References
     ----------
@@ -124,16 +120,34 @@ class LoRA(_LowRank):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class DoRA(_LowRank):
-    """LoRA that learns the length of each row of a matrix apart from its direction.
+    """LoRA that learns the length of each matrix row separately from its direction.
 
     Parameters
     ----------
-    rank, alpha, dropout, target_modules, last_n_layers, use_rslora, bias, rank_pattern, alpha_pattern
-        As for :class:`LoRA`.
+    rank : int, default=8
+        Width of the thin matrices, >= 1.
+    alpha : float, default=16
+        The product is scaled by ``alpha / rank``, > 0.
+    dropout : float, default=0.0
+        Dropout on the adapter's input, in [0, 1).
+    target_modules : str or tuple of str, default=("key", "value")
+        Which matrices of a layer: "query", "key", "value", "output" (all of attention), "ffn_in",
+        "ffn_out" (of the feed-forward layer); or the groups "attention" (the first four) and "all".
+    last_n_layers : int, optional
+        Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
+        in every epoch, fold and candidate. None adapts all layers.
+    use_rslora : bool, default=False
+        Scale by ``alpha / sqrt(rank)``, so that large ranks learn as fast as small ones.
+    bias : {"none", "all", "lora_only"}, default="none"
+        Which of the encoder's biases are trained too: none, all (of the adapted layers, with
+        ``last_n_layers``), or those of the adapted matrices. T5 encoders have no biases.
+    rank_pattern, alpha_pattern : dict, optional
+        Other ranks and alphas by matrix, ``{"key": 4}``, or by layer and matrix, ``{"5.key": 16}``,
+        which takes precedence.
 
     Notes
     -----
-    Cost: a step takes longer than LoRA's, as each adapted matrix is put together to measure it.
+    A step takes longer than LoRA's, because each adapted matrix is assembled to measure its rows.
 
     References
     ----------
@@ -153,22 +167,25 @@ class DoRA(_LowRank):
 class VeRA(PeftMethod):
     """Vectors that scale a frozen random low-rank product beside each adapted matrix.
 
-    One pair of random matrices serves all layers; trained are two vectors for each adapted matrix.
+    One pair of random matrices serves all layers. Two vectors are trained for each adapted matrix.
 
     Parameters
     ----------
     rank : int, default=256
-        Width of the random matrices, >= 1; costs little, as they are not trained.
+        Width of the random matrices, >= 1. It costs little, because they are not trained.
     dropout : float, default=0.0
         Dropout on the adapter's input, in [0, 1).
     initial_scale : float, default=0.1
-        Where the vector between the random matrices starts, > 0.
+        Initial value of the vector between the random matrices, > 0.
     projection_seed : int, default=0
-        Draws the random matrices: the same on every machine, so that no fit keeps them.
-    target_modules : tuple of str, default=("key", "value")
-        As for :class:`LoRA`.
+        Seed of the random matrices, >= 0. They are the same on every machine, so that a fitted
+        estimator need not keep them.
+    target_modules : str or tuple of str, default=("key", "value")
+        Which matrices of a layer: "query", "key", "value", "output" (all of attention), "ffn_in",
+        "ffn_out" (of the feed-forward layer); or the groups "attention" (the first four) and "all".
     last_n_layers : int, optional
-        Adapt the last n layers only; None adapts all.
+        Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
+        in every epoch, fold and candidate. None adapts all layers.
 
     References
     ----------
@@ -186,6 +203,13 @@ class VeRA(PeftMethod):
     initial_scale: float = 0.1
     projection_seed: int = 0
 
+    _parameter_constraints: ClassVar[dict] = {
+        "rank": [COUNT],
+        "dropout": [SHARE],
+        "initial_scale": [POSITIVE],
+        "projection_seed": [Interval(Integral, 0, None, closed="left")],
+    }
+
     default_lr: ClassVar[float] = 1e-2
 
     def peft_config(self, backbone: Backbone) -> peft.VeraConfig:
@@ -199,28 +223,22 @@ class VeRA(PeftMethod):
         config.save_projection = False  # set here, it does not warn
         return config
 
-    def _check(self, backbone: Backbone) -> None:
-        super()._check(backbone)
-        check_count("VeRA rank", self.rank)
-        check_share("VeRA dropout", self.dropout)
-        check_positive("VeRA initial_scale", self.initial_scale)
-        if int(self.projection_seed) < 0:
-            raise ValueError(f"VeRA projection_seed is an int >= 0, got {self.projection_seed!r}")
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class IA3(PeftMethod):
-    """Vectors that scale keys, values and what the feed-forward layers pass on.
+    """Vectors that scale keys, values and the inner features of the feed-forward layers.
 
-    The fewest trained numbers of all: one per feature.
+    It trains the fewest numbers of all adapters: one per feature.
 
     Parameters
     ----------
-    target_modules : tuple of str, default=("key", "value", "ffn_out")
-        As for :class:`LoRA`. "output" and "ffn_out" are scaled where features enter them, the others
-        where they leave.
+    target_modules : str or tuple of str, default=("key", "value", "ffn_out")
+        Which matrices of a layer: "query", "key", "value", "output" (all of attention), "ffn_in",
+        "ffn_out" (of the feed-forward layer); or the groups "attention" (the first four) and "all".
+        Inputs of "output" and "ffn_out" are scaled, and outputs of the others.
     last_n_layers : int, optional
-        Adapt the last n layers only; None adapts all.
+        Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
+        in every epoch, fold and candidate. None adapts all layers.
 
     References
     ----------
@@ -234,14 +252,14 @@ class IA3(PeftMethod):
     IA3(last_n_layers=2)
     """
 
-    target_modules: Sequence[str] | str = ("key", "value", "ffn_out")
+    target_modules: Sequence[TargetModule] | TargetModule | None = ("key", "value", "ffn_out")
 
     default_lr: ClassVar[float] = 3e-3
 
     def peft_config(self, backbone: Backbone) -> peft.IA3Config:
-        scaled = target_names(backbone, self.target_modules)
-        entering = [name for name in scaled if name in _INTO_THE_STREAM]
+        scaled = target_names(backbone, self.target_modules or ())
+        at_input = [name for name in scaled if name in ("output", "ffn_out")]
         return peft.IA3Config(
             target_modules=self._pattern(backbone),
-            feedforward_modules=self._pattern(backbone, entering) if entering else [],
+            feedforward_modules=self._pattern(backbone, at_input) if at_input else [],
         )

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .peft_methods import PeftMethod
+from .base import PeftMethod, TargetModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,7 +49,7 @@ class PeftAdapter(PeftMethod):
     """
 
     config: Any = field(kw_only=False)
-    target_modules: Sequence[str] | str | None = None
+    target_modules: Sequence[TargetModule] | TargetModule | None = None
 
     default_lr: ClassVar[float] = 1e-3
 
@@ -97,7 +97,7 @@ class PeftAdapter(PeftMethod):
             blocks[index] = copy.deepcopy(block, {id(tensor): tensor for tensor in tensors})
         before = [tensor.clone() for tensor in tensors]
         try:
-            trained = set(self._put_into(model, backbone))
+            trained = list(self._put_into(model, backbone))
         except Exception as error:  # whatever peft says of settings that do not fit
             kind = type(self.config).__name__
             raise ValueError(f"{kind} does not fit {backbone.name!r}: {error}") from error
@@ -107,8 +107,8 @@ class PeftAdapter(PeftMethod):
                 "models share; take a start that leaves them (for LoRA: init_lora_weights=True)."
             )
         shared = {id(tensor) for tensor in backbone.tensors()}
-        for name, tensor in model.named_parameters():
-            if name in trained and id(tensor) not in shared:
+        for tensor in trained:
+            if id(tensor) not in shared:
                 tensor.data = _fixed_values(tensor)
         adapted = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
         return [_answer(module, self.config) for module in adapted]

@@ -1,12 +1,14 @@
-"""Methods that add nothing: the encoder as it is, or its own weights trained."""
+"""Methods that add nothing to the encoder: it stays frozen, or its own weights are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
-from torch import nn
+from sklearn.utils._param_validation import Interval
+from torch import Tensor, nn
 
 from ..backbones import Backbone
 from .base import Adapter, LayeredAdapter, layer_index
@@ -14,7 +16,7 @@ from .base import Adapter, LayeredAdapter, layer_index
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Frozen(Adapter):
-    """Train the head alone, on the encoder as it is.
+    """Train only the head, on the unchanged encoder.
 
     Examples
     --------
@@ -28,7 +30,7 @@ class Frozen(Adapter):
     def first_trained_layer(self, n_layers: int) -> int:
         return n_layers
 
-    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
         return ()
 
 
@@ -39,16 +41,16 @@ class FullFineTuning(LayeredAdapter):
     Parameters
     ----------
     last_n_layers : int, optional
-        Train the last n layers only; None trains every layer, the token embeddings and the final
-        norm.
+        Train the last n layers only, >= 1. What lies below is then computed once per sequence and reused
+        in every epoch, fold and candidate. None trains all layers, the token embeddings and the final norm.
     layer_lr_decay : float, default=1.0
-        Each layer learns at this share of the rate of the layer above it, in (0, 1]; the top layer at
-        the full rate. 0.9 is usual where lower layers are to keep what they know.
+        The learning rate of each layer as a share of the rate of the layer above it, in (0, 1]. The top
+        layer learns at the full rate. 0.9 is usual where lower layers should change little.
 
     Notes
     -----
-    Tuned weights are kept in float32, with two more copies for the optimiser: 16 bytes per trained
-    parameter, 10 GB for all of ESM2-650M.
+    Trained weights are kept in float32, with gradients and two more copies for the optimiser: 16 bytes per
+    trained parameter, 10 GB for all of ESM2-650M.
 
     References
     ----------
@@ -66,31 +68,28 @@ class FullFineTuning(LayeredAdapter):
 
     default_lr: ClassVar[float] = 1e-4
 
+    _parameter_constraints: ClassVar[dict] = {"layer_lr_decay": [Interval(Real, 0, 1, closed="right")]}
+
     def lr_factors(self, backbone: Backbone) -> Mapping[str, float]:
-        factors, above_embeddings = {}, False
-        for name, _ in backbone.model.named_parameters():
-            layer = layer_index(name, backbone)
-            above_embeddings |= layer is not None
-            if layer is None:  # token embeddings below all layers, or the final norm
-                layer = backbone.n_layers - 1 if above_embeddings else -1
-            factors[name] = self.layer_lr_decay ** (backbone.n_layers - 1 - layer)
-        return factors
+        names = [name for name, _ in backbone.model.named_parameters()]
+        top = backbone.n_layers - 1
+        layers = zip(names, _heights(names, backbone), strict=True)
+        return {name: self.layer_lr_decay ** (top - min(layer, top)) for name, layer in layers}
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        if not 0 < self.layer_lr_decay <= 1:
-            raise ValueError(f"layer_lr_decay lies in (0, 1], got {self.layer_lr_decay!r}")
         if backbone.quantization is not None:
             raise ValueError(
                 f"FullFineTuning trains the backbone's own weights, which quantization="
-                f"{backbone.quantization!r} has rounded; pass quantization=None, or adapt it by LoRA()."
+                f"{backbone.quantization!r} has rounded; pass quantization=None, or adapt it with LoRA()."
             )
 
-    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
-        names = [name for name, _ in model.named_parameters()]
-        if self.last_n_layers is None:
-            return [name for name in names if not name.startswith(backbone.architecture.optional_weights)]
-        return [name for name in names if layer_index(name, backbone) in self._layers(backbone)]
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        for name, tensor in model.named_parameters():
+            is_unused = name.startswith(backbone.architecture.optional_weights)
+            is_adapted = self.last_n_layers is None or layer_index(name, backbone) in self._layers(backbone)
+            if is_adapted and not is_unused:
+                yield tensor
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -100,7 +99,8 @@ class LayerNormTuning(LayeredAdapter):
     Parameters
     ----------
     last_n_layers : int, optional
-        Train the norms of the last n layers and the final norm; None trains all.
+        Train the norms of the last n layers and the final norm only, n >= 1. What lies below is then computed
+        once per sequence and reused in every epoch, fold and candidate. None trains all norms.
 
     References
     ----------
@@ -115,12 +115,18 @@ class LayerNormTuning(LayeredAdapter):
 
     default_lr: ClassVar[float] = 3e-3
 
-    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[str]:
-        first, above_embeddings = self.first_trained_layer(backbone.n_layers), False
-        for name, module in model.named_modules():
-            layer = layer_index(f"{name}.", backbone)
-            above_embeddings |= layer is not None
-            if layer is None:
-                layer = backbone.n_layers if above_embeddings else 0
-            if "norm" in type(module).__name__.lower() and layer >= first:
-                yield from (f"{name}.{leaf}" for leaf, _ in module.named_parameters(recurse=False))
+    def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        modules, first = dict(model.named_modules()), self.first_trained_layer(backbone.n_layers)
+        heights = _heights([f"{name}." for name in modules], backbone)
+        for module, layer in zip(modules.values(), heights, strict=True):
+            if "norm" in type(module).__name__.lower() and (layer >= first or first == 0):
+                yield from module.parameters(recurse=False)
+
+
+def _heights(names: Iterable[str], backbone: Backbone) -> Iterator[int]:
+    """The layer of each name, in the model's order: -1 below all layers, ``n_layers`` above them."""
+    outside = -1
+    for name in names:
+        layer = layer_index(name, backbone)
+        outside = outside if layer is None else backbone.n_layers
+        yield outside if layer is None else layer

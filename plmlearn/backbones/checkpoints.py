@@ -1,7 +1,7 @@
-"""Checkpoints of masked language models: what they hold beside the encoder, read, drawn and written.
+"""Checkpoints of masked language models: the encoder and its language head, read, drawn and written.
 
 ``read_language_head``    the head's tensors, which :func:`plmlearn.backbones.load_backbone` leaves out
-``draw_backbone``         an encoder of a shape of one's own, with random weights
+``draw_backbone``         an encoder of any shape, with random weights
 ``write_language_model``  a folder that plain transformers and every ``backbone=`` load
 """
 
@@ -13,32 +13,36 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from .architectures import ARCHITECTURES
-from .hub import BackboneWeightsError, find_files, resolve_name
-from .loading import Backbone, _quiet_transformers, _read_vocabulary
+from .backbone import ARCHITECTURES, Backbone, Precision
+from .folder import (
+    BackboneWeightsError,
+    digest_tensors,
+    draw_weights,
+    make_model,
+    quiet_transformers,
+    read_config,
+    read_tensors,
+    read_vocabulary,
+)
+from .loading import find_files, resolve_name
 
 _HEAD = "lm_head."
-# ESM-2 draws weights with deviation 0.02 at any width; that suits its widest. Narrower ones want more.
+# ESM-2 draws weights with deviation 0.02 at any width, which suits its widest. Narrower ones need more.
 _WIDTH_OF_SPREAD = 1280
 
 
 def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors of the language head in the checkpoint of a backbone, in float32.
+    """The tensors of the language head in a backbone's checkpoint, in float32.
 
     Raises
     ------
     BackboneWeightsError
         The checkpoint was saved without a language head.
     """
-    folder, found = find_files(backbone.name, resolve_name(backbone.name), backbone.revision), {}
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, "pt") as stored:
-            for name in stored.keys():  # noqa: SIM118
-                if name.startswith(_HEAD):
-                    found[name.removeprefix(_HEAD)] = stored.get_tensor(name).float()
+    stored = read_tensors(backbone.folder)
+    found = {key.rpartition(_HEAD)[2]: stored[key].float().clone() for key in stored if _HEAD in key}
     if not found:
         raise BackboneWeightsError(
             f"The checkpoint of {backbone.name!r} holds no language head (tensors {_HEAD}*): it was "
@@ -47,7 +51,7 @@ def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
     return found
 
 
-def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int = 0) -> Backbone:
+def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed: int = 0) -> Backbone:
     """An ESM-2 encoder with random float32 weights and the bundled vocabulary.
 
     Parameters
@@ -59,22 +63,31 @@ def draw_backbone(shape: dict[str, int], *, precision: str = "fp32", seed: int =
         Of the products.
     seed : int, default=0
     """
-    architecture, bundled = ARCHITECTURES["esm"], Path(resolve_name("mini"))
-    config = transformers.AutoConfig.from_pretrained(bundled)
-    spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
-    for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
-        setattr(config, name, value)
-    with torch.random.fork_rng(devices=[]), _quiet_transformers():
-        torch.manual_seed(seed)
-        model = getattr(transformers, architecture.model_class)(config, **architecture.load_options).float()
-        vocabulary = _read_vocabulary("mini", bundled)
-    return Backbone("mini", None, model.eval().requires_grad_(False), architecture, vocabulary, precision)
+    bundled = find_files("mini", resolve_name("mini")[0], None)
+    with quiet_transformers():
+        architecture, config = ARCHITECTURES["esm"], read_config("mini", bundled)
+        spread = 0.02 * (_WIDTH_OF_SPREAD / shape["hidden_size"]) ** 0.5
+        for name, value in {**shape, "initializer_range": spread, "dtype": "float32"}.items():
+            setattr(config, name, value)
+        tensors = draw_weights(architecture, config, seed)
+        model = make_model(architecture, config, tensors, torch.float32)
+        vocabulary = read_vocabulary("mini", bundled)
+    return Backbone(
+        "mini",
+        None,
+        model,
+        architecture,
+        vocabulary,
+        precision,
+        folder=bundled,
+        weights=digest_tensors(tensors),
+    )
 
 
 def write_language_model(
     folder: Path, model: nn.Module, head: dict[str, Tensor], tokenizer_of: Backbone, dtype: torch.dtype
 ) -> Path:
-    """A folder as ``transformers.EsmForMaskedLM.save_pretrained`` writes it, with its tokenizer.
+    """Write a folder as ``transformers.EsmForMaskedLM.save_pretrained`` does, with its tokenizer.
 
     Parameters
     ----------
@@ -86,27 +99,36 @@ def write_language_model(
     tokenizer_of : Backbone
         Where the tokenizer's files come from.
     dtype : torch.dtype
-        Of the file.
+        Data type of the stored tensors.
+
+    Returns
+    -------
+    Path
+        The folder.
     """
     config: Any = copy.deepcopy(model.config)
     config.tie_word_embeddings = "decoder.weight" not in head
     with torch.device("meta"):
         whole: Any = transformers.EsmForMaskedLM(config)
-    whole = whole.to_empty(device="cpu").to(dtype)
-    with torch.no_grad(), _quiet_transformers():
+    whole = whole.to_empty(device="cpu")
+    for (
+        parameter
+    ) in whole.parameters():  # not the rotary frequencies: their rounding would add up along a chain
+        parameter.data = parameter.data.to(dtype)
+    with torch.no_grad(), quiet_transformers():
         whole.esm.load_state_dict(model.state_dict(), strict=True)
         for name, tensor in head.items():
             whole.lm_head.get_parameter(name).copy_(tensor)
         whole.tie_weights()
         whole.save_pretrained(folder)
-        source = find_files(tokenizer_of.name, resolve_name(tokenizer_of.name), tokenizer_of.revision)
-        transformers.AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_of.folder, trust_remote_code=False)
+        tokenizer.save_pretrained(folder)
     return folder
 
 
 def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
-    """A copy of an encoder with what its adapter learned added to its matrices, or one error."""
-    model = copy.deepcopy(model)
+    """A copy of an encoder with its adapter merged into its matrices; an error if that cannot be."""
+    model = copy.deepcopy(model).float()  # in bfloat16 most of what was learned would be rounded away
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):
             module.merge()

@@ -1,221 +1,210 @@
-"""Pretrained protein encoders: how each reads a sequence, and how one is loaded.
+"""Find a backbone by its name and load it, once per process, device, precision and quantization.
 
-Which there are is told in :mod:`plmlearn.backbones.architectures`. :func:`load_backbone` keeps each frozen backbone
-once per process, device, precision and quantization; its tensors are shared by every model built on
-it and never change.
+A name is a bundled encoder, a folder, a short name or a Hugging Face id. The tensors of a loaded backbone are
+shared by every model built on it and never change.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
+import difflib
 import hashlib
-import importlib.util
-import json
+import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import warnings
+from importlib.resources import files
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
-import transformers
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from huggingface_hub import get_repo_discussions, snapshot_download
+from huggingface_hub.errors import HFValidationError
 
-from .architectures import ARCHITECTURES, Architecture, TokenFormat
-from .hub import (
-    HUB_FILES,
+from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Backbone, Precision
+from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,
-    find_files,
-    part_name,
-    resolve_name,
+    digest_tensors,
+    draw_weights,
+    find_weights,
+    make_model,
+    quiet_transformers,
+    read_config,
+    read_vocabulary,
+    read_weights,
 )
-from .quantization import quantize
+from .quantization import Quantization, quantize
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BUNDLED = ("mini",)  # folders under plmlearn/assets
 
-_RESIDUE_LETTERS = "ABCDEFGHIKLMNOPQRSTUVWXYZ"
+# What a backbone consists of. No code is ever fetched; pickled weights only where there are no others.
+HUB_FILES = (
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "vocab.txt",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+)
+PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
 
-_TOKENIZED_AT_ONCE = 4096  # sequences: what the look-up copies on its way stays small
-
-
-@dataclass(frozen=True, eq=False)
-class Backbone:
-    """A frozen pretrained encoder and how it reads sequences.
-
-    Its tensors are shared by all models built on it: never change them in place.
+def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
+    """What a backbone name stands for.
 
     Parameters
     ----------
-    name, revision : str, str or None
-        As asked for by the caller.
-    model : nn.Module
-        The transformers model, in evaluation mode, nothing requiring gradients.
-    architecture : Architecture
-    vocabulary : dict of str to int
-    precision : {"fp32", "bf16", "fp16"}
-        Of the matrices; norms are float32.
-    quantization : {"int8", "nf4"}, optional
-        How the layers' matrices are held; products are in ``precision``.
-    alphabet : {"aa", "3di"}, default="aa"
-        What the letters of sequences are: amino acids, or Foldseek's structural states.
+    name : str or PathLike
+        A folder, a bundled backbone, a short name, or a Hugging Face id. ``#3di`` may follow, and ``~``
+        is the home folder. A folder that holds a checkpoint wins over a short name.
+
+    Returns
+    -------
+    place : str
+        Absolute path of a folder, or Hugging Face id.
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    BackboneNotFoundError
+        The name is none of these.
+
+    Examples
+    --------
+    >>> resolve_name("esm2-8m"), resolve_name("me/my-model#3di")
+    (('facebook/esm2_t6_8M_UR50D', 'aa'), ('me/my-model', '3di'))
     """
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"backbone is a name or a folder (str or PathLike), got {name!r}")
+    alone = name.removesuffix("#3di")
+    folder = Path(os.path.expanduser(alone))
+    is_short = alone in BUNDLED or alone in CHECKPOINTS
+    if folder.is_dir() and (not is_short or (folder / "config.json").exists()):
+        if is_short:
+            warnings.warn(
+                f"backbone={name!r} is read from the folder {folder.resolve()}, not from the published "
+                "weights of that short name. Rename the folder if those are meant.",
+                stacklevel=2,
+            )
+        return str(folder.resolve()), "aa" if alone == name else "3di"
+    place = CHECKPOINTS[alone].place if alone in CHECKPOINTS else alone
+    alphabet: Alphabet = "3di" if "#3di" in (name[-4:], place[-4:]) else "aa"
+    place = place.removesuffix("#3di")
+    if place in BUNDLED:
+        return str(files("plmlearn.assets") / place), alphabet
+    if place.count("/") == 1 and not place.startswith((".", "/", "~")):
+        return place, alphabet
+    known = [*BUNDLED, *CHECKPOINTS]
+    near = difflib.get_close_matches(place, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise BackboneNotFoundError(
+        f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
+        f"('owner/name'), nor one of {', '.join(known)}.{hint}"
+    )
 
-    name: str
-    revision: str | None
-    model: nn.Module
-    architecture: Architecture
-    vocabulary: dict[str, int]
-    precision: str
-    quantization: str | None = None
-    alphabet: str = "aa"
 
-    @property
-    def config(self):
-        return self.model.config
+def find_files(name: str, place: str, revision: str | None) -> Path:
+    """The local folder of a backbone; what is missing is downloaded and verified first.
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return DTYPES[self.precision]
+    Parameters
+    ----------
+    name : str
+        For messages.
+    place : str
+        As :func:`resolve_name` returns it.
+    revision : str or None
 
-    @property
-    def n_layers(self) -> int:
-        return sum(1 for _ in self.model.get_submodule(self.architecture.layers).children())
+    Raises
+    ------
+    BackboneNotFoundError
+        The files are neither here nor on the hub, or the hub is out of reach.
+    BackboneWeightsError
+        A file arrived damaged.
+    """
+    if Path(place).is_dir():
+        return Path(place)
+    options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(HUB_FILES)}
+    try:
+        folder = Path(snapshot_download(**options, local_files_only=True))
+        if _has_all_weights(folder):
+            return folder
+    except (HFValidationError, OSError):
+        pass
+    try:
+        folder = Path(snapshot_download(**options))
+        if not find_weights(folder):
+            folder = _find_other_weights(place, options)
+    except (HFValidationError, OSError) as error:
+        at = f" at revision {revision!r}" if revision else ""
+        raise BackboneNotFoundError(
+            f"Backbone {name!r}: looked for {place!r}{at} in the local Hugging Face cache and on the hub, "
+            f"found neither ({type(error).__name__}). Without network use backbone='mini', which is "
+            "bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
+        ) from error
+    for file in find_weights(folder):
+        _verify_download(file)
+    return folder
 
-    @cached_property
-    def token_format(self) -> TokenFormat:
-        """How sequences become tokens of this checkpoint, as its vocabulary tells."""
-        for reading in self.architecture.token_formats:
-            if reading.alphabet == self.alphabet and reading.fits(self.vocabulary):
-                return reading
-        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
-        raise ValueError(
-            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
-            f"{letters}, so plmlearn cannot read them with it."
+
+def _find_other_weights(place: str, options: dict[str, Any]) -> Path:
+    """Safetensors that the hub's own robot converted, in a pull request; pickled weights otherwise.
+
+    Older repositories, ProtT5's among them, hold only pickled weights on their main branch.
+    """
+    if options["revision"] is None:
+        for request in get_repo_discussions(place, author="SFconvertbot", discussion_type="pull_request"):
+            if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
+                return Path(snapshot_download(**options | {"revision": request.git_reference}))
+    return Path(snapshot_download(**options | {"allow_patterns": [*HUB_FILES, *PICKLED_FILES]}))
+
+
+def _has_all_weights(folder: Path) -> bool:
+    """Whether every file of weights is here; a download may have been cut short."""
+    found = find_weights(folder)
+    return bool(found) and all(file.exists() for file in found)
+
+
+def _verify_download(file: Path) -> None:
+    """Check a large file against its SHA-256, which the hub's cache uses as its name."""
+    expected = file.resolve().name
+    if len(expected) != 64:
+        return
+    with open(file, "rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        file.resolve().unlink()
+        raise BackboneWeightsError(
+            f"{file.name} arrived damaged: SHA-256 {found}, expected {expected}. "
+            "The file was removed; try again."
         )
 
-    @cached_property
-    def targets(self) -> dict[str, tuple[str, ...]]:
-        """plmlearn's names of the adaptable matrices, and their paths inside each layer."""
-        layer = next(self.model.get_submodule(self.architecture.layers).children())
-        here = {name for name, _ in layer.named_modules()}
-        return {
-            name: tuple(path for path in paths if path in here)
-            for name, paths in self.architecture.targets.items()
-        }
 
-    @cached_property
-    def n_parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
-
-    @property
-    def arithmetic(self) -> str:
-        """What beside the weights decides the last digits of a result: ``"bf16"``, ``"bf16-nf4"``."""
-        return f"{self.precision}-{self.quantization}" if self.quantization else self.precision
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Digest of architecture and weights, the same in every precision, format and folder."""
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(self.config.model_type.encode())
-        for name, tensor in sorted(self.model.named_parameters()):
-            if name.startswith(self.architecture.optional_weights):
-                continue
-            digest.update(f"{name}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.to("cpu", torch.bfloat16).contiguous().view(torch.int16).numpy().data)
-        return digest.hexdigest()
-
-    @cached_property
-    def _letter_ids(self) -> np.ndarray:
-        """Token id of each byte of the text that :meth:`tokenize` reads; specials are bytes 1, 2, …"""
-        ids = np.zeros(256, dtype=np.uint8)
-        unknown = self.vocabulary.get(self.token_format.token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in _RESIDUE_LETTERS:
-            ids[ord(letter)] = self.vocabulary.get(self.token_format.token_of(letter), unknown)
-        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
-            ids[byte] = self.vocabulary[token]
-        return ids
-
-    def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of clean sequences, by one table look-up for all of them.
-
-        Parameters
-        ----------
-        sequences : sequence of str
-            As :func:`plmlearn.sequences.check_sequences` returns them.
-
-        Returns
-        -------
-        ids : ndarray of uint8, shape (n_tokens,)
-            Sequence behind sequence, each with its special tokens; equal to the ids of the official
-            tokenizer.
-        lengths : ndarray of int, shape (n_sequences,)
-            Tokens of each sequence.
-        """
-        n_prefix, n_suffix = len(self.token_format.prefix), len(self.token_format.suffix)
-        self._check_positions(sequences)
-        specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
-        prefix, suffix = specials[:n_prefix], specials[n_prefix:]
-        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        lengths += n_prefix + n_suffix
-        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
-        for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
-            chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
-            text = "".join([prefix + sequence + suffix for sequence in chunk])
-            place = slice(end, end := end + len(text))
-            ids[place] = self._letter_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
-        return ids, lengths
-
-    @property
-    def n_positions(self) -> int | None:
-        """Residues of the longest sequence there are position embeddings for; None without a limit."""
-        if getattr(self.config, "position_embedding_type", None) != "absolute":
-            return None
-        n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
-
-    def _check_positions(self, sequences: Sequence[str]) -> None:
-        longest = max(map(len, sequences), default=0)
-        if self.n_positions is not None and longest > self.n_positions:
-            raise ValueError(
-                f"A sequence has {longest} residues, but {self.name!r} has positions for {self.n_positions}. "
-                f"Pass max_length={self.n_positions} or less."
-            )
-
-    def share(self) -> nn.Module:
-        """A model of its own modules over this backbone's tensors; copying takes milliseconds."""
-        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
-
-    def tensors(self) -> list[Tensor]:
-        """Everything that the weights are held in."""
-        return [*self.model.parameters(), *self.model.buffers()]
-
+Init = Literal["pretrained", "random"]
 
 _loaded: dict[tuple, Backbone] = {}
 _lock = threading.Lock()
 
 
 def load_backbone(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     revision: str | None = None,
     device: str | torch.device = "cpu",
-    precision: str = "fp32",
-    init: str = "pretrained",
-    quantization: str | None = None,
+    precision: Precision = "fp32",
+    init: Init = "pretrained",
+    quantization: Quantization | None = None,
 ) -> Backbone:
     """A frozen pretrained encoder, loaded once per process, device, precision and quantization.
 
     Parameters
     ----------
-    name : str
+    name : str or PathLike
         ``"mini"`` (bundled), a short name such as ``"esm2-35m"``, a Hugging Face id, or a folder
-        written by ``save_pretrained``. ProstT5 reads 3Di states where ``"#3di"`` follows.
+        with ``config.json``, the tokenizer, and the weights as safetensors or ``pytorch_model.bin``.
+        With ``"#3di"`` after it, ProstT5 reads structural states.
     revision : str, optional
         Branch, tag or commit of a Hugging Face repository.
     device : str or torch.device, default="cpu"
@@ -224,7 +213,7 @@ def load_backbone(
     init : {"pretrained", "random"}, default="pretrained"
         ``"random"`` keeps the architecture and draws new weights (seed 0): the control experiment.
     quantization : {"int8", "nf4"}, optional
-        Hold the layers' matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
+        Hold the layers' matrices in 8 or 4 bits. "nf4" needs ``pip install "plmlearn[quantization]"``.
 
     Returns
     -------
@@ -233,13 +222,18 @@ def load_backbone(
     Raises
     ------
     ImportError
-        ``quantization="nf4"`` without bitsandbytes; a SentencePiece tokenizer without sentencepiece.
+        A package is missing: bitsandbytes for "nf4", sentencepiece for some tokenizers.
     ValueError
-        An architecture that is not known, or a precision in which it overflows.
+        The architecture is unknown, or its activations overflow in this precision.
     BackboneNotFoundError
-        Nothing under this name on this machine, and the hub is out of reach or does not know it.
+        Nothing has this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
-        A tensor is missing or has another shape.
+        A file is damaged or holds more than tensors, or a tensor is missing or has another shape.
+
+    Warns
+    -----
+    UserWarning
+        A folder has the name of published weights, or tensors are stored under an unusual prefix.
 
     Examples
     --------
@@ -251,32 +245,46 @@ def load_backbone(
     >>> ids.tolist()
     [0, 20, 15, 7, 2]
     """
-    place = resolve_name(name)
-    options = (revision, torch.device(device), precision, init, quantization, part_name(name)[1])
-    key = (place, _stamp(place), *map(str, options))
+    place, alphabet = resolve_name(name)
+    options = (revision, torch.device(device), precision, init, quantization, alphabet)
+    key = (place, _stamp(Path(place)), *map(str, options))
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _load(name, place, *options)
+            _loaded[key] = _load(str(name), place, *options)
         return _loaded[key]
 
 
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
-    """Raise where a ``backbone`` has not the ``expected`` fingerprint, that of a fit."""
+    """Refuse a backbone that is not the one an estimator was fitted on.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    expected : str
+        Its fingerprint at the fit.
+
+    Raises
+    ------
+    BackboneWeightsError
+        The fingerprints differ.
+    """
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
-            f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but the weights "
-            f"found under that name here have {backbone.fingerprint}. Predictions would be wrong; provide "
-            "the original weights."
+            f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but what is found "
+            f"under that name here has {backbone.fingerprint}: its weights, configuration or vocabulary "
+            "differ. Predictions would be wrong; provide the original folder."
         )
 
 
 def unload_backbones() -> None:
-    """Forget every loaded backbone; memory is freed once no estimator uses it any more."""
+    """Forget every loaded backbone. Memory is freed once no estimator uses it any more."""
     with _lock:
         _loaded.clear()
 
 
-def download_backbone(name: str, folder: str | Path, *, revision: str | None = None) -> Path:
+def download_backbone(
+    name: str | os.PathLike[str], folder: str | os.PathLike[str], *, revision: str | None = None
+) -> Path:
     """Prepare a folder for a machine without network.
 
     Run it where there is network, copy the folder, and pass its path as ``backbone=``. Every file
@@ -284,9 +292,9 @@ def download_backbone(name: str, folder: str | Path, *, revision: str | None = N
 
     Parameters
     ----------
-    name : str
+    name : str or PathLike
         Short name or Hugging Face id. A bundled backbone or a local folder is copied.
-    folder : str or Path
+    folder : str or PathLike
         Where to write ``config.json``, the weights and the tokenizer's files.
     revision : str, optional
         Branch, tag or commit.
@@ -305,14 +313,14 @@ def download_backbone(name: str, folder: str | Path, *, revision: str | None = N
     ['config.json', 'model.safetensors']
     """
     backbone = load_backbone(name, revision=revision)
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(folder))
     folder.mkdir(parents=True, exist_ok=True)
-    source = find_files(name, resolve_name(name), revision)
-    for pattern in HUB_FILES:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
-    copied = load_backbone(str(folder))
-    if copied.fingerprint != backbone.fingerprint:
+    weights = set(find_weights(backbone.folder))
+    for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):
+        for file in backbone.folder.glob(pattern):
+            if file in weights or file.suffix not in (".safetensors", ".bin", ".ckpt"):
+                shutil.copyfile(file, folder / file.name)
+    if load_backbone(str(folder)).fingerprint != backbone.fingerprint:
         raise BackboneWeightsError(f"The copy of {name!r} in {folder} differs from its source.")
     return folder
 
@@ -322,141 +330,42 @@ def _load(
     place: str,
     revision: str | None,
     device: torch.device,
-    precision: str,
-    init: str,
-    quantization: str | None,
-    alphabet: str,
+    precision: Precision,
+    init: Init,
+    quantization: Quantization | None,
+    alphabet: Alphabet,
 ) -> Backbone:
     folder = find_files(name, place, revision)
-    config = _read_config(name, folder)
-    architecture = ARCHITECTURES[config.model_type]
-    _check_precision(name, architecture, precision)
-    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
-    with _quiet_transformers():
-        vocabulary = _read_vocabulary(name, folder)
+    with quiet_transformers():
+        config = read_config(name, folder)
+        architecture = ARCHITECTURES[config.model_type]
+        if precision not in architecture.precisions:
+            raise ValueError(
+                f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and "
+                f"results would be nan; {architecture.model_class} runs in "
+                f"{' or '.join(architecture.precisions)}. Pass precision='bf16', or 'fp32' on a device that "
+                "is slow in it, or 'auto'."
+            )
+        vocabulary = read_vocabulary(name, folder)
         if init == "random":
-            model = _draw_weights(architecture, config, dtype)
+            tensors = draw_weights(architecture, config)
         else:
-            model = _read_weights(name, folder, architecture, dtype)
-    backbone = Backbone(name, revision, model, architecture, vocabulary, precision, quantization, alphabet)
+            tensors = read_weights(name, folder, architecture, config)
+        digest = digest_tensors(tensors, architecture.optional_weights)
+        model = make_model(architecture, config, tensors, DTYPES[precision])
+    backbone = Backbone(
+        name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest
+    )
     _ = backbone.token_format  # or an error
-    if precision == "fp16":
-        _ = backbone.fingerprint  # kept from here on: float16 rounds otherwise than the digest does
-        model.half()
-    for module in model.modules():
-        if type(module).__name__.endswith("LayerNorm"):
-            module.float()
     if quantization is not None:
-        _ = backbone.fingerprint, backbone.n_parameters  # kept from here on, as before rounding
-        quantize(model.get_submodule(architecture.layers), quantization)
-    model.to(device).eval().requires_grad_(False)
+        _ = backbone.n_parameters  # counted before matrices are packed
+        quantize(backbone.layers, quantization)
+    model.to(device)
     return backbone
 
 
-def _read_config(name: str, folder: Path):
-    if not (folder / "config.json").exists():
-        raise BackboneNotFoundError(
-            f"Backbone {name!r}: {folder} has no config.json; expected a folder written by "
-            "save_pretrained or by plmlearn.backbones.download_backbone."
-        )
-    model_type = json.loads((folder / "config.json").read_text()).get("model_type")
-    if model_type not in ARCHITECTURES:
-        raise ValueError(
-            f"Backbone {name!r} is of architecture {model_type!r} (config.model_type); "
-            f"plmlearn knows {', '.join(ARCHITECTURES)}."
-        )
-    if not hasattr(transformers, ARCHITECTURES[model_type].model_class):
-        raise ImportError(
-            f"Backbone {name!r} is of architecture {model_type!r}, which this transformers "
-            f"({transformers.__version__}) does not have. Run: pip install --upgrade transformers"
-        )
-    return transformers.AutoConfig.from_pretrained(folder)
-
-
-def _check_precision(name: str, architecture: Architecture, precision: str) -> None:
-    if precision not in architecture.precisions:
-        raise ValueError(
-            f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and results "
-            f"would be nan; {architecture.model_class} runs in {' or '.join(architecture.precisions)}. Pass "
-            "precision='bf16', or 'fp32' on a device that is slow in it, or 'auto'."
-        )
-
-
-def _read_vocabulary(name: str, folder: Path) -> dict[str, int]:
-    try:
-        return transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        is_sentencepiece = any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists()
-        if is_sentencepiece and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
-            raise ImportError(
-                f"Backbone {name!r}: its tokenizer is a SentencePiece model, which takes optional packages. "
-                'Run: pip install "plmlearn[t5]"'
-            ) from error
-        raise BackboneNotFoundError(
-            f"Backbone {name!r}: {folder} holds no tokenizer ({type(error).__name__}); expected it beside "
-            "the weights. Save it there too: tokenizer.save_pretrained(folder)."
-        ) from error
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _read_weights(name: str, folder: Path, architecture: Architecture, dtype: torch.dtype) -> nn.Module:
-    if not any(folder.glob("*.safetensors")):
-        raise BackboneNotFoundError(
-            f"Backbone {name!r}: {folder} holds no *.safetensors file. Pickled weights (*.bin) are not "
-            "read, because reading them can run code; convert them with save_pretrained."
-        )
-    model_class = getattr(transformers, architecture.model_class)
-    options = {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
-    try:
-        model, report = model_class.from_pretrained(
-            folder, dtype=dtype, **options, **architecture.load_options
-        )
-    except (OSError, SafetensorError) as error:
-        raise BackboneWeightsError(
-            f"Backbone {name!r}: the weights in {folder} cannot be read ({error}). Get the checkpoint again."
-        ) from error
-    missing = [k for k in report["missing_keys"] if not k.startswith(architecture.optional_weights)]
-    wrong = sorted([*missing, *(str(key) for key in report["mismatched_keys"])])
-    if wrong:
-        raise BackboneWeightsError(
-            f"Backbone {name!r}: {len(wrong)} tensors of {architecture.model_class} are missing from {folder} or "
-            f"have another shape, among them {', '.join(wrong[:3])}. They would be random; get the whole "
-            "checkpoint, or pass backbone_init='random' if random weights are meant."
-        )
-    return model
-
-
-def _draw_weights(architecture: Architecture, config, dtype: torch.dtype) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return getattr(transformers, architecture.model_class)(config, **architecture.load_options).to(dtype)
-
-
-def _stamp(place: str) -> tuple:
-    """Changes when files in a local folder change, so that a folder written anew is read anew."""
-    folder = Path(place)
-    if not folder.is_dir():
-        return ()
-    kept = [f for f in folder.iterdir() if f.suffix in (".json", ".safetensors")]
-    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in kept))
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Loading without the library's bars and reports: what matters of them is raised instead."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
+def _stamp(folder: Path) -> tuple:
+    """Changes when files in a local folder change, so that a rewritten folder is read again."""
+    kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
+    files = [file for file in folder.glob("*") if file.suffix in kept]
+    return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -1,11 +1,11 @@
 """Frozen matrices in 8 or 4 bits.
 
 Matrices are rounded once, when the backbone is loaded, and unpacked for each product, forward and
-backward, so that a prediction sees the very numbers that training saw. Nothing else is rounded:
-products, norms and trained tensors are what they are without quantization.
+backward. So a prediction uses the same numbers as training. Nothing else is rounded: products, norms
+and trained tensors are the same as without quantization.
 
-``int8`` needs torch alone, one scale per row; ``nf4`` is QLoRA's 4-bit number with one scale per 64
-weights, packed by bitsandbytes.
+``int8`` has one scale per row and needs torch alone. ``nf4`` is QLoRA's 4-bit number with one scale per
+64 weights, packed by bitsandbytes.
 
 References
 ----------
@@ -15,10 +15,13 @@ Dettmers et al., QLoRA, 2023, doi:10.48550/arXiv.2305.14314
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Quantization = Literal["int8", "nf4"]
 
 _BLOCK = 64  # weights per scale of nf4
 
@@ -29,7 +32,7 @@ class QuantizedLinear(nn.Linear):
     Parameters
     ----------
     linear : nn.Linear
-        The map to round; its bias is kept as it is.
+        The map to round. Its bias is kept as it is.
     """
 
     packed: Tensor
@@ -45,12 +48,12 @@ class QuantizedLinear(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The matrix unpacked, in float32: for adapters that look at it."""
+        """The unpacked matrix in float32, for adapters that look at it."""
         return self.unpack(torch.float32)
 
     @abstractmethod
     def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Integers and scales of a float32 matrix."""
+        """Integers and scales that stand for a float32 matrix."""
 
     @abstractmethod
     def unpack(self, dtype: torch.dtype) -> Tensor:
@@ -61,7 +64,7 @@ class QuantizedLinear(nn.Linear):
 
 
 class Int8Linear(QuantizedLinear):
-    """Integers of -127 to 127 and one scale per row."""
+    """Integers from -127 to 127 and one scale per row."""
 
     def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny) / 127
@@ -72,9 +75,9 @@ class Int8Linear(QuantizedLinear):
 
 
 class Nf4Linear(QuantizedLinear):
-    """One of 16 quantiles of the normal distribution per weight, two in a byte."""
+    """One of 16 quantiles of the normal distribution per weight, two weights in a byte."""
 
-    # As rows of one block each: bitsandbytes' CPU kernel misreads rows that end within a block.
+    # In rows of one block each: bitsandbytes' CPU kernel misreads rows that end inside a block.
     def pack(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         blocks = F.pad(weight.flatten(), (0, -weight.numel() % _BLOCK)).view(-1, _BLOCK)
         packed, state = _bitsandbytes().quantize_4bit(blocks, blocksize=_BLOCK, quant_type="nf4")
@@ -87,11 +90,11 @@ class Nf4Linear(QuantizedLinear):
         return flat[: self.in_features * self.out_features].view(self.out_features, self.in_features)
 
 
-QUANTIZATIONS: dict[str, type[QuantizedLinear]] = {"int8": Int8Linear, "nf4": Nf4Linear}
+QUANTIZATIONS: dict[Quantization, type[QuantizedLinear]] = {"int8": Int8Linear, "nf4": Nf4Linear}
 
 
-def quantize(layers: nn.Module, quantization: str) -> None:
-    """Round every linear map inside ``layers``, in place.
+def quantize(layers: nn.Module, quantization: Quantization) -> None:
+    """Round every linear map inside ``layers`` in place.
 
     Parameters
     ----------
@@ -101,7 +104,7 @@ def quantize(layers: nn.Module, quantization: str) -> None:
     Raises
     ------
     ImportError
-        "nf4" without bitsandbytes.
+        "nf4" was asked for and bitsandbytes is not installed.
     """
     linears = [(name, module) for name, module in layers.named_modules() if type(module) is nn.Linear]
     for name, linear in linears:
@@ -110,7 +113,7 @@ def quantize(layers: nn.Module, quantization: str) -> None:
 
 
 class _Product(torch.autograd.Function):
-    # Unpacks again in the backward pass rather than keep the matrix.
+    # Unpacks again in the backward pass: keeping the matrix would cost the memory that was saved.
     @staticmethod
     def forward(ctx, x, bias, layer):
         ctx.layer = layer
@@ -127,7 +130,7 @@ def _bitsandbytes():
         import bitsandbytes.functional
     except ImportError as error:
         raise ImportError(
-            "quantization='nf4' needs bitsandbytes, which is not installed here; "
+            "quantization='nf4' needs bitsandbytes, which is not installed. Run: "
             'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
         ) from error
     return bitsandbytes.functional

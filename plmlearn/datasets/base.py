@@ -1,11 +1,11 @@
 """The data home and what happens in it: look, download, verify, keep, read.
 
-- ``get_data_home``, ``clear_data_home``: where the tables lie, and removing those that were downloaded.
-- ``load_table``: the columns of one table, from the data home or, where missing, from its publisher.
+- ``get_data_home``, ``clear_data_home``: where the tables are, and how to delete those that were downloaded.
+- ``load_table``: the columns of one table, from the data home or, if it is missing, from its publisher.
 
 A table that is there is only read: the data home may be read-only or shared. A download is converted and
-verified in memory, written beside its place and then moved there in one step, so no reader ever sees half a
-file and two processes that download at once both end with the same one. TokenFormat verifies too: hashing takes
+verified in memory, written next to its place and then moved there in one step, so no reader ever sees half a
+file, and two processes that download at once both end with the same one. Reading verifies too: hashing takes
 at most 10 ms, a twentieth of the time to read and split a table.
 """
 
@@ -16,25 +16,27 @@ import http.client
 import io
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 import uuid
 import warnings
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from .origins import ORIGINS, Origin, Table
+from ..sequences.clean import object_array
+from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)
 
+DataHome = str | os.PathLike | None
 TIMEOUT_SECONDS = 60
 _MARK = b"plmlearn"  # written as file name into the gzip header: how clear_data_home knows its own downloads
 
 
-def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
+def get_data_home(data_home: DataHome = None) -> Path:
     """
     Return the folder that holds the data sets.
 
@@ -59,12 +61,12 @@ def get_data_home(data_home: str | os.PathLike | None = None) -> Path:
     return Path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data").expanduser()
 
 
-def clear_data_home(data_home: str | os.PathLike | None = None) -> None:
+def clear_data_home(data_home: DataHome = None) -> None:
     """
     Delete the tables that the package has downloaded, and nothing else.
 
-    Tables that were put there by hand, other files and the data home itself stay. The folders of the data
-    sets go if nothing is left in them.
+    Tables that were put there by hand, other files and the data home itself stay. Folders of data sets are
+    deleted if nothing is left in them.
 
     Parameters
     ----------
@@ -77,7 +79,7 @@ def clear_data_home(data_home: str | os.PathLike | None = None) -> None:
     >>> clear_data_home("a_folder_that_is_not_there")
     """
     home = get_data_home(data_home)
-    for table in (table for origin in ORIGINS.values() for table in origin.tables.values()):
+    for table in TABLES.values():
         path = home / table.path
         if _is_download(path):
             path.unlink()
@@ -85,81 +87,72 @@ def clear_data_home(data_home: str | os.PathLike | None = None) -> None:
                 path.parent.rmdir()
 
 
-def load_table(
-    origin: Origin, table_name: str, data_home: str | os.PathLike | None, download_if_missing: bool
-) -> dict[str, np.ndarray]:
-    """Columns of one table of a data set, as 1-D object arrays of str in the order of the file."""
-    table = origin.tables[table_name]
+def load_table(name: str, data_home: DataHome, download_if_missing: bool) -> dict[str, np.ndarray]:
+    """Columns of one of ``TABLES``, 1-D in the order of the file, text or the numbers that it declares."""
+    table = TABLES[name]
     path = get_data_home(data_home) / table.path
     if path.exists():
-        content = _verified_content(path, origin, table)
-    elif not download_if_missing:
-        raise FileNotFoundError(
-            f"{origin.name}: {path} is missing and download_if_missing is False. "
-            f"{_by_hand(origin, table, path)}"
-        )
-    elif not table.urls:
-        raise FileNotFoundError(
-            f"{origin.name}: {path} is missing and there is no automatic download for it. "
-            f"{_by_hand(origin, table, path)}"
-        )
-    else:
-        content = _download(path, origin, table)
+        content = _verified(path, table)
+    elif download_if_missing and table.urls:
+        content = _download(path, table)
         _store(content, path)
-    return _columns(content, path, origin, table)
+    else:
+        reason = (
+            "nothing downloads it automatically" if download_if_missing else "download_if_missing is False"
+        )
+        raise _error(f"{path} is missing and {reason}. {_by_hand(path, table)}", table, FileNotFoundError)
+    header, *rows = csv.reader(io.StringIO(content.decode()))
+    if tuple(header) != table.columns:
+        found = f"{path} has the columns {','.join(header)}, expected {','.join(table.columns)}"
+        raise _error(f"{found}. {_remedy(path, table)}", table)
+    columns = zip(*rows, strict=True) if rows else [()] * len(header)
+    numbers = (table.numbers.get(name, object) for name in header)
+    return {name: object_array(column).astype(kind) for name, column, kind in zip(header, columns, numbers)}
 
 
-def _verified_content(path: Path, origin: Origin, table: Table) -> bytes:
+def _error(text: str, table: Table, kind: type[OSError] = OSError) -> OSError:
+    return kind(f"{table.data_set}: {text}")
+
+
+def _verified(path: Path, table: Table) -> bytes:
     try:
         content = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise OSError(
-            f"{origin.name}: {path} is not a whole gzip file ({error}). {_remedy(origin, table, path)}"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != table.sha256:
-        message = (
-            f"{origin.name}: {path} is not the table that this version of plmlearn knows: got sha256 "
-            f"{found}, expected {table.sha256}."
-        )
+        raise _error(f"{path} is not a whole gzip file ({error}). {_remedy(path, table)}", table) from error
+    if found := _difference(content, table):
+        fault = f"{path} is not the table that this version of plmlearn knows: {found}."
         if table.urls:
-            raise OSError(f"{message} {_remedy(origin, table, path)}")
-        warnings.warn(f"{message} It is used as it is; published figures do not apply to it.", stacklevel=4)
+            raise _error(f"{fault} {_remedy(path, table)}", table)
+        warnings.warn(
+            f"{table.data_set}: {fault} It is used as it is; published figures do not apply to it.",
+            stacklevel=4,
+        )
     return content
 
 
-def _columns(content: bytes, path: Path, origin: Origin, table: Table) -> dict[str, np.ndarray]:
-    header, *rows = csv.reader(io.StringIO(content.decode()))
-    if tuple(header) != table.columns:
-        raise OSError(
-            f"{origin.name}: {path} has the columns {','.join(header)}, expected {','.join(table.columns)}. "
-            f"{_remedy(origin, table, path)}"
-        )
-    columns = zip(*rows, strict=True) if rows else [()] * len(header)
-    return {column: np.array(values, dtype=object) for column, values in zip(header, columns)}
+def _difference(content: bytes, table: Table) -> str:
+    """The checksum of a table's text next to the expected one, '' if they agree."""
+    found = hashlib.sha256(content).hexdigest()
+    return "" if found == table.sha256 else f"got sha256 {found}, expected {table.sha256}"
 
 
-def _download(path: Path, origin: Origin, table: Table) -> bytes:
+def _download(path: Path, table: Table) -> bytes:
     """The CSV text of a table, fetched from its publisher, converted and verified."""
-    files = [_fetch(url, path, origin) for url in table.urls]
+    files = [_fetch(url, path, table) for url in table.urls]
+    text, end = io.StringIO(), f"Nothing was kept. {_by_hand(path, table)}"
     source = ", ".join(table.urls)
     try:
-        content = _csv_bytes(table.columns, table.convert(*files))
+        csv.writer(text, lineterminator="\n").writerows([table.columns, *table.convert(*files)])
     except Exception as error:
-        raise OSError(
-            f"{origin.name}: {source} is not in the expected format ({type(error).__name__}: {error}). "
-            f"Nothing was kept. {_by_hand(origin, table, path)}"
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != table.sha256:
-        raise OSError(
-            f"{origin.name}: the table made from {source} is not the expected one: got sha256 {found}, "
-            f"expected {table.sha256}. Nothing was kept. {_by_hand(origin, table, path)}"
-        )
+        fault = f"{source} is not in the expected format ({type(error).__name__}: {error})"
+        raise _error(f"{fault}. {end}", table) from error
+    content = text.getvalue().encode()
+    if found := _difference(content, table):
+        raise _error(f"{source} does not give the expected table: {found}. {end}", table)
     return content
 
 
-def _fetch(url: str, path: Path, origin: Origin) -> bytes:
+def _fetch(url: str, path: Path, table: Table) -> bytes:
     logger.info("Downloading %s", url)
     request = urllib.request.Request(url, headers={"User-Agent": "plmlearn"})
     try:
@@ -168,18 +161,13 @@ def _fetch(url: str, path: Path, origin: Origin) -> bytes:
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # it holds the connection open
-        raise OSError(
-            f"{origin.name}: {path} is missing and {url} could not be downloaded ({type(error).__name__}: "
-            f"{error}). Nothing was kept. Try again; or call plmlearn.datasets.fetch_{origin.name} on a "
-            f"machine with network and copy its file to {path}; or name a folder that has it by data_home= "
-            "or the environment variable PLMLEARN_DATA."
+        raise _error(
+            f"{path} is missing and {url} could not be downloaded ({type(error).__name__}: {error}). Nothing "
+            f"was kept. Try again; or call plmlearn.datasets.fetch_{table.data_set} on a machine with a "
+            f"network and copy its file to {path}; or name a folder that has it with data_home= or "
+            "the environment variable PLMLEARN_DATA.",
+            table,
         ) from error
-
-
-def _csv_bytes(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue().encode()
 
 
 def _store(content: bytes, path: Path) -> None:
@@ -201,13 +189,14 @@ def _is_download(path: Path) -> bool:
         return file.read(10 + len(_MARK) + 1)[10:] == _MARK + b"\0"
 
 
-def _remedy(origin: Origin, table: Table, path: Path) -> str:
-    return "Delete the file to have it downloaded again." if table.urls else _by_hand(origin, table, path)
+def _remedy(path: Path, table: Table) -> str:
+    return "Delete the file to have it downloaded again." if table.urls else _by_hand(path, table)
 
 
-def _by_hand(origin: Origin, table: Table, path: Path) -> str:
+def _by_hand(path: Path, table: Table) -> str:
+    [published] = re.findall("^Published at: (.*)$", description(table.data_set), re.MULTILINE)
     checksum = f"; the sha256 of its text must be {table.sha256}." if table.urls else "."
     return (
-        f"The data set is published at {origin.published}. A gzipped CSV file with the columns "
+        f"The data set is published at {published}. A gzipped CSV file with the columns "
         f"{','.join(table.columns)} can be put at {path} by hand{checksum}"
     )

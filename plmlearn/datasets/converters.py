@@ -1,4 +1,4 @@
-"""From the format a data set is published in to the rows of the package's own CSV table.
+"""From the format in which a data set is published to the rows of the package's own CSV table.
 
 Each converter takes the downloaded files as bytes, in the order of the table's ``urls``, and yields the
 rows as tuples of text:
@@ -18,10 +18,14 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from typing import Literal, get_args
+
+from ..sequences.files import fasta_records
 
 Row = tuple[str, ...]
 
-GB1_SPLITS = ("sampled", "low_vs_high", "three_vs_rest", "two_vs_rest", "one_vs_rest")
+Gb1Split = Literal["sampled", "low_vs_high", "three_vs_rest", "two_vs_rest", "one_vs_rest"]
+GB1_SPLITS: tuple[str, ...] = get_args(Gb1Split)
 LOCATIONS = (
     "Cytoplasm",
     "Nucleus",
@@ -72,10 +76,12 @@ def hpa_rows(file: bytes) -> Iterator[Row]:
 
 
 def secondary_structure_rows(archive: bytes) -> Iterator[Row]:
-    """(id, sequence, labels, resolved, split); proteins that FLIP put into no subset are left out."""
+    """(id, sequence, labels, resolved, split); proteins that FLIP has in no subset are left out."""
     members = _members(archive)
-    sequences, resolved = dict(_fasta(members["sequences.fasta"])), dict(_fasta(members["mask.fasta"]))
-    for header, labels in _fasta(members["sampled.fasta"]):
+    sequences, resolved, sampled = (
+        _fasta(members, f"{name}.fasta") for name in ("sequences", "mask", "sampled")
+    )
+    for header, labels in sampled.items():
         protein, *words = header.split()
         attributes = dict(word.split("=", 1) for word in words)
         if attributes["SET"] in ("train", "test"):
@@ -86,7 +92,7 @@ def secondary_structure_rows(archive: bytes) -> Iterator[Row]:
 def chezod_rows(archive: bytes) -> Iterator[Row]:
     """(id, sequence, z_scores, split); the test proteins come one per file and are sorted by name."""
     members = _members(archive)
-    sequences = dict(_fasta(members["CheZOD1174_training_set_sequences.fasta"]))
+    sequences = _fasta(members, "CheZOD1174_training_set_sequences.fasta")
     for line in members["CheZOD1174_training_set_CheZOD_scores.txt"].decode().splitlines():
         protein, _, scores = line.partition(":")
         yield protein, sequences[protein], _scores(scores.split(",")), "train"
@@ -106,7 +112,7 @@ def signalp6_rows(file: bytes) -> Iterator[Row]:
 
 
 def _members(archive: bytes) -> dict[str, bytes]:
-    """Files of a zip archive by their name without folder; the doubles that macOS adds are left out."""
+    """Files of a zip archive by their name without folder; without the copies that macOS adds."""
     with zipfile.ZipFile(io.BytesIO(archive)) as file:
         names = [name for name in file.namelist() if not name.startswith("__MACOSX")]
         return {name.rpartition("/")[2]: file.read(name) for name in names if not name.endswith("/")}
@@ -117,11 +123,9 @@ def _records(file: bytes) -> list[dict[str, str]]:
     return [dict(zip((name.strip() for name in header), row, strict=True)) for row in rows]
 
 
-def _fasta(file: bytes) -> Iterator[tuple[str, str]]:
-    """(header without ">", sequence) of every entry."""
-    for entry in file.decode().split(">")[1:]:
-        header, *lines = entry.splitlines()
-        yield header, "".join(lines)
+def _fasta(members: dict[str, bytes], name: str) -> dict[str, str]:
+    """Sequences of a FASTA file by their headers."""
+    return dict(fasta_records(members[name].decode().splitlines(), name))
 
 
 def _flip_subset(which: str, validation: str) -> str:

@@ -1,4 +1,4 @@
-"""Chance: the lengths, sequences, preferences and effects that synthetic proteins are made of.
+"""Random draws of the lengths, sequences, preferences and effects that make synthetic proteins.
 
 Every function takes the RandomState first. L is the number of residues; 20 indexes ``AMINO_ACIDS``.
 """
@@ -9,7 +9,9 @@ import numpy as np
 from scipy.stats import truncnorm
 from sklearn.utils import check_scalar
 
-AMINO_ACIDS = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+from ..sequences import ALPHABET
+
+AMINO_ACIDS = np.array(list(ALPHABET))
 # Per cent of the residues of UniProtKB/Swiss-Prot.
 _A_TO_L = (8.25, 1.38, 5.46, 6.71, 3.86, 7.07, 2.27, 5.91, 5.79, 9.64)
 _M_TO_Y = (2.41, 4.06, 4.74, 3.93, 5.52, 6.65, 5.36, 6.85, 1.10, 2.92)
@@ -44,7 +46,7 @@ def draw_preferences(rng: np.random.RandomState, n_classes: int, class_sep: floa
 
 
 def plant(rng: np.random.RandomState, sequence: str, motif: str) -> str:
-    """`sequence` with `motif` in place of as many residues, anywhere but at the first."""
+    """`sequence` with `motif` in place of some of its residues, at a random place after the first."""
     start = rng.randint(1, len(sequence) - len(motif) + 1)
     return sequence[:start] + motif + sequence[start + len(motif) :]
 

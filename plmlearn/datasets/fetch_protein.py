@@ -4,29 +4,29 @@
 - ``fetch_deeploc2``: multi-label location, binary membrane association.
 - ``fetch_ppi``: whether two proteins interact.
 
-Every fetcher returns a Bunch whose ``data`` can go into ``fit`` as it is. What the sets are, their licences
-and whom to cite stands in ``DESCR``.
+Every fetcher returns a Bunch whose ``data`` can be passed to ``fit``. ``DESCR`` says
+what the set is, its licence and whom to cite.
 """
 
-import os
 from collections.abc import Collection
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from .base import load_table
-from .converters import GB1_SPLITS, LOCATIONS
-from .origins import ORIGINS
-from .rows import SUBSETS, bundle, check_choices, rows_of_partitions, rows_of_subset
+from ..sequences.clean import check_choice, object_array
+from .base import DataHome, load_table
+from .converters import GB1_SPLITS, LOCATIONS, Gb1Split
+from .rows import Subset, bundle
 
 _DEEPLOC2_NAMES = {"location": LOCATIONS, "membrane": ("soluble", "membrane")}
 
 
 def fetch_gb1(
     *,
-    split: str = "sampled",
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    split: Gb1Split = "sampled",
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -34,8 +34,8 @@ def fetch_gb1(
     Load the GB1 fitness landscape: 8,733 variants of one protein with four mutated sites (regression).
 
     Protein G domain B1 binds antibodies; each variant's fitness is its binding relative to the wild type.
-    Mutations at the four sites (V39, D40, G41, V54) influence each other, so that the best variants cannot
-    be found by adding up the effects of single ones [1]_. The splits are those of the FLIP benchmark [2]_.
+    Mutations at the four sites (V39, D40, G41, V54) influence each other, so adding up the effects of single
+    mutations does not find the best variants [1]_. The splits are those of the FLIP benchmark [2]_.
 
     Parameters
     ----------
@@ -85,18 +85,17 @@ def fetch_gb1(
     >>> len(gb1.data), len(gb1.parent), gb1.target.max().round(1)  # doctest: +SKIP
     (2691, 265, np.float64(6.3))
     """
-    check_choices(split=(split, GB1_SPLITS), subset=(subset, SUBSETS))
-    origin = ORIGINS["gb1"]
-    table = load_table(origin, "gb1", data_home, download_if_missing)
-    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table[split]}
-    rows = rows_of_subset(table[split], subset)
-    return bundle(origin, row_wise, rows, return_X_y, parent=table["sequence"][0])
+    check_choice("split", split, GB1_SPLITS)
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("gb1", data_home, download_if_missing)
+    chosen = {"sequence": table["sequence"], "split": table[split]}
+    return bundle("gb1", chosen, table["target"], return_X_y, subset=subset, parent=table["sequence"][0])
 
 
 def fetch_stability(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -104,9 +103,9 @@ def fetch_stability(
     Load the stability of 68,977 designed mini-proteins against proteases (regression).
 
     Small proteins of four designed folds and their mutants were displayed on yeast and digested; what
-    survives is stable [1]_. Training covers a broad set of designs, the test set the one-mutation
-    neighbourhoods of some of the best ones [2]_, so that it asks for fine distinctions. 26 sequences are in
-    both, as published.
+    survives is stable [1]_. Training covers a broad set of designs; the test set has the
+    one-mutation neighbours of some of the best [2]_, which are hard to tell apart. 26 sequences are in both
+    sets, as published.
 
     Parameters
     ----------
@@ -125,7 +124,7 @@ def fetch_stability(
         data : ndarray of shape (n,), dtype object
             Sequences of 43 to 50 residues.
         target : ndarray of shape (n,), dtype float64
-            Stability score, 1 for ten times the protease that the unfolded chain would bear.
+            Stability score; 1 means ten times the protease that the unfolded chain survives.
         split : ndarray of shape (n,), dtype object
             "train", "valid" or "test" of each row.
         DESCR : str
@@ -151,27 +150,25 @@ def fetch_stability(
     >>> X.shape, y[:2]  # doctest: +SKIP
     ((2512,), array([-0.01,  1.53]))
     """
-    check_choices(subset=(subset, SUBSETS))
-    origin = ORIGINS["stability"]
-    table = load_table(origin, "stability", data_home, download_if_missing)
-    row_wise = {"data": table["sequence"], "target": table["target"].astype(float), "split": table["split"]}
-    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("stability", data_home, download_if_missing)
+    return bundle("stability", table, table.pop("target"), return_X_y, subset=subset)
 
 
 def fetch_deeploc2(
     *,
-    task: str = "location",
-    subset: str = "swissprot",
+    task: Literal["location", "membrane"] = "location",
+    subset: Literal["swissprot", "hpa"] = "swissprot",
     partitions: Collection[int] | None = None,
-    data_home: str | os.PathLike | None = None,
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
-    Load DeepLoc 2.0: the locations of 28,303 eukaryotic proteins (multi-label), or whether in a membrane.
+    Load DeepLoc 2.0: locations of 28,303 eukaryotic proteins (multi-label), or their membrane association.
 
-    A protein is in one to five of ten locations; a quarter is in more than one. The five partitions share
-    no homologues: hold out whole partitions. An independent set of 1,717 human proteins comes from
+    A protein is in one to five of ten locations, a quarter of them in more than one. The five partitions
+    share no homologues: hold out whole partitions. An independent set of 1,717 human proteins comes from
     microscopy [1]_.
 
     Parameters
@@ -225,40 +222,34 @@ def fetch_deeploc2(
     >>> train.target.shape, train.target_names[:2]  # doctest: +SKIP
     ((22841, 10), ['Cytoplasm', 'Nucleus'])
     """
-    check_choices(task=(task, _DEEPLOC2_NAMES), subset=(subset, ("swissprot", "hpa")))
+    check_choice("task", task, _DEEPLOC2_NAMES)
+    check_choice("subset", subset, ("swissprot", "hpa"))
     if subset == "hpa" and (task != "location" or partitions is not None):
-        raise ValueError(
-            "subset='hpa' has no membrane labels and no partitions: leave out task and partitions."
-        )
-    origin = ORIGINS["deeploc2"]
-    table = load_table(origin, subset, data_home, download_if_missing)
-    row_wise = {
-        "data": table["sequence"],
-        "target": _deeploc2_target(table, task),
-        "accession": table["accession"],
-    }
-    rows = np.full(len(table["sequence"]), True)
-    if subset == "swissprot":
-        row_wise |= {"kingdom": table["kingdom"], "partition": table["partition"].astype(int)}
-        rows = rows_of_partitions(row_wise["partition"], partitions)
-    return bundle(origin, row_wise, rows, return_X_y, target_names=list(_DEEPLOC2_NAMES[task]))
+        raise ValueError("subset='hpa' has no membrane labels and no partitions: omit task and partitions.")
+    table = load_table(f"deeploc2/{subset}", data_home, download_if_missing)
+    locations, membrane = table.pop("locations"), table.pop("membrane", None)
+    if membrane is not None and task == "membrane":
+        target = membrane.astype(int)
+    else:
+        target = np.array([[name in row.split("|") for name in LOCATIONS] for row in locations], dtype=int)
+    names = list(_DEEPLOC2_NAMES[task])
+    return bundle("deeploc2", table, target, return_X_y, partitions=partitions, target_names=names)
 
 
 def fetch_ppi(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
     Load protein-protein interactions free of leakage: 176,959 pairs of 8,852 human proteins (binary).
 
-    A model that knows a protein from training can guess its partners. Here no protein is in two subsets
-    (C3), those of different subsets are as dissimilar as can be, and the negative pairs are drawn so that
-    how often a protein occurs tells nothing: only the sequences help [1]_. This is the version without the
-    longer proteins. It cannot be downloaded automatically: the error says where it is published and which
-    files to make.
+    A model that knows a protein from training can guess its partners. Here no protein is in two subsets (C3),
+    similarity between subsets is minimal, and negative pairs match positive ones in how often each protein
+    occurs, so only the sequences help [1]_. This version leaves out the longer proteins. It cannot be
+    downloaded automatically: the error says where it is published and which files to make.
 
     Parameters
     ----------
@@ -290,7 +281,7 @@ def fetch_ppi(
     ValueError
         For an unknown `subset`, and for pairs of proteins without sequence.
     OSError
-        If a table is missing or damaged. A whole one that differs from the known one is used with a warning.
+        If a table is missing or damaged. A table other than the known one is used, with a warning.
 
     References
     ----------
@@ -303,32 +294,16 @@ def fetch_ppi(
     >>> ppi.data.shape, ppi.pairs[0]  # doctest: +SKIP
     ((39575, 2), array(['P51946', 'P29083'], dtype=object))
     """
-    check_choices(subset=(subset, SUBSETS))
-    origin = ORIGINS["ppi"]
-    table = load_table(origin, "pairs", data_home, download_if_missing)
-    proteins = load_table(origin, "proteins", data_home, download_if_missing)
-    pairs = np.column_stack([table["id_a"], table["id_b"]])
-    data, target = _sequences_of(pairs, proteins), table["label"].astype(int)
-    row_wise = {"data": data, "target": target, "pairs": pairs, "split": table["split"]}
-    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
-
-
-def _deeploc2_target(table: dict[str, np.ndarray], task: str) -> np.ndarray:
-    """(n, 10) indicator of "Cytoplasm|Nucleus" and the like, or (n,) of 0 and 1."""
-    if task == "membrane":
-        return table["membrane"].astype(float).astype(int)
-    return np.array(
-        [[name in joined.split("|") for name in LOCATIONS] for joined in table["locations"]], dtype=int
-    )
-
-
-def _sequences_of(pairs: np.ndarray, proteins: dict[str, np.ndarray]) -> np.ndarray:
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("ppi/pairs", data_home, download_if_missing)
+    proteins = load_table("ppi/proteins", data_home, download_if_missing)
     sequences = dict(zip(proteins["id"], proteins["sequence"]))
-    if missing := set(pairs.ravel()) - sequences.keys():
+    pairs = np.column_stack([table["id_a"], table["id_b"]])
+    if missing := set(pairs.flat) - sequences.keys():
         raise ValueError(
             f"ppi: {len(missing)} proteins of pairs.csv.gz are not in proteins.csv.gz, among them "
             f"{sorted(missing)[:5]}: add their sequences there."
         )
-    data = np.empty(pairs.shape, dtype=object)
-    data.ravel()[:] = [sequences[protein] for protein in pairs.ravel()]
-    return data
+    data = object_array(map(sequences.get, pairs.flat)).reshape(pairs.shape)
+    chosen = {"sequence": data, "pairs": pairs, "split": table["split"]}
+    return bundle("ppi", chosen, table["label"], return_X_y, subset=subset)

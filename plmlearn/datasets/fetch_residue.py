@@ -5,19 +5,19 @@
 - ``fetch_signal_peptides``: a string of regions per protein, or the type of its signal peptide.
 
 What was not measured is "-" in a string (``ignore_label``) and nan in an array. Every fetcher returns a
-Bunch whose ``data`` and ``target`` can go into ``fit`` as they are. What the sets are, their licences and
-whom to cite stands in ``DESCR``.
+Bunch whose ``data`` and ``target`` can be passed to ``fit``. ``DESCR`` says what the set is, its
+licence and whom to cite.
 """
 
-import os
 from collections.abc import Collection
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from .base import load_table
-from .origins import ORIGINS
-from .rows import SUBSETS, as_objects, bundle, check_choices, rows_of_partitions, rows_of_subset
+from ..sequences.clean import check_choice, object_array
+from .base import DataHome, load_table
+from .rows import Subset, bundle
 
 IGNORE_LABEL = "-"
 _SIGNAL_NAMES = {
@@ -28,8 +28,8 @@ _SIGNAL_NAMES = {
 
 def fetch_secondary_structure(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Subset = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
@@ -38,7 +38,7 @@ def fetch_secondary_structure(
 
     Each residue of a crystal structure is in a helix (H), a strand (E) or neither (C). Residues that the
     structure does not resolve, 7 % of all, have no label: they are "-" in `target`. Training and validation
-    chains are those of NetSurfP-2.0 [1]_, the test chains were solved later and resemble none of them [2]_.
+    chains are those of NetSurfP-2.0 [1]_. The test chains were solved later and are not similar to them [2]_.
 
     Parameters
     ----------
@@ -88,33 +88,30 @@ def fetch_secondary_structure(
     >>> test.data[0][:12], test.target[0][:12]  # doctest: +SKIP
     ('MTPAVTTYKLVI', '----CEEEEEEE')
     """
-    check_choices(subset=(subset, SUBSETS))
-    origin = ORIGINS["secondary_structure"]
-    table = load_table(origin, "secondary_structure", data_home, download_if_missing)
-    resolved = as_objects(
-        np.frombuffer(mask.encode(), dtype=np.uint8) == ord("1") for mask in table["resolved"]
+    check_choice("subset", subset, get_args(Subset))
+    table = load_table("secondary_structure", data_home, download_if_missing)
+    labels, resolved = table.pop("labels"), table.pop("resolved")
+    table["resolved"] = object_array(
+        np.frombuffer(row.encode(), dtype=np.uint8) == ord("1") for row in resolved
     )
-    target = as_objects(map(_blank_unresolved, table["labels"], table["resolved"]))
-    row_wise = {"data": table["sequence"], "target": target, "resolved": resolved}
-    row_wise |= {"split": table["split"], "id": table["id"]}
-    rows = rows_of_subset(table["split"], subset)
-    names = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
-    return bundle(origin, row_wise, rows, return_X_y, **names)
+    target = object_array(map(_blank_unresolved, labels, resolved))
+    names: dict[str, Any] = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
+    return bundle("secondary_structure", table, target, return_X_y, subset=subset, **names)
 
 
 def fetch_disorder(
     *,
-    subset: str = "all",
-    data_home: str | os.PathLike | None = None,
+    subset: Literal["all", "train", "test"] = "all",
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
     Load the disorder of 1,291 proteins as CheZOD Z-scores (residue regression).
 
-    The score of a residue says how far its NMR chemical shifts lie from those of a random coil: below 8 it
-    is disordered, above 8 ordered, up to some 16 in a rigid fold [1]_. Residues without chemical shifts are
-    nan. Train and test set are those that SETH was trained and tested on [2]_.
+    The score of a residue says how much its NMR chemical shifts differ from those of a random coil. Below 8
+    it is disordered, above 8 ordered, up to about 16 in a rigid fold [1]_. Residues without chemical shifts
+    are nan. Training and test set are those of SETH [2]_.
 
     Parameters
     ----------
@@ -133,7 +130,7 @@ def fetch_disorder(
         data : ndarray of shape (n,), dtype object
             Sequences of 39 to 615 residues, some with X.
         target : ndarray of shape (n,), dtype object
-            Float64 arrays as long as their sequences, nan where nothing was measured.
+            Float64 arrays as long as their sequences; nan means not measured.
         split : ndarray of shape (n,), dtype object
             "train" or "test" of each row.
         id : ndarray of shape (n,), dtype object
@@ -160,28 +157,26 @@ def fetch_disorder(
     >>> train.data[0][:4], train.target[0][:4]  # doctest: +SKIP
     ('MASN', array([ nan,  nan, 2.73, 2.73]))
     """
-    check_choices(subset=(subset, ("all", "train", "test")))
-    origin = ORIGINS["disorder"]
-    table = load_table(origin, "disorder", data_home, download_if_missing)
-    target = as_objects(np.array(scores.split(" "), dtype=float) for scores in table["z_scores"])
-    row_wise = {"data": table["sequence"], "target": target, "split": table["split"], "id": table["id"]}
-    return bundle(origin, row_wise, rows_of_subset(table["split"], subset), return_X_y)
+    check_choice("subset", subset, ("all", "train", "test"))
+    table = load_table("disorder", data_home, download_if_missing)
+    target = object_array(np.array(scores.split(" "), dtype=float) for scores in table.pop("z_scores"))
+    return bundle("disorder", table, target, return_X_y, subset=subset)
 
 
 def fetch_signal_peptides(
     *,
-    task: str = "residue",
+    task: Literal["residue", "type"] = "residue",
     partitions: Collection[int] | None = None,
-    data_home: str | os.PathLike | None = None,
+    data_home: DataHome = None,
     download_if_missing: bool = True,
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
     Load the signal peptides of SignalP 6.0 in 20,290 proteins (residue or protein classification).
 
-    A signal peptide sends a new protein out of the cell or into a membrane and is cut off; its kind says by
-    which road and by which peptidase [1]_. 15,625 proteins have none and 33 the rarest kind, so look at the
-    score of each class. The three partitions are homology partitions: hold out whole ones.
+    A signal peptide sends a new protein out of the cell or into a membrane and is then cut off. Its type says
+    by which pathway and which peptidase [1]_. 15,625 proteins have none and 33 have the rarest type, so look
+    at the score of each class. The three partitions are homology partitions: hold out whole ones.
 
     Parameters
     ----------
@@ -237,15 +232,10 @@ def fetch_signal_peptides(
     >>> X.shape, y[0]  # doctest: +SKIP
     ((13288,), 'NO_SP')
     """
-    check_choices(task=(task, _SIGNAL_NAMES))
-    origin = ORIGINS["signal_peptides"]
-    table = load_table(origin, "signal_peptides", data_home, download_if_missing)
-    target = table["labels"] if task == "residue" else table["type"]
-    names = ("labels", "type", "kingdom", "accession")
-    row_wise = {"data": table["sequence"], "target": target, **{name: table[name] for name in names}}
-    row_wise["partition"] = table["partition"].astype(int)
-    rows = rows_of_partitions(row_wise["partition"], partitions)
-    return bundle(origin, row_wise, rows, return_X_y, target_names=list(_SIGNAL_NAMES[task]))
+    check_choice("task", task, _SIGNAL_NAMES)
+    table = load_table("signal_peptides", data_home, download_if_missing)
+    target, names = table["labels" if task == "residue" else "type"], list(_SIGNAL_NAMES[task])
+    return bundle("signal_peptides", table, target, return_X_y, partitions=partitions, target_names=names)
 
 
 def _blank_unresolved(labels: str, resolved: str) -> str:

@@ -1,52 +1,50 @@
-"""Symmetry of homo-oligomers: the 18 classes of Sledzieski et al., and a loader for one's own table.
+"""Symmetry of homo-oligomers: the 18 classes of Sledzieski et al., and a loader for your own table.
 
 - ``SYMMETRY_CLASSES``: the classes, in the order of the columns of an indicator.
 - ``symmetry_class``: the class of one symmetry, "C8" to "C7-C9".
-- ``load_symmetry``: proteins and classes from a table in the manner of 3DComplex.
+- ``load_symmetry``: proteins and classes from a table like that of 3DComplex.
 - ``make_homo_oligomers``: generated proteins whose symmetry shows in composition and motif.
 """
 
 import os
 import re
 from numbers import Integral
+from typing import Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from plmlearn.sequences.files import read_csv
-
-from .rows import check_choices
+from ..sequences import read_csv
+from ..sequences.clean import check_choice, object_array, refuse
 from .synthetic import make_protein_classification
 
-# Of each class but the last: letter and orders of the point groups that it takes.
-_GROUPS: dict[str, tuple[str, range | None]] = {
-    **{f"C{n}": ("C", range(n, n + 1)) for n in range(1, 7)},
-    "C7-C9": ("C", range(7, 10)),
-    "C10-C17": ("C", range(10, 18)),
-    **{f"D{n}": ("D", range(n, n + 1)) for n in range(2, 6)},
-    "D6-D12": ("D", range(6, 13)),
-    **{letter: (letter, None) for letter in "HOTI"},
-}
-SYMMETRY_CLASSES = (*_GROUPS, "unknown")
+SYMMETRY_CLASSES = (
+    *("C1", "C2", "C3", "C4", "C5", "C6", "C7-C9", "C10-C17"),
+    *("D2", "D3", "D4", "D5", "D6-D12", "H", "O", "T", "I", "unknown"),
+)
 """C1 to C6, C7-C9, C10-C17, D2 to D5, D6-D12, H, O, T, I and unknown."""
 
-_FORMS = ("multiclass", "multilabel")
-_NO_POINT_GROUP = {"", "NPS", "NA", "NAN", "NONE", "UNKNOWN", "-"}
+_CLASS_OF = {name: name for name in SYMMETRY_CLASSES}
+_CLASS_OF |= {f"C{n}": "C7-C9" if n < 10 else "C10-C17" for n in range(7, 18)}
+_CLASS_OF |= {f"D{n}": "D6-D12" for n in range(6, 13)}
+_CLASS_OF |= dict.fromkeys(("", "NPS", "NA", "NAN", "NONE", "UNKNOWN", "-"), "unknown")
+
+Form = Literal["multiclass", "multilabel"]
 
 
 def symmetry_class(symmetry: str) -> str:
     """
-    The class of one symmetry in Schoenflies notation.
+    Find the class of one symmetry in Schoenflies notation.
 
     Parameters
     ----------
     symmetry : str
-        Such as "C1", "c8", "D2" or "I"; "NPS" (no point symmetry), "unknown" and "" are the class "unknown".
+        Such as "C1", "c8", "D2" or "I"; "NPS" (no point symmetry), "unknown" and "" give "unknown".
 
     Raises
     ------
     ValueError
-        It is none of these, or of an order that no class holds, such as "C18" and "D13".
+        It is not a symmetry, or has an order that no class holds, such as "C18" and "D13".
 
     Examples
     --------
@@ -54,19 +52,13 @@ def symmetry_class(symmetry: str) -> str:
     >>> [symmetry_class(symmetry) for symmetry in ("C2", "c8", "D11", "NPS")]
     ['C2', 'C7-C9', 'D6-D12', 'unknown']
     """
-    text = symmetry.strip().upper().replace("–", "-")
-    if text in _NO_POINT_GROUP:
-        return "unknown"
-    if text in _GROUPS:
-        return text
-    found = re.fullmatch(r"([CD])(\d+)", text)
-    for name, (letter, orders) in _GROUPS.items():
-        if found and found[1] == letter and orders is not None and int(found[2]) in orders:
-            return name
-    raise ValueError(
-        f"{symmetry!r} is no symmetry of the {len(SYMMETRY_CLASSES)} classes {', '.join(SYMMETRY_CLASSES)}. "
-        "Write 'unknown' for others, or leave the row out."
-    )
+    text = re.sub("^([CD])0+", r"\1", symmetry.strip().upper().replace("–", "-"))
+    if text not in _CLASS_OF:
+        raise ValueError(
+            f"{symmetry!r} is not a symmetry of the {len(SYMMETRY_CLASSES)} classes "
+            f"{', '.join(SYMMETRY_CLASSES)}. Write 'unknown' for others, or leave the row out."
+        )
+    return _CLASS_OF[text]
 
 
 def load_symmetry(
@@ -74,15 +66,15 @@ def load_symmetry(
     *,
     sequence: str = "sequence",
     symmetry: str = "symmetry",
-    form: str = "multiclass",
+    form: Form = "multiclass",
     return_X_y: bool = False,
 ) -> Bunch | tuple[np.ndarray, np.ndarray]:
     """
-    Load homo-oligomers and their symmetries from a table of one's own.
+    Load homo-oligomers and their symmetries from your own table.
 
-    The data of the publication [1]_ come from 3DComplex [2]_ and are not public as a set; any table with a
-    column of sequences and one of symmetries will do. Symmetries are those of point groups ("C2", "D3", "I"),
-    put into 18 classes; a protein that occurs in several forms has them all, separated by blank, comma or
+    The data of the publication [1]_ come from 3DComplex [2]_ and are not public as a set. Any table with a
+    column of sequences and one of symmetries works. Symmetries are point groups ("C2", "D3", "I") and are put
+    into 18 classes. A protein that occurs in several forms lists them all, separated by blank, comma or
     semicolon ("C1 C2").
 
     Parameters
@@ -92,7 +84,7 @@ def load_symmetry(
     sequence, symmetry : str, default="sequence" and "symmetry"
         Names of the columns.
     form : {"multiclass", "multilabel"}, default="multiclass"
-        "multiclass": one class per protein; of several the rarest in the table, for it tells most.
+        "multiclass": one class per protein; of several, the one that is rarest in the table.
         "multilabel": an indicator of all classes.
     return_X_y : bool, default=False
         If True, return ``(data, target)``.
@@ -112,7 +104,7 @@ def load_symmetry(
     Raises
     ------
     ValueError
-        A column is missing, or rows hold what is no symmetry; all of them are counted.
+        A column is missing, or rows hold something other than symmetries; all of them are named.
 
     References
     ----------
@@ -131,7 +123,7 @@ def load_symmetry(
     >>> oligomers.target
     array(['C2', 'C1'], dtype=object)
     """
-    check_choices(form=(form, _FORMS))
+    check_choice("form", form, get_args(Form))
     table = read_csv(os.fspath(path), sequence=sequence, target=symmetry)
     indicator = _indicator(table.columns[symmetry], path)
     names = np.array(SYMMETRY_CLASSES, dtype=object)
@@ -153,7 +145,7 @@ def make_homo_oligomers(
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """
-    Make proteins with symmetries as a table of homo-oligomers holds them.
+    Make proteins and symmetries, like those in a table of homo-oligomers.
 
     Parameters
     ----------
@@ -162,7 +154,7 @@ def make_homo_oligomers(
     n_classes : int, default=4
         Number of symmetries, 2 to 18, from the first of ``SYMMETRY_CLASSES`` on.
     class_sep : float, default=0.7
-        How far the classes differ, as for `make_protein_classification`.
+        How much the classes differ, as for `make_protein_classification`.
     share_of_several : float, default=0.1
         Share of proteins that have the next symmetry too.
     median_length, max_length : int, default=100 and 300
@@ -186,19 +178,14 @@ def make_homo_oligomers(
     """
     check_scalar(n_classes, "n_classes", Integral, min_val=2, max_val=len(SYMMETRY_CLASSES))
     rng = check_random_state(random_state)
+    lengths = {"median_length": median_length, "max_length": max_length}
     X, y = make_protein_classification(
-        n_samples,
-        n_classes=n_classes,
-        class_sep=class_sep,
-        median_length=median_length,
-        max_length=max_length,
-        random_state=rng,
+        n_samples, n_classes=n_classes, class_sep=class_sep, **lengths, random_state=rng
     )
     examples = [name.split("-")[0] for name in SYMMETRY_CLASSES]
     several = rng.random_sample(n_samples) < share_of_several
-    own, other = ([examples[(k + shift) % n_classes] for k in y] for shift in (0, 1))
-    joined = [f"{a} {b}" if two else a for a, b, two in zip(own, other, several)]
-    return X, np.array(joined, dtype=object)
+    names = [[examples[(k + shift) % n_classes] for shift in range(1 + two)] for k, two in zip(y, several)]
+    return X, object_array(map(" ".join, names))
 
 
 def _indicator(entries: np.ndarray, path: str | os.PathLike) -> np.ndarray:
@@ -207,12 +194,9 @@ def _indicator(entries: np.ndarray, path: str | os.PathLike) -> np.ndarray:
     problems = []
     for row, entry in enumerate(entries):
         try:
-            of_row = [symmetry_class(part) for part in re.split(r"[\s,;]+", entry.strip())]
+            classes = [symmetry_class(part) for part in re.split(r"[\s,;]+", entry)]
+            indicator[row, [SYMMETRY_CLASSES.index(name) for name in classes]] = 1
         except ValueError as error:
-            problems.append((row, error))
-            continue
-        indicator[row, [SYMMETRY_CLASSES.index(name) for name in of_row]] = 1
-    if problems:
-        rows = ", ".join(str(row) for row, _ in problems[:10])
-        raise ValueError(f"{path}: {len(problems)} of {len(entries)} rows ({rows}): {problems[0][1]}")
+            problems.append((row, f"of {path}: {error}"))
+    refuse(problems, "Row {}")
     return indicator

@@ -7,8 +7,8 @@
 - ``make_residue_labels``: one label per residue, in segments.
 - ``make_protein_pairs``: pairs that interact through complementary motifs.
 
-All return ``(X, y)`` (``make_proteins``: X) as object arrays that go into ``fit`` as they are, take a
-`random_state` and need neither network nor files.
+All return ``(X, y)`` (``make_proteins``: X), which can be passed to ``fit``. All take a `random_state` and
+need neither network nor files.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
 
+from ..sequences.clean import object_array
 from .draw import (
     AMINO_ACIDS,
     FREQUENCIES,
@@ -30,7 +31,6 @@ from .draw import (
     indices_of,
     plant,
 )
-from .rows import as_objects
 
 _COMPOSITION_SPREAD = 100  # Dirichlet concentration: how much one protein's composition differs from the next
 
@@ -73,7 +73,7 @@ def make_proteins(
     """
     rng = check_random_state(random_state)
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
-    return as_objects(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
+    return object_array(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
 
 
 def make_protein_classification(
@@ -91,22 +91,22 @@ def make_protein_classification(
     """
     Make proteins of classes that differ in composition and each carry a motif of their own.
 
-    Families of proteins differ in these two ways: in which amino acids they prefer (membrane proteins are
-    rich in hydrophobic ones) and in short conserved stretches (the active site of an enzyme).
+    Families of proteins differ in the same two ways: they prefer certain amino acids (membrane proteins are
+    rich in hydrophobic ones) and have short conserved stretches (the active site of an enzyme).
 
     Parameters
     ----------
     n_samples : int, default=100
-        Number of proteins; the classes are as equal in size as possible.
+        Number of proteins, divided among the classes as evenly as possible.
     n_classes : int, default=2
         Number of classes.
     class_sep : float, default=0.5
-        How far the classes' compositions differ: standard deviation of the logarithm of each amino acid's
-        preference. 0 for the same composition, above 1 they look unnatural.
+        How much the compositions of classes differ: standard deviation of the logarithm of each amino acid's
+        preference. 0 gives the same composition; above 1 proteins look unnatural.
     motif_length : int, default=6
-        Residues of the motif, which stands once, anywhere after the first residue; 0 for none.
+        Residues of the motif, which occurs once, anywhere after the first residue; 0 for none.
     flip_y : float in [0, 1], default=0
-        Fraction of the proteins whose class is drawn again at random.
+        Fraction of proteins whose class is drawn again at random.
     median_length, min_length, max_length : int, default=300, 30 and 2000
         Lengths in residues, as for `make_proteins`.
     random_state : int, RandomState instance or None, default=None
@@ -134,7 +134,7 @@ def make_protein_classification(
     preferences = draw_preferences(rng, n_classes, class_sep)
     motifs = [draw_letters(rng, motif_length, FREQUENCIES) for _ in range(n_classes)]
     y = rng.permutation(np.arange(n_samples) % n_classes)
-    X = as_objects(
+    X = object_array(
         plant(rng, draw_sequence(rng, length, preferences[label]), motifs[label])
         for length, label in zip(lengths, y)
     )
@@ -154,8 +154,8 @@ def make_protein_regression(
     """
     Make proteins whose target is the mean of a hidden property of their residues.
 
-    Many properties are of this kind in first order, among them hydropathy, charge and melting temperature.
-    The proteins differ in composition more than independent draws would, as natural ones do.
+    Many properties are approximately of this kind, such as hydropathy, charge and melting temperature. The
+    proteins differ in composition more than independent draws would, as natural proteins do.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def make_protein_regression(
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
     property_ = rng.standard_normal(len(AMINO_ACIDS))
     compositions = rng.dirichlet(FREQUENCIES * _COMPOSITION_SPREAD, size=n_samples)
-    X = as_objects(draw_sequence(rng, length, own) for length, own in zip(lengths, compositions))
+    X = object_array(draw_sequence(rng, length, own) for length, own in zip(lengths, compositions))
     centred = property_ - property_ @ FREQUENCIES
     scale = np.sqrt(centred**2 @ FREQUENCIES * (1 / (_COMPOSITION_SPREAD + 1) + 1 / median_length))
     signal = np.array([centred[indices_of(sequence)].mean() for sequence in X]) / scale
@@ -207,7 +207,7 @@ def make_mutational_landscape(
     """
     Make variants of one protein with additive mutation effects and epistasis, as of a mutational scan.
 
-    Most substitutions harm, few help, and some sites bear more than others. A variant's target is the sum
+    Most substitutions harm, few help, and some sites tolerate more than others. A variant's target is the sum
     of the effects e of its mutations plus, for every pair of its mutated sites i and j, ``epistasis * J[i,
     j] * e_i * e_j`` with standard normal couplings J: what one mutation does depends on the others.
 
@@ -220,7 +220,7 @@ def make_mutational_landscape(
     length : int, default=60
         Residues of the parent that is drawn.
     max_mutations : int, default=4
-        Every variant has between 1 and this many mutations, each number as often.
+        Every variant has between 1 and this many mutations; all numbers are equally likely.
     epistasis : float, default=0.3
         Strength of the interaction; 0 for an additive landscape.
     noise : float, default=0
@@ -256,7 +256,7 @@ def make_mutational_landscape(
         variant[mutated] = (variant[mutated] + shift) % len(AMINO_ACIDS)
     e = effects[np.arange(len(sites)), variants]  # (n_samples, L), 0 where not mutated
     y = e.sum(axis=1) + epistasis * ((e @ couplings) * e).sum(axis=1)
-    X = as_objects("".join(AMINO_ACIDS[variant]) for variant in variants)
+    X = object_array("".join(AMINO_ACIDS[variant]) for variant in variants)
     return X, y + noise * rng.standard_normal(n_samples)
 
 
@@ -275,19 +275,19 @@ def make_residue_labels(
     """
     Make proteins with one label per residue, such as secondary structure.
 
-    Labels come in segments; within a segment the residues are drawn with the preferences of its label, so a
-    residue alone says little and its neighbours tell the rest.
+    Labels come in segments. Within a segment the residues are drawn with the preferences of its label, so a
+    single residue says little and its neighbours say more.
 
     Parameters
     ----------
     n_samples : int, default=100
         Number of proteins.
     labels : str or sequence of one-letter str, default="CEH"
-        The labels; at least two, none of them "-".
+        At least two labels, other than "-".
     mean_segment : float, default=8
         Mean length of a segment in residues, at least 1; lengths are geometric.
     class_sep : float, default=1
-        How far the labels' preferences differ, as for `make_protein_classification`.
+        How much the preferences of the labels differ, as for `make_protein_classification`.
     missing : float in [0, 1], default=0
         Fraction of the residues whose label is replaced by "-", not measured.
     median_length, min_length, max_length : int, default=300, 30 and 2000
@@ -312,7 +312,7 @@ def make_residue_labels(
     """
     rng = check_random_state(random_state)
     if len(set(labels)) < 2 or any(len(label) != 1 or label == "-" for label in labels):
-        raise ValueError(f"labels={labels!r}: give at least two different letters, none of them '-'.")
+        raise ValueError(f"labels={labels!r}: expected at least two different letters, and no '-'.")
     check_scalar(mean_segment, "mean_segment", Real, min_val=1)
     check_scalar(missing, "missing", Real, min_val=0, max_val=1)
     letters = np.array(list(labels))
@@ -323,7 +323,7 @@ def make_residue_labels(
         states = draw_states(rng, length, len(letters), mean_segment)
         X.append(draw_by_state(rng, states, preferences))
         y.append("".join(np.where(rng.random_sample(length) < missing, "-", letters[states])))
-    return as_objects(X), as_objects(y)
+    return object_array(X), object_array(y)
 
 
 def make_protein_pairs(
@@ -341,9 +341,9 @@ def make_protein_pairs(
     """
     Make pairs of proteins that interact if their families fit each other.
 
-    Every protein belongs to one of 2 * `n_families` families, known by motif and composition; families come
-    in pairs, as a domain and the peptide it binds, and proteins interact exactly if theirs are such a pair.
-    Half of the pairs interact, and each protein alone says nothing about the answer.
+    Every protein belongs to one of 2 * `n_families` families, which differ in motif and composition. Families
+    come in pairs, like a domain and the peptide that it binds; proteins interact exactly if their families
+    are such a pair. Half of the pairs interact, and a single protein says nothing about the answer.
 
     Parameters
     ----------
@@ -354,7 +354,7 @@ def make_protein_pairs(
     n_families : int, default=2
         Number of pairs of families, at least 2.
     class_sep, motif_length : float and int, default=0.5 and 6
-        How far the families differ, as for `make_protein_classification`.
+        How much the families differ, as for `make_protein_classification`.
     median_length, min_length, max_length : int, default=300, 30 and 2000
         Lengths in residues, as for `make_proteins`.
     random_state : int, RandomState instance or None, default=None

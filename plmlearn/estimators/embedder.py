@@ -2,66 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ..backbones import Backbone, check_fingerprint, load_backbone
-from ..backbones.quantization import QUANTIZATIONS
-from ..nn.encoders import make_encoder
-from ..nn.models import ProteinModel
-from ..nn.pooling import POOLINGS
-from ..sequences import check_sequences, truncate
+from ..adapters import Frozen
+from ..backbones import Backbone, check_fingerprint
+from ..nn.encoders import PackedEncoder
+from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
+from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
-from ..training.config import TrainingConfig
-from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.memory import auto_max_tokens
-from ..training.reuse import pooled_embeddings, residue_embeddings
+from ..training.devices import resolve_device
+from ..training.features import frozen_embeddings
+from .loaded import LoadedModel
+from .parameters import BackboneParameters, RuntimeParameters
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class LayerParameters(BackboneParameters):
+    """Which hidden state."""
+
+    layer: int | None = None
+
+    _parameter_constraints: ClassVar[dict] = {"layer": [Integral, None]}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class EmbeddingParameters(BackboneParameters):
+    """How residues become one vector, or stay apart."""
+
+    pooling: Literal["mean", "max", "cls"] | None = "mean"
+
+    _parameter_constraints: ClassVar[dict] = {"pooling": [StrOptions({"mean", "max", "cls"}), None]}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMEmbedder(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    RuntimeParameters,
+    LayerParameters,
+    EmbeddingParameters,
+):
     """Embeddings of proteins by a frozen protein language model.
 
-    Each distinct sequence is embedded once per machine: embeddings are kept by content (weights,
-    layer, pooling, precision, sequence) and found again in every fold, candidate and run.
+    Each distinct sequence is embedded once per machine: embeddings are kept by content (weights, layer,
+    pooling, precision, sequence) and found again in every fold, candidate and run.
 
     Parameters
     ----------
     backbone : str, default="esm2-8m"
-        "mini" (bundled), a short name such as "esm2-35m", a Hugging Face id, or a local folder.
-    revision : str, optional
-        Branch, tag or commit of a Hugging Face repository.
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"} or None, default="mean"
-        How residues become one vector; None returns one (L, D) array per protein.
+        How residues become one vector per protein; None returns one (L, D) array per protein.
     layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer, negative
-        counts from the last. The last one, also for None, has passed the final norm.
-    max_tokens : int or "auto", default="auto"
-        Tokens that go through the encoder at once; memory grows with it, results do not change.
-    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        "auto" takes bfloat16 where the processor is faster in it.
-    quantization : {"int8", "nf4"}, optional
-        Hold the backbone's matrices in 8 or 4 bits; "nf4" needs ``pip install "plmlearn[quantization]"``.
-    compile : bool, default=False
-        Run the layers through ``torch.compile``, which takes some seconds at first; see docs/speed.md.
+        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
+        count from the last. The last one, also for None, has passed the final norm.
     max_length : int, default=1022
-        Residues that the encoder sees at once, at most 10,000.
+        Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
-        What to do with longer sequences: read their first ``max_length`` residues, and warn with counts;
-        read all of them in overlapping windows of at most ``max_length``, and blend these; or refuse.
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
     invalid : {"raise", "replace"}, default="raise"
-        What to do with characters that are no residue: refuse, or read as X.
-    device : str, default="auto"
-        "auto" takes a GPU where there is one.
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
 
     Attributes
     ----------
@@ -70,10 +83,37 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     backbone_fingerprint_ : str
         Digest of the weights.
 
+    Other Parameters
+    ----------------
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once. Memory grows with it, results do not change. Halved, with a
+        warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the weights and of all products. "auto" takes bfloat16 where the device computes faster
+        in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16. "nf4" needs ``pip
+        install "plmlearn[quantization]"``.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    SequenceError
+        Entries of ``X`` that are not protein sequences; all of them are named.
+
+    See Also
+    --------
+    PLMFrozenMLP : A perceptron on these embeddings.
+
     Notes
     -----
-    Cost: one forward pass per distinct sequence, then none. ``fit`` learns nothing; it loads the
-    backbone.
+    Cost: one forward pass per distinct sequence, then none. ``fit`` learns nothing; it loads the backbone.
 
     Examples
     --------
@@ -85,34 +125,6 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     >>> [r.shape for r in residues]
     [(10, 192), (8, 192)]
     """
-
-    backbone: str = field(default="esm2-8m", kw_only=False)
-    revision: str | None = None
-    pooling: str | None = "mean"
-    layer: int | None = None
-    max_tokens: int | str = "auto"
-    precision: str = "auto"
-    quantization: str | None = None
-    compile: bool = False
-    max_length: int = 1022
-    long_sequences: str = "truncate"
-    invalid: str = "raise"
-    device: str = "auto"
-
-    _parameter_constraints: ClassVar[dict] = {
-        "backbone": [str],
-        "revision": [str, None],
-        "pooling": [StrOptions({"mean", "max", "cls"}), None],
-        "layer": [Integral, None],
-        "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "precision": [StrOptions(set(PRECISIONS))],
-        "quantization": [StrOptions(set(QUANTIZATIONS)), None],
-        "compile": ["boolean"],
-        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
-        "long_sequences": [StrOptions({"truncate", "window", "raise"})],
-        "invalid": [StrOptions({"raise", "replace"})],
-        "device": [str],
-    }
 
     def fit(self, X: Any, y: Any = None) -> PLMEmbedder:
         """Check parameters and load the backbone; nothing is learned.
@@ -127,8 +139,8 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self
         """
         self._validate_params()
-        check_sequences(X, invalid=self.invalid)
-        backbone = self._backbone()
+        self._check_X(X, invalid=self.invalid)
+        backbone = self._load_backbone(self.backbone, resolve_device(self.device))
         _depth(self.layer, backbone)
         self.n_features_out_ = backbone.config.hidden_size
         self.backbone_fingerprint_ = backbone.fingerprint
@@ -144,64 +156,47 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         ndarray of float32, shape (n_proteins, D)
-            With ``pooling=None`` an object array of n_proteins arrays of shape (L, D), to be read only.
+            With ``pooling=None`` an object array of n_proteins arrays of shape (L, D), which are read-only.
         """
         check_is_fitted(self, "n_features_out_")
-        sequences = check_sequences(X, invalid=self.invalid)
-        sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
-        backbone = self._backbone()
-        check_fingerprint(backbone, self.backbone_fingerprint_)
-        model, plan = self._model(backbone)
+        sequences, _ = self._clean(X)
+        model = self._load()
+        check_fingerprint(model.backbone, self.backbone_fingerprint_)
         order: dict[str, int] = {}
-        of_row = np.array([order.setdefault(s, len(order)) for s in sequences])
+        index = np.array([order.setdefault(s, len(order)) for s in sequences])
         distinct = list(order)
         # Of residues the cache must know the size of all, to choose between memory and disk.
         chunk = len(distinct) if self.pooling is None else CHUNK
         for start in range(0, len(distinct), chunk):
-            some = self._embed(distinct[start : start + chunk], model, backbone, plan)
+            some = self._embed(model, distinct[start : start + chunk])
             if start == 0:
                 embeddings = np.empty((len(distinct), *some.shape[1:]), some.dtype)
             embeddings[start : start + chunk] = some
-        return embeddings if len(distinct) == len(of_row) else embeddings[of_row]
+        return embeddings if len(distinct) == len(index) else embeddings[index]
 
-    def _embed(
-        self, distinct: list[str], model: ProteinModel, backbone: Backbone, plan: TrainingConfig
-    ) -> np.ndarray:
+    def _embed(self, model: LoadedModel, distinct: list[str]) -> np.ndarray:
         """Embeddings of distinct sequences."""
-        window = self.max_length if self.long_sequences == "window" else None
-        inputs = TokenizedSequences(backbone, distinct, window)
+        tokens = TokenizedSequences(model.backbone, distinct, self._window)
+        found = frozen_embeddings(model.module, tokens, model.backbone, model.config)
         if self.pooling is not None:
-            return pooled_embeddings(model, inputs, backbone, plan).joined()
-        out = np.empty(len(distinct), dtype=object)
-        out[:] = [residues.numpy() for residues in residue_embeddings(model.encoder, inputs, backbone, plan)]
-        for residues in out:
-            residues.flags.writeable = False  # a view of what the cache holds
-        return out
+            return found.joined()
+        residues = object_array([values.numpy() for values in found])
+        for values in residues:
+            values.flags.writeable = False  # a view of what the cache holds
+        return residues
 
-    def _backbone(self) -> Backbone:
+    def _load(self) -> LoadedModel:
         device = resolve_device(self.device)
-        return load_backbone(
-            self.backbone,
-            revision=self.revision,
-            device=device,
-            precision=resolve_precision(self.precision, device),
-            quantization=self.quantization,
-        )
-
-    def _model(self, backbone: Backbone) -> tuple[ProteinModel, TrainingConfig]:
-        device = resolve_device(self.device)
+        backbone = self._load_backbone(self.backbone, device)
         depth = _depth(self.layer, backbone)
-        encoder = make_encoder(
-            backbone.model,
-            compute_dtype=backbone.dtype,
-            trunk_depth=depth,
-            depth=depth,
-            compiled=self.compile,
+        return LoadedModel.build(
+            self, backbone, Frozen(), self._make_module, device=device, seed=0, depth=depth
         )
-        pooling = POOLINGS[self.pooling or "mean"](encoder.width)
-        max_tokens = auto_max_tokens(backbone, device, 0) if self.max_tokens == "auto" else self.max_tokens
-        plan = TrainingConfig(max_tokens=int(max_tokens), device=device, dtype=backbone.dtype)
-        return ProteinModel(encoder, pooling, nn.Identity()).eval(), plan
+
+    def _make_module(self, encoder: PackedEncoder) -> EncoderModel:
+        if self.pooling is None:
+            return ResidueModel(encoder, nn.Identity()).eval()
+        return ProteinModel(encoder, POOLINGS[self.pooling](encoder.width), nn.Identity()).eval()
 
     @property
     def _n_features_out(self) -> int:
@@ -209,9 +204,6 @@ class PLMEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
         tags.requires_fit = True
         return tags
 

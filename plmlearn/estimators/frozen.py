@@ -4,47 +4,36 @@ tuning has to beat."""
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ..sequences import check_sequences
-from .embedder import PLMEmbedder
+from .embedder import LayerParameters, PLMEmbedder
+from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
-
-_EMBEDDING = ("backbone", "revision", "pooling", "layer", "quantization")
-_AT_RUN_TIME = ("max_tokens", "precision", "max_length", "long_sequences", "invalid", "device")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _FrozenMLP(BaseEstimator):
-    backbone: str = field(default="esm2-8m", kw_only=False)
-    revision: str | None = None
-    pooling: str = "mean"
-    layer: int | None = None
-    max_tokens: int | str = "auto"
-    precision: str = "auto"
-    quantization: str | None = None
-    max_length: int = 1022
-    long_sequences: str = "truncate"
-    invalid: str = "raise"
-    device: str = "auto"
+class PerceptronParameters(Parameters):
+    """Those of scikit-learn's perceptrons, which check them."""
+
     hidden_layer_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
-    solver: str = "adam"
+    activation: Literal["identity", "logistic", "tanh", "relu"] = "relu"
+    solver: Literal["lbfgs", "sgd", "adam"] = "adam"
     alpha: float = 1e-4
-    batch_size: int | str = "auto"
-    learning_rate: str = "constant"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant"
     learning_rate_init: float = 1e-3
     power_t: float = 0.5
     max_iter: int = 200
     shuffle: bool = True
-    random_state: Any = None
+    random_state: int | np.random.RandomState | None = None
     tol: float = 1e-4
     verbose: bool = False
     warm_start: bool = False
@@ -58,13 +47,32 @@ class _FrozenMLP(BaseEstimator):
     n_iter_no_change: int = 10
     max_fun: int = 15000
 
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FrozenPerceptron(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    RuntimeParameters,
+    LayerParameters,
+    PerceptronParameters,
+    PoolingParameters,
+    BackboneParameters,
+    ABC,
+):
+    """A perceptron on frozen embeddings; see the concrete classes."""
+
+    pooling: Literal["mean", "max", "cls"] = "mean"
+
     _mlp_class: ClassVar[type]
     mlp_: Any = field(init=False)
+    embedder_: PLMEmbedder = field(init=False)
+    scaler_: StandardScaler = field(init=False)
 
-    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
+        """Targets as an array, or one error."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Embed each distinct protein (once per machine), standardise, fit the perceptron.
 
         Parameters
@@ -83,34 +91,39 @@ class _FrozenMLP(BaseEstimator):
                 "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
                 "'max' or 'cls'."
             )
-        sequences = check_sequences(X, invalid=self.invalid)
+        sequences = self._check_X(X, invalid=self.invalid)
         weights = check_weights(sample_weight, len(sequences))
-        rows = np.flatnonzero(weights)
-        y = self._check_y(check_length(y, len(sequences))[rows], len(rows))
-        embedder = PLMEmbedder(**{name: getattr(self, name) for name in (*_EMBEDDING, *_AT_RUN_TIME)})
-        features = embedder.fit(sequences[rows[:1]]).transform(sequences[rows])
-        scaler = StandardScaler().fit(features, sample_weight=weights[rows])
+        kept = np.flatnonzero(weights)
+        y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
+        embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
+        features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
+        scaler = StandardScaler().fit(features, sample_weight=weights[kept])
         mlp = self.mlp_ if self.warm_start and hasattr(self, "mlp_") else self._make_mlp()
-        weighted = {} if sample_weight is None else {"sample_weight": weights[rows]}
+        weighted = {} if sample_weight is None else {"sample_weight": weights[kept]}
         mlp.fit(scaler.transform(features), y, **weighted)
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
         return self
 
-    def _make_mlp(self) -> BaseEstimator:
+    def _make_mlp(self) -> Any:
         own = self._mlp_class().get_params()
         return self._mlp_class(**{name: getattr(self, name) for name in own if hasattr(self, name)})
 
     def transform(self, X: Any) -> np.ndarray:
-        """Pooled embeddings, (n_proteins, D) float32."""
-        check_is_fitted(self, "mlp_")
-        now = {name: getattr(self, name) for name in _AT_RUN_TIME}
-        return copy.copy(self.embedder_).set_params(**now).transform(X)
+        """Pooled embeddings, before they are standardised.
 
-    def _features(self, X: Any) -> np.ndarray:
-        embeddings = self.transform(X)
-        return self.scaler_.transform(embeddings)
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of shape (n_proteins, D), float32
+        """
+        check_is_fitted(self, "mlp_")
+        now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
+        return copy.copy(self.embedder_).set_params(**now).transform(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions in the form of ``y``.
@@ -126,49 +139,148 @@ class _FrozenMLP(BaseEstimator):
         features = self._features(X)
         return self.mlp_.predict(features)
 
+    def _features(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "mlp_")
+        return self.scaler_.transform(np.asarray(self.transform(X)))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.embedder_.n_features_out_
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         return tags
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
-    """A multi-layer perceptron on embeddings of a frozen protein language model.
+_FITTED = {"quantization", "revision"}  # runtime parameters that a fitted perceptron depends on
 
-    The baseline of Sledzieski et al.: pooled embeddings, standardised, into scikit-learn's
-    :class:`~sklearn.neural_network.MLPClassifier`. Each distinct protein is embedded once per
-    machine, so searching the perceptron's parameters costs nothing but its own fits.
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
+    """Classify proteins by a multi-layer perceptron on embeddings of a frozen protein language model.
+
+    The baseline of Sledzieski et al.: pooled embeddings, standardised, as input of scikit-learn's
+    :class:`~sklearn.neural_network.MLPClassifier`, whose parameters this class has. Each distinct protein is
+    embedded once per machine, so a search over the perceptron's parameters costs only its own fits.
 
     Parameters
     ----------
-    backbone, revision, pooling, layer, max_tokens, precision, quantization, max_length, long_sequences, \
-    invalid, device
-        As in :class:`~plmlearn.PLMEmbedder`.
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    pooling : {"mean", "max", "cls"}, default="mean"
+        How residues become one vector per protein.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers.
-    activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
-    random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
-    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in :class:`~sklearn.neural_network.MLPClassifier`.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Activation of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        Optimiser of the perceptron.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty.
+    batch_size : int or "auto", default="auto"
+        Proteins per step of "sgd" and "adam"; "auto" takes at most 200.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Course of the learning rate of "sgd".
+    learning_rate_init : float, default=0.001
+        Initial learning rate.
+    power_t : float, default=0.5
+        Exponent of learning_rate="invscaling".
+    max_iter : int, default=200
+        Largest number of iterations.
+    shuffle : bool, default=True
+        Shuffle the proteins in each iteration.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order and the validation split.
+    tol : float, default=0.0001
+        Improvement below which training is taken to have converged.
+    verbose : bool, default=False
+        Print progress.
+    warm_start : bool, default=False
+        ``fit`` continues from the previous perceptron.
+    momentum : float, default=0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum.
+    early_stopping : bool, default=False
+        Stop when the score on a part held out does not improve.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    beta_1 : float, default=0.9
+        Decay of the first moment of "adam".
+    beta_2 : float, default=0.999
+        Decay of the second moment of "adam".
+    epsilon : float, default=1e-08
+        Numerical stability of "adam".
+    n_iter_no_change : int, default=10
+        Iterations without improvement after which training stops.
+    max_fun : int, default=15000
+        Largest number of function calls of "lbfgs".
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
+        Labels, in the order of the columns of ``predict_proba``.
     mlp_ : MLPClassifier
+        The fitted perceptron.
     embedder_ : PLMEmbedder
+        The fitted embedder.
     scaler_ : StandardScaler
+        The fitted scaler of the embeddings.
     n_samples_fit_ : int
         Proteins that the perceptron saw.
     backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    layer : int, optional
+        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
+        count from the last. The last one, also for None, has passed the final norm.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once. Memory grows with it, results do not change. Halved, with a
+        warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the weights and of all products. "auto" takes bfloat16 where the device computes faster
+        in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16. "nf4" needs ``pip
+        install "plmlearn[quantization]"``.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    SequenceError
+        Entries of ``X`` that are not protein sequences; all of them are named.
+
+    See Also
+    --------
+    PLMClassifier : Tunes the backbone too.
+
+    Notes
+    -----
+    Cost: one forward pass per distinct protein, then none.
 
     References
     ----------
-    Sledzieski et al., PNAS 2024, doi:10.1073/pnas.2405840121
+    Sledzieski et al., Democratizing protein language models with parameter-efficient fine-tuning,
+    PNAS 2024, doi:10.1073/pnas.2405840121
 
     Examples
     --------
@@ -182,8 +294,8 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
 
     _mlp_class: ClassVar[type] = MLPClassifier
 
-    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        y = check_class_y(y, n_rows)
+    def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
+        y = check_class_y(y, n_samples)
         if y.ndim == 1:
             ClassTarget.learn(y)  # refuses a single class
         return y
@@ -196,11 +308,15 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
         return self.mlp_.classes_
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, (n_proteins, n_classes).
+        """Probability of each class.
 
         Parameters
         ----------
         X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of shape (n_proteins, n_classes)
         """
         features = self._features(X)
         return self.mlp_.predict_proba(features)
@@ -212,30 +328,125 @@ class PLMFrozenMLP(ClassifierMixin, _FrozenMLP):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMFrozenMLPRegressor(RegressorMixin, _FrozenMLP):
-    """A multi-layer perceptron for numbers, on embeddings of a frozen protein language model.
+class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
+    """Predict numbers by a multi-layer perceptron on embeddings of a frozen protein language model.
 
     As :class:`PLMFrozenMLP`, with :class:`~sklearn.neural_network.MLPRegressor`.
 
     Parameters
     ----------
-    backbone, revision, pooling, layer, max_tokens, precision, quantization, max_length, long_sequences, \
-    invalid, device
-        As in :class:`~plmlearn.PLMEmbedder`.
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    pooling : {"mean", "max", "cls"}, default="mean"
+        How residues become one vector per protein.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the hidden layers.
-    activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, \
-    random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
-    validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun
-        As in :class:`~sklearn.neural_network.MLPRegressor`.
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        Activation of the hidden layers.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        Optimiser of the perceptron.
+    alpha : float, default=0.0001
+        Strength of the L2 penalty.
+    batch_size : int or "auto", default="auto"
+        Proteins per step of "sgd" and "adam"; "auto" takes at most 200.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Course of the learning rate of "sgd".
+    learning_rate_init : float, default=0.001
+        Initial learning rate.
+    power_t : float, default=0.5
+        Exponent of learning_rate="invscaling".
+    max_iter : int, default=200
+        Largest number of iterations.
+    shuffle : bool, default=True
+        Shuffle the proteins in each iteration.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order and the validation split.
+    tol : float, default=0.0001
+        Improvement below which training is taken to have converged.
+    verbose : bool, default=False
+        Print progress.
+    warm_start : bool, default=False
+        ``fit`` continues from the previous perceptron.
+    momentum : float, default=0.9
+        Momentum of "sgd".
+    nesterovs_momentum : bool, default=True
+        Use Nesterov's momentum.
+    early_stopping : bool, default=False
+        Stop when the score on a part held out does not improve.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    beta_1 : float, default=0.9
+        Decay of the first moment of "adam".
+    beta_2 : float, default=0.999
+        Decay of the second moment of "adam".
+    epsilon : float, default=1e-08
+        Numerical stability of "adam".
+    n_iter_no_change : int, default=10
+        Iterations without improvement after which training stops.
+    max_fun : int, default=15000
+        Largest number of function calls of "lbfgs".
 
     Attributes
     ----------
     mlp_ : MLPRegressor
+        The fitted perceptron.
     embedder_ : PLMEmbedder
+        The fitted embedder.
     scaler_ : StandardScaler
+        The fitted scaler of the embeddings.
     n_samples_fit_ : int
+        Proteins that the perceptron saw.
     backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    layer : int, optional
+        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
+        count from the last. The last one, also for None, has passed the final norm.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once. Memory grows with it, results do not change. Halved, with a
+        warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the weights and of all products. "auto" takes bfloat16 where the device computes faster
+        in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16. "nf4" needs ``pip
+        install "plmlearn[quantization]"``.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    SequenceError
+        Entries of ``X`` that are not protein sequences; all of them are named.
+
+    See Also
+    --------
+    PLMRegressor : Tunes the backbone too.
+
+    Notes
+    -----
+    Cost: one forward pass per distinct protein, then none.
+
+    References
+    ----------
+    Sledzieski et al., Democratizing protein language models with parameter-efficient fine-tuning,
+    PNAS 2024, doi:10.1073/pnas.2405840121
 
     Examples
     --------
@@ -248,5 +459,5 @@ class PLMFrozenMLPRegressor(RegressorMixin, _FrozenMLP):
 
     _mlp_class: ClassVar[type] = MLPRegressor
 
-    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        return check_value_y(y, n_rows)
+    def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
+        return check_value_y(y, n_samples)

@@ -1,56 +1,58 @@
 """Estimators of pairs of proteins: ``PLMPairClassifier`` and ``PLMPairRegressor``.
 
 One encoder reads both proteins. What it makes of them is combined, by default so that their order does
-not matter, and judged by a head.
+not matter, and scored by a head.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from abc import ABC
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch import nn
 
 from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
-from ..nn.heads import make_head
-from ..nn.pooling import POOLINGS
-from ..sequences import check_pairs, truncate
-from ..training.engine import TrainingData, TuningNet
-from ..training.pair_steps import (
-    PairNet,
-    TokenizedPairs,
-    features_of_pairs,
-    outputs_of_pairs,
-    represent_proteins,
-)
+from ..nn.models import POOLINGS, EncoderModel, make_head
+from ..sequences import check_pairs
+from ..training.batching import Inputs
+from ..training.inference import over_pairs
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
-from .protein import _AnyAdapter, _Classifies, _Regresses
-from .shared_docs import PAIR_PARAMETERS, PAIR_WORDS
-from .tuned import _Live
+from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
+from .protein import Labels, Values, encode_samples
+from .targets import Target
+from .task import Given, Task
+from .tuned import TunedEstimator
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class _Pairs(_AnyAdapter):
-    combine: str = "mean"
-    epoch_size: int | None = None
+@dataclass(frozen=True)
+class PairTask(Task):
+    """One prediction per pair, from what stands for its two proteins."""
 
-    _SHARED: ClassVar[str] = PAIR_PARAMETERS
-    _WORDS: ClassVar[Mapping[str, str]] = PAIR_WORDS
-    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*_AnyAdapter._ARCHITECTURE, "combine")
-    _parameter_constraints: ClassVar[dict] = {
-        "combine": [StrOptions(set(COMBINATIONS))],
-        "epoch_size": [Interval(Integral, 1, None, closed="left"), None],
-    }
-    _net_class: ClassVar[type[TuningNet]] = PairNet
+    targets: Labels | Values
+    combine: str
+    pooling: str
+    head: str
+    head_hidden: int | None
+    head_dropout: float
+    epoch_size: int | None
+    sampling: str = "uniform"
 
-    def _make_model(self, encoder: PackedEncoder, n_outputs: int) -> nn.Module:
+    def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return self.targets.check(given.y, len(sequences)), {}
+
+    def learn(self, y: np.ndarray) -> Target:
+        return self.targets.learn(y)
+
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> PairModel:
         make_combination = COMBINATIONS[self.combine]
         make_pooling = ResidueProjection if make_combination.over_residues else POOLINGS[self.pooling]
         pooling = make_pooling(encoder.width)
@@ -59,40 +61,129 @@ class _Pairs(_AnyAdapter):
         head = make_head(self.head, combination.width, n_outputs, hidden, self.head_dropout)
         return PairModel(encoder, pooling, combination, head)
 
-    def _make_plan(self, *args):
-        return replace(super()._make_plan(*args), epoch_size=self.epoch_size)
+    def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
+        data = encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
+        if isinstance(self.targets, Labels):
+            _warn_of_contradictions(data)
+        if self.sampling == "uniform":
+            return data
+        if dataset.y.ndim == 2:
+            raise ValueError("sampling='balanced' is for one label per pair; with several pass 'uniform'.")
+        return replace(data, strata=dataset.y)
 
-    def _learn_scale(self, live: _Live, inputs: Any) -> None:
-        rows = np.random.default_rng(live.plan.seed).permutation(inputs.n_distinct)[: self._SCALE_SAMPLE]
-        proteins = represent_proteins(live.model, inputs, live.plan, np.sort(rows))
-        live.model.scaler.learn(proteins.values)
+    def make_loss(self, model: EncoderModel, target: Target) -> Loss:
+        return target.loss
 
-    def _prepare(self, X: Any) -> tuple[np.ndarray, int]:
-        return truncate(check_pairs(X, invalid=self.invalid), self.max_length, self.long_sequences)
+    def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
+        return target
 
-    def _tokenize(self, live: _Live, pairs: np.ndarray) -> TokenizedPairs:
-        ordered = live.model.combination.ordered
-        return TokenizedPairs(live.backbone, pairs, ordered=ordered, window=self._window())
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        return self._over_pairs(outputs_of_pairs, X)
+def _warn_of_contradictions(data: TrainingData) -> None:
+    pairs = data.inputs.index[:, 0] * len(data.inputs.sequences) + data.inputs.index[:, 1]
+    _, pair = np.unique(pairs, return_inverse=True)
+    _, label = np.unique(np.asarray(data.targets), axis=0, return_inverse=True)
+    both = np.unique(np.column_stack([pair, label.ravel()]), axis=0)
+    twice = np.bincount(both[:, 0]) > 1
+    if twice.any():
+        first = np.flatnonzero(twice[pair])[:5].tolist()
+        warnings.warn(
+            f"{int(twice.sum())} of {len(twice)} distinct pairs are given with different labels, such as in "
+            f"rows {first}; all are kept. Settle on one label each, or leave those pairs out.",
+            PairWarning,
+            stacklevel=5,
+        )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CombinationParameters(BackboneParameters):
+    """How two proteins become one vector, and what an epoch is."""
+
+    combine: Literal["mean", "symmetric", "concat", "cross_attention"] = "mean"
+    epoch_size: int | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "combine": [StrOptions(set(COMBINATIONS))],
+        "epoch_size": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SamplingParameters(BackboneParameters):
+    """Which pairs an epoch draws."""
+
+    sampling: Literal["uniform", "balanced"] = "uniform"
+
+    _parameter_constraints: ClassVar[dict] = {"sampling": [StrOptions({"uniform", "balanced"})]}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PairEstimator(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    TunedEstimator,
+    PoolingParameters,
+    CombinationParameters,
+    ABC,
+):
+    """A tuned estimator of pairs; see the concrete classes."""
+
+    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_pairs)
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Tune the backbone and the head on labelled pairs of proteins.
+
+        Parameters
+        ----------
+        X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples
+            Amino-acid sequences of both partners, one pair per row. Of two lists a and b pass
+            ``list(zip(a, b))``.
+        y : array-like of shape (n_pairs,) or (n_pairs, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_pairs,), optional
+            Weight of each pair in the loss; pairs of weight 0 are left out.
+        X_val, y_val : optional
+            A validation set of your own; the epoch that is best on it is kept.
+        sample_weight_val : array-like, optional
+            Weights of the validation pairs in the validation loss.
+        groups : array-like of shape (n_pairs, 2) or (n_pairs,), optional
+            Clusters of both partners, or one per pair, that the inner validation split must not cut (with
+            ``early_stopping``).
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(Given(X, y, sample_weight, groups), Given(X_val, y_val, sample_weight_val))
 
     def transform(self, X: Any) -> np.ndarray:
         """Combined embeddings of the tuned backbone, as the head sees them before they are scaled.
 
         Parameters
         ----------
-        X : pairs, as in ``fit``
+        X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples
 
         Returns
         -------
         ndarray of shape (n_pairs, n_features), float32
+            A data frame with names of features where ``set_output`` asks for one.
         """
-        return self._over_pairs(features_of_pairs, X)
+        model = self._restored()
+        inputs = model.inputs(self._clean(X)[0], self._window)
+        return over_pairs(model.module, inputs, model.config, model.module.combination)
 
-    def _over_pairs(self, function: Callable[..., np.ndarray], X: Any) -> np.ndarray:
-        live = self._restored()
-        return function(live.model, self._inputs(live, self._prepare(X)[0]), live.plan)
+    @property
+    def _n_features_out(self) -> int:
+        return self._restored().module.combination.width
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -102,61 +193,171 @@ class _Pairs(_AnyAdapter):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMPairClassifier(_Classifies, _Pairs):
+class PLMPairClassifier(
+    ClassifierMixin, PairEstimator, ClassWeightParameters, SamplingParameters, AdapterParameters
+):
     """Tune a protein language model to classify pairs of proteins, such as those that interact.
 
     ``X`` is an (n_pairs, 2) array, a DataFrame with two columns or a list of 2-tuples of sequences. Both
-    proteins go through one encoder. Unless ``combine="concat"``, a pair and its reverse are the same to
-    the last bit, in training and in prediction.
+    proteins go through one encoder. Unless ``combine="concat"``, a pair and its reverse give the same result
+    to the last bit, in training and in prediction.
 
     Parameters
     ----------
-    {backbone}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
-        How the backbone is adapted, see :mod:`plmlearn.adapters`; None is LoRA. With
-        :class:`~plmlearn.adapters.Frozen` the head alone learns, from embeddings made once per protein.
-    combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
-        How two proteins become one vector. "mean": of their embeddings. "symmetric": mean, absolute
-        difference and product. "concat": one behind the other, for relations with a direction (kinase and
-        substrate). "cross_attention": residues of each attend to those of the other; ``pooling`` is not
-        used, and every pair costs a pass of its own.
-    epoch_size : int, optional
-        Pairs drawn for an epoch, anew each time; None takes every pair once. An epoch of 16,384 pairs of
-        a large set lets validation and early stopping act often.
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
     sampling : {"uniform", "balanced"}, default="uniform"
-        "balanced" draws equally many pairs of each class for an epoch, those of rare classes repeatedly.
+        "balanced" draws equally many pairs of each class for an epoch, and those of rare classes repeatedly.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
-    {shared}
+    combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
+        How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
+        difference and product. "concat": one after the other, for relations with a direction (kinase and
+        substrate). "cross_attention": residues of each attend to those of the other; ``pooling`` is not used,
+        and every pair costs a pass of its own.
+    epoch_size : int, optional
+        Pairs drawn for an epoch, anew each time; None takes every pair once. An epoch of 16,384 pairs of a
+        large set lets validation and early stopping act often.
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training pairs.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Pairs per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, in the order of predict_proba's columns.
-    {learned}
+        Labels, in the order of the columns of ``predict_proba``.
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the pairs (stratified by class, or whole ``groups``), stop after
+        ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the pairs to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no pairs of protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not pairs of protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
 
     Warns
     -----
     PairWarning
         Training pairs that are given again with another label. All are kept.
 
+    See Also
+    --------
+    PLMPairRegressor : The same for numbers.
+    plmlearn.model_selection.PairKFold : Splits of pairs that do not leak.
+
     Notes
     -----
     Each distinct protein is encoded once: per data set with ``Frozen()``, also at prediction; per optimiser
     step where the backbone is tuned. A step is a random draw of pairs. Where its proteins exceed
-    ``max_tokens`` they are run forward once more, and the result is the same. Of a sparse graph a step's
-    pairs share few proteins; with adapters in the last n layers only, what lies below is computed once per
-    protein, and that saves most.
+    ``max_tokens``, they run forward once more, with the same result. In a sparse graph the pairs of a step
+    share few proteins; adapting only the last n layers then saves most, because what lies below is computed
+    once per protein.
 
     ``groups`` of shape (n_pairs, 2), the clusters of both proteins, make the inner validation split of
-    ``early_stopping`` one of new proteins (C3): it validates on pairs inside the clusters held out and
-    leaves out those between, which are many.
+    ``early_stopping`` one of new proteins (C3): it validates on pairs inside the clusters held out and leaves
+    out the pairs between, which are many.
 
     References
     ----------
@@ -174,51 +375,205 @@ class PLMPairClassifier(_Classifies, _Pairs):
     True
     """
 
-    sampling: str = "uniform"
+    def _task(self) -> PairTask:
+        return PairTask(
+            Labels(self.class_weight),
+            self.combine,
+            self.pooling,
+            self.head,
+            self.head_hidden,
+            self.head_dropout,
+            self.epoch_size,
+            self.sampling,
+        )
 
-    _parameter_constraints: ClassVar[dict] = {"sampling": [StrOptions({"uniform", "balanced"})]}
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class labels, in the order of ``predict_proba``'s columns."""
+        return self._fitted_classes()
 
-    def _encode(self, live: _Live, target: Any, labelled: Dataset) -> TrainingData:
-        data = super()._encode(live, target, labelled)
-        _warn_of_contradictions(data)
-        if self.sampling == "uniform":
-            return data
-        if labelled.y.ndim == 2:
-            raise ValueError("sampling='balanced' is for one label per pair; with several pass 'uniform'.")
-        return replace(data, strata=labelled.y)
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each pair, or an (n, k) indicator of its labels.
+
+        Parameters
+        ----------
+        X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,) or (n_pairs, k)
+        """
+        return self._fitted_target().decode(self._outputs(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples
+
+        Returns
+        -------
+        ndarray of shape (n_pairs, n_classes)
+            Rows add up to 1; with several labels per pair each column stands by itself.
+        """
+        return self._fitted_target().probabilities(self._outputs(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMPairRegressor(_Regresses, _Pairs):
+class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     """Tune a protein language model to predict numbers for pairs of proteins, such as affinities.
 
-    One value per pair, or k of them (``y`` of shape (n, k)); targets are standardised inside. ``X`` and the
-    order of a pair are as in :class:`PLMPairClassifier`.
+    One value per pair, or k of them (``y`` of shape (n, k)). Targets are standardised for training;
+    predictions have the units of ``y``. ``X`` and the order within a pair are as in
+    :class:`PLMPairClassifier`.
 
     Parameters
     ----------
-    {backbone}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
-        How the backbone is adapted, see :mod:`plmlearn.adapters`; None is LoRA.
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
-        How two proteins become one vector, see :class:`PLMPairClassifier`.
+        How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
+        difference and product. "concat": one after the other, for relations with a direction (kinase and
+        substrate). "cross_attention": residues of each attend to those of the other; ``pooling`` is not used,
+        and every pair costs a pass of its own.
     epoch_size : int, optional
-        Pairs drawn for an epoch, anew each time; None takes every pair once.
-    {shared}
+        Pairs drawn for an epoch, anew each time; None takes every pair once. An epoch of 16,384 pairs of a
+        large set lets validation and early stopping act often.
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training pairs.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Pairs per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
-    {learned}
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the pairs (stratified by class, or whole ``groups``), stop after
+        ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the pairs to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no pairs of protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not pairs of protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMPairClassifier : The same for classes.
 
     Notes
     -----
     Cost and ``groups``: see :class:`PLMPairClassifier`.
+
+    References
+    ----------
+    Sledzieski et al., Democratizing protein language models with parameter-efficient fine-tuning,
+    PNAS 2024, doi:10.1073/pnas.2405840121
 
     Examples
     --------
@@ -232,20 +587,26 @@ class PLMPairRegressor(_Regresses, _Pairs):
     (60,)
     """
 
-
-def _warn_of_contradictions(data: TrainingData) -> None:
-    inputs: Any = data.inputs
-    targets: Any = data.targets
-    pairs = inputs.of_row[:, 0] * inputs.n_distinct + inputs.of_row[:, 1]
-    _, pair = np.unique(pairs, return_inverse=True)
-    _, label = np.unique(targets, axis=0, return_inverse=True)
-    both = np.unique(np.column_stack([pair, label.ravel()]), axis=0)
-    twice = np.bincount(both[:, 0]) > 1
-    if twice.any():
-        first = np.flatnonzero(twice[pair])[:5].tolist()
-        warnings.warn(
-            f"{int(twice.sum())} of {len(twice)} distinct pairs are given with different labels, such as in "
-            f"rows {first}; all are kept. Settle on one label each, or leave those pairs out.",
-            PairWarning,
-            stacklevel=4,
+    def _task(self) -> PairTask:
+        return PairTask(
+            Values(),
+            self.combine,
+            self.pooling,
+            self.head,
+            self.head_hidden,
+            self.head_dropout,
+            self.epoch_size,
         )
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predicted values of each pair, in the units of ``y``.
+
+        Parameters
+        ----------
+        X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples
+
+        Returns
+        -------
+        ndarray of shape (n_pairs,) or (n_pairs, n_targets)
+        """
+        return self._fitted_target().decode(self._outputs(X))

@@ -1,73 +1,49 @@
 """Estimators with one prediction per protein: a class, several labels, or numbers.
 
 ``PLMClassifier`` and ``PLMRegressor`` take any ``adapter``; ``PLMLoRAClassifier`` and
-``PLMLoRARegressor`` are the same with LoRA's parameters spelled out flat.
+``PLMLoRARegressor`` are the same with LoRA's parameters spelled out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils._param_validation import StrOptions
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.class_weight import compute_sample_weight
 
-from ..adapters import Adapter, LoRA
-from .pooled import PooledEstimator
+from ..nn.encoders import PackedEncoder
+from ..nn.models import POOLINGS, EncoderModel, ProteinModel, make_head
+from ..training.batching import Inputs
+from ..training.steps import Loss, TrainingData
+from .dataset import Dataset
+from .parameters import (
+    AdapterParameters,
+    ClassWeightParameters,
+    LoRAParameters,
+    PoolingParameters,
+)
 from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
-from .tuned import BasePLMEstimator
+from .task import Given, Task
+from .tuned import TunedEstimator
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class _AnyAdapter(PooledEstimator):
-    adapter: Adapter | None = None
+@dataclass(frozen=True)
+class Labels:
+    """Targets that are classes: one label per sample, or an indicator of several."""
 
-    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*PooledEstimator._ARCHITECTURE, "adapter")
-    _parameter_constraints: ClassVar[dict] = {"adapter": [Adapter, None]}
-
-    def _make_adapter(self) -> Adapter:
-        return LoRA() if self.adapter is None else self.adapter
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class _FlatLoRA(PooledEstimator):
-    rank: int = 8
-    alpha: float = 16
-    lora_dropout: float = 0.0
-    target_modules: Sequence[str] | str = ("key", "value")
-    last_n_layers: int | None = None
-
-    _LORA: ClassVar[tuple[str, ...]] = ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
-    _ARCHITECTURE: ClassVar[tuple[str, ...]] = (*PooledEstimator._ARCHITECTURE, *_LORA)
-    # LoRA itself checks them, against the backbone.
-    _parameter_constraints: ClassVar[dict] = dict.fromkeys(_LORA, "no_validation")
-
-    def _make_adapter(self) -> Adapter:
-        return LoRA(
-            rank=self.rank,
-            alpha=self.alpha,
-            dropout=self.lora_dropout,
-            target_modules=self.target_modules,
-            last_n_layers=self.last_n_layers,
-        )
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class _Classifies(ClassifierMixin, BasePLMEstimator):
     class_weight: Any = None
 
-    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, StrOptions({"balanced"}), None]}
+    def check(self, y: Any, n_samples: int) -> np.ndarray:
+        return check_class_y(y, n_samples)
 
-    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        return check_class_y(y, n_rows)
-
-    def _learn_target(self, y: np.ndarray) -> Target:
+    def learn(self, y: np.ndarray) -> ClassTarget | MultilabelTarget:
         return MultilabelTarget.learn(y) if y.ndim == 2 else ClassTarget.learn(y)
 
-    def _balance(self, y: np.ndarray) -> np.ndarray:
+    def balance(self, y: np.ndarray) -> np.ndarray:
+        """Weight of each sample for its class."""
         if self.class_weight is None:
             return np.ones(len(y))
         if y.ndim == 2:
@@ -80,12 +56,132 @@ class _Classifies(ClassifierMixin, BasePLMEstimator):
             )
         return weights
 
+
+@dataclass(frozen=True)
+class Values:
+    """Targets that are numbers, one or several per sample."""
+
+    def check(self, y: Any, n_samples: int) -> np.ndarray:
+        return check_value_y(y, n_samples)
+
+    def learn(self, y: np.ndarray) -> ValueTarget:
+        return ValueTarget.learn(y)
+
+    def balance(self, y: np.ndarray) -> np.ndarray:
+        return np.ones(len(y))
+
+
+@dataclass(frozen=True)
+class ProteinTask(Task):
+    """One prediction per protein, from one vector of it."""
+
+    targets: Labels | Values
+    pooling: str
+    head: str
+    head_hidden: int | None
+    head_dropout: float
+
+    def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        return self.targets.check(given.y, len(sequences)), {}
+
+    def learn(self, y: np.ndarray) -> Target:
+        return self.targets.learn(y)
+
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> ProteinModel:
+        pooling = POOLINGS[self.pooling](encoder.width)
+        head = make_head(self.head, pooling.width, n_outputs, self.head_hidden, self.head_dropout)
+        return ProteinModel(encoder, pooling, head)
+
+    def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
+        return encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
+
+    def make_loss(self, model: EncoderModel, target: Target) -> Loss:
+        return target.loss
+
+    def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
+        return target
+
+
+def encode_samples(inputs: Inputs, target: Target, dataset: Dataset, balance: np.ndarray) -> TrainingData:
+    """Training data with one target per sample; weights have a mean of 1."""
+    weights = dataset.weights * balance
+    return TrainingData(inputs, target.encode(dataset.y), (weights / weights.mean()).astype(np.float32))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ProteinEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TunedEstimator, PoolingParameters, ABC
+):
+    """A tuned estimator of proteins; see the concrete classes."""
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Tune the backbone and the head on labelled proteins.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+            Amino-acid sequences.
+        y : array-like of shape (n_proteins,) or (n_proteins, n_targets)
+            Targets.
+        sample_weight : array-like of shape (n_proteins,), optional
+            Weight of each protein in the loss; proteins of weight 0 are left out.
+        X_val, y_val : optional
+            A validation set of your own; the epoch that is best on it is kept.
+        sample_weight_val : array-like, optional
+            Weights of the validation proteins in the validation loss.
+        groups : array-like of shape (n_proteins,), optional
+            Clusters that the inner validation split must not cut (with ``early_stopping``).
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(Given(X, y, sample_weight, groups), Given(X_val, y_val, sample_weight_val))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Pooled embeddings of the tuned backbone.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of shape (n_proteins, width), float32
+            Twice as wide as the backbone with ``pooling="light_attention"``. A data frame with names of
+            features where ``set_output`` asks for one.
+        """
+        model = self._restored()
+        return model.embeddings(model.inputs(self._clean(X)[0], self._window)).values.numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._restored().module.scaler.mean)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ProteinClassifier(ClassifierMixin, ProteinEstimator, ClassWeightParameters, ABC):
+    """A tuned classifier of proteins; see the concrete classes."""
+
+    def _task(self) -> ProteinTask:
+        return ProteinTask(
+            Labels(self.class_weight), self.pooling, self.head, self.head_hidden, self.head_dropout
+        )
+
     @property
     def classes_(self) -> np.ndarray:
         """Class labels, in the order of ``predict_proba``'s columns."""
-        if not hasattr(self, "_target"):
-            raise AttributeError(f"{type(self).__name__} is not fitted yet")
-        return self._target.classes
+        return self._fitted_classes()
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each protein, or an (n, k) indicator of its labels.
@@ -121,12 +217,11 @@ class _Classifies(ClassifierMixin, BasePLMEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _Regresses(RegressorMixin, BasePLMEstimator):
-    def _check_y(self, y: Any, n_rows: int) -> np.ndarray:
-        return check_value_y(y, n_rows)
+class ProteinRegressor(RegressorMixin, ProteinEstimator, ABC):
+    """A tuned regressor of proteins; see the concrete classes."""
 
-    def _learn_target(self, y: np.ndarray) -> Target:
-        return ValueTarget.learn(y)
+    def _task(self) -> ProteinTask:
+        return ProteinTask(Values(), self.pooling, self.head, self.head_hidden, self.head_dropout)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predicted values of each protein, in the units of ``y``.
@@ -143,34 +238,145 @@ class _Regresses(RegressorMixin, BasePLMEstimator):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMClassifier(_Classifies, _AnyAdapter):
+class PLMClassifier(ProteinClassifier, AdapterParameters):
     """Tune a protein language model to classify proteins.
 
     One label per protein of two or more classes, or several (``y`` an (n, k) indicator of 0 and 1).
 
     Parameters
     ----------
-    {backbone}
-    {adapter}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    adapter : Adapter, optional
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
-    {shared}
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Proteins per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, in the order of predict_proba's columns.
-    {learned}
+        Labels, in the order of the columns of ``predict_proba``.
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the proteins (stratified by class, or whole ``groups``), stop
+        after ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMLoRAClassifier : The same with LoRA's parameters spelled out.
+    PLMFrozenMLP : The baseline on frozen embeddings.
 
     Notes
     -----
-    {cost}
+    Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
+    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
 
     References
     ----------
@@ -179,41 +385,153 @@ class PLMClassifier(_Classifies, _AnyAdapter):
 
     Examples
     --------
-    >>> from plmlearn.adapters import FullFineTuning
     >>> from plmlearn import PLMClassifier
+    >>> from plmlearn.adapters import FullFineTuning
     >>> from plmlearn.datasets import make_protein_classification
     >>> X, y = make_protein_classification(n_samples=40, median_length=40, max_length=80, random_state=0)
-    >>> clf = PLMClassifier("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
-    >>> clf.predict_proba(X).shape
+    >>> model = PLMClassifier("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
     (40, 2)
     """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMRegressor(_Regresses, _AnyAdapter):
+class PLMRegressor(ProteinRegressor, AdapterParameters):
     """Tune a protein language model to predict numbers for proteins.
 
-    One value per protein, or k of them (``y`` of shape (n, k)); targets are standardised inside.
+    One value per protein, or k of them (``y`` of shape (n, k)). Targets are standardised for training;
+    predictions have the units of ``y``.
 
     Parameters
     ----------
-    {backbone}
-    {adapter}
-    {shared}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    adapter : Adapter, optional
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Proteins per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
-    {learned}
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the proteins (stratified by class, or whole ``groups``), stop
+        after ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMLoRARegressor : The same with LoRA's parameters spelled out.
+    PLMFrozenMLPRegressor : The baseline on frozen embeddings.
 
     Notes
     -----
-    {cost}
+    Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
+    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
 
     References
     ----------
@@ -222,46 +540,165 @@ class PLMRegressor(_Regresses, _AnyAdapter):
 
     Examples
     --------
-    >>> from plmlearn.adapters import FullFineTuning
     >>> from plmlearn import PLMRegressor
+    >>> from plmlearn.adapters import FullFineTuning
     >>> from plmlearn.datasets import make_protein_regression
     >>> X, y = make_protein_regression(n_samples=40, median_length=40, max_length=80, random_state=0)
-    >>> reg = PLMRegressor("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
-    >>> reg.predict(X).shape
+    >>> model = PLMRegressor("mini", adapter=FullFineTuning(), epochs=2, random_state=0).fit(X, y)
+    >>> model.predict(X).shape
     (40,)
     """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMLoRAClassifier(_Classifies, _FlatLoRA):
+class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     """Tune a protein language model by LoRA to classify proteins.
 
-    One label per protein of two or more classes, or several (``y`` an (n, k) indicator of 0 and 1).
-    The same as :class:`PLMClassifier` with ``adapter=LoRA(...)``, LoRA's parameters spelled out flat.
+    One label per protein of two or more classes, or several (``y`` an (n, k) indicator of 0 and 1). The same
+    as :class:`PLMClassifier` with ``adapter=LoRA(...)``.
 
     Parameters
     ----------
-    {backbone}
-    {lora}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    rank : int, default=8
+        Rank of LoRA's two thin matrices.
+    alpha : float, default=16
+        LoRA's product is scaled by ``alpha / rank``.
+    lora_dropout : float, default=0.0
+        Dropout of what enters LoRA's matrices, in [0, 1).
+    target_modules : tuple of str, default=("key", "value")
+        Adapted matrices: "query", "key", "value", "output" (of attention), "ffn_in", "ffn_out", or the groups
+        "attention" and "all".
+    last_n_layers : int, optional
+        Adapt only the last n layers. What lies below is computed once per protein and reused in every epoch,
+        fold and candidate, which is several times faster. None adapts all layers.
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the loss; "balanced" weighs by inverse frequency.
-    {shared}
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Proteins per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, in the order of predict_proba's columns.
-    {learned}
+        Labels, in the order of the columns of ``predict_proba``.
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the proteins (stratified by class, or whole ``groups``), stop
+        after ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMClassifier : The same with any adapter.
+    PLMFrozenMLP : The baseline on frozen embeddings.
 
     Notes
     -----
-    {cost}
+    Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
+    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
 
     References
     ----------
@@ -273,38 +710,157 @@ class PLMLoRAClassifier(_Classifies, _FlatLoRA):
     >>> from plmlearn import PLMLoRAClassifier
     >>> from plmlearn.datasets import make_protein_classification
     >>> X, y = make_protein_classification(n_samples=40, median_length=40, max_length=80, random_state=0)
-    >>> clf = PLMLoRAClassifier("mini", rank=4, epochs=2, random_state=0).fit(X, y)
-    >>> clf.predict_proba(X).shape
+    >>> model = PLMLoRAClassifier("mini", rank=4, epochs=2, random_state=0).fit(X, y)
+    >>> model.predict_proba(X).shape
     (40, 2)
     """
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMLoRARegressor(_Regresses, _FlatLoRA):
+class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     """Tune a protein language model by LoRA to predict numbers for proteins.
 
-    One value per protein, or k of them (``y`` of shape (n, k)); targets are standardised inside.
-    The same as :class:`PLMRegressor` with ``adapter=LoRA(...)``, LoRA's parameters spelled out flat.
+    One value per protein, or k of them (``y`` of shape (n, k)). Targets are standardised for training;
+    predictions have the units of ``y``. The same as :class:`PLMRegressor` with ``adapter=LoRA(...)``.
 
     Parameters
     ----------
-    {backbone}
-    {lora}
-    {shared}
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    rank : int, default=8
+        Rank of LoRA's two thin matrices.
+    alpha : float, default=16
+        LoRA's product is scaled by ``alpha / rank``.
+    lora_dropout : float, default=0.0
+        Dropout of what enters LoRA's matrices, in [0, 1).
+    target_modules : tuple of str, default=("key", "value")
+        Adapted matrices: "query", "key", "value", "output" (of attention), "ffn_in", "ffn_out", or the groups
+        "attention" and "all".
+    last_n_layers : int, optional
+        Adapt only the last n layers. What lies below is computed once per protein and reused in every epoch,
+        fold and candidate, which is several times faster. None adapts all layers.
+    pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
+        How residues become one vector per protein. "attention" learns one weight per residue,
+        "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
+        ProtT5 and Ankh have no token for "cls".
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Proteins per optimiser step. It does not change the memory needed: see ``max_tokens``.
 
     Attributes
     ----------
-    {learned}
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of pooling and head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the proteins (stratified by class, or whole ``groups``), stop
+        after ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"esm", "mlp", "relu", "linear"}, default="esm"
+        "esm": dropout, dense, tanh, dropout, dense, the head of ESM; with ``head_dropout=0.2`` also the usual
+        head of T5. "mlp": layer norm, dense, ReLU, dropout, dense. "relu": the same without the norm.
+        "linear": dropout, dense.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width.
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at most 2,048 of)
+        the training proteins, measured before training. Embeddings of related proteins differ by one percent
+        of their size, and a head learns from that only after scaling.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=1022
+        Residues that the backbone sees at once, at most 10,000.
+    long_sequences : {"truncate", "window", "raise"}, default="truncate"
+        What to do with proteins longer than ``max_length``. "truncate" reads their first residues and warns
+        with counts. "window" reads all residues in overlapping windows and blends them; memory and time then
+        grow in proportion to the length. "raise" refuses them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
 
     Raises
     ------
     SequenceError
-        Rows of ``X`` that are no protein sequences; all of them are named.
-    {diverged}
+        Entries of ``X`` that are not protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMRegressor : The same with any adapter.
+    PLMFrozenMLPRegressor : The baseline on frozen embeddings.
 
     Notes
     -----
-    {cost}
+    Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
+    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
 
     References
     ----------
@@ -316,7 +872,7 @@ class PLMLoRARegressor(_Regresses, _FlatLoRA):
     >>> from plmlearn import PLMLoRARegressor
     >>> from plmlearn.datasets import make_protein_regression
     >>> X, y = make_protein_regression(n_samples=40, median_length=40, max_length=80, random_state=0)
-    >>> reg = PLMLoRARegressor("mini", rank=4, epochs=2, random_state=0).fit(X, y)
-    >>> reg.predict(X).shape
+    >>> model = PLMLoRARegressor("mini", rank=4, epochs=2, random_state=0).fit(X, y)
+    >>> model.predict(X).shape
     (40,)
     """

@@ -10,9 +10,9 @@ Shapes: R residues of all rows, C classes, k values per residue.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
+from ..sequences.clean import first_few, object_array
 from .targets import Target
 
 CONSTRAINTS = ("transitions", "starts", "ends")
@@ -36,7 +37,7 @@ predictions can have the form of what they were learned from.
 """
 
 
-def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None) -> Rows:
+def check_residue_y(y: Any, X: Any, *, kind: Literal["labels", "values"], ignore_label: Any = None) -> Rows:
     """Targets per residue as an object array of arrays, or one error.
 
     Parameters
@@ -56,7 +57,7 @@ def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None) -> R
         )
     as_text = all(isinstance(target, str) for target in y)
     rows = [array if as_text or array.dtype.kind != "U" else array.astype(object) for array in arrays]
-    return as_rows(rows)
+    return object_array(rows)
 
 
 def require_measured(y: Rows, rows: np.ndarray) -> None:
@@ -64,18 +65,10 @@ def require_measured(y: Rows, rows: np.ndarray) -> None:
     empty = [row for row in rows.tolist() if not is_measured(y[row]).any()]
     if empty:
         raise SequenceError(
-            f"{len(empty)} of {len(y)} targets have no measured residue: {_names(empty)}; expected one at "
-            "least in each, among the residues that are read. Leave those proteins out of X and y.",
+            f"{len(empty)} of {len(y)} targets have no measured residue: rows {first_few(empty)}; expected "
+            "at least one in each, among the residues that are read. Leave those proteins out of X and y.",
             rows=empty,
         )
-
-
-def as_rows(arrays: Sequence[Any]) -> np.ndarray:
-    """A 1-D object array with these as its entries, whatever their lengths."""
-    rows = np.empty(len(arrays), dtype=object)
-    for i, array in enumerate(arrays):
-        rows[i] = array
-    return rows
 
 
 def is_measured(array: np.ndarray) -> np.ndarray:
@@ -86,19 +79,14 @@ def is_measured(array: np.ndarray) -> np.ndarray:
 
 
 class ResidueTarget(Target):
-    """What is predicted for each residue."""
+    """What is predicted for each residue.
 
-    @abstractmethod
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
-        """``y`` as the loss wants it, one entry per residue."""
-
-    @abstractmethod
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
-        """Outputs (R, C) and encoded targets to the summed loss of each row's residues, (N,)."""
+    ``loss`` gives the summed loss of each sample's residues, from outputs (R, C).
+    """
 
     @abstractmethod
     def sizes(self, targets: Ragged) -> np.ndarray:
-        """Measured residues of each row, (N,), by which a sum of losses becomes a mean."""
+        """Measured residues of each sample, (N,), by which a sum of losses becomes a mean."""
 
     @abstractmethod
     def unread(self) -> np.ndarray:
@@ -151,10 +139,10 @@ class ResidueClassTarget(ResidueTarget):
         return target
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(self.classes)
 
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
+    def encode(self, y: Rows) -> Ragged:
         codes = self.codes(y)
         if self.constraints is not None:
             self._require_obedience(y, codes)
@@ -169,8 +157,8 @@ class ResidueClassTarget(ResidueTarget):
             seen = {label for row in unknown for label in y[row].compressed().tolist()}
             raise SequenceError(
                 f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in "
-                f"{len(unknown)} proteins: {_names(unknown)}; known are {self.classes[:20].tolist()}. Pass "
-                "ignore_label if they mark residues that were not measured.",
+                f"{len(unknown)} proteins: rows {first_few(unknown)}; known: {self.classes[:20].tolist()}. "
+                "Pass ignore_label if they mark residues that were not measured.",
                 unknown,
             )
         return codes  # type: ignore[return-value]
@@ -220,7 +208,7 @@ class ResidueClassTarget(ResidueTarget):
             rows,
         )
 
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
+    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:
         weights = torch.as_tensor(self.weights, dtype=torch.float32, device=targets.values.device)
         each = F.cross_entropy(
             outputs.values, targets.values, weights, ignore_index=UNKNOWN, reduction="none"
@@ -233,20 +221,16 @@ class ResidueClassTarget(ResidueTarget):
     def unread(self) -> np.ndarray:
         return np.log(self.shares).astype(np.float32)
 
-    def decode(self, labels: Ragged) -> np.ndarray:  # type: ignore[override]
+    def decode(self, labels: Ragged) -> np.ndarray:
         """Indices of classes as strings or arrays, one per row."""
         rows = [self.classes[row.numpy()] for row in labels.rows]
-        return as_rows(["".join(row) for row in rows] if self.as_text else rows)
+        return object_array(["".join(row) for row in rows] if self.as_text else rows)
 
 
 def _breach(row: int, residue: int, labels: np.ma.MaskedArray) -> str:
     pair = " after ".join(repr(label) for label in labels[max(0, residue - 1) : residue + 1].tolist()[::-1])
     where = "at the start, " if residue == 0 else "at the end, " if residue == len(labels) - 1 else ""
     return f"row {row} at residue {residue + 1} ({where}{pair})"
-
-
-def _names(rows: list[int]) -> str:
-    return f"rows {', '.join(map(str, rows[:10]))}{', …' if len(rows) > 10 else ''}"
 
 
 @dataclass
@@ -279,10 +263,10 @@ class ResidueValueTarget(ResidueTarget):
         return cls(np.nanmean(values, axis=0), np.where(scale > 0, scale, 1.0), y[0].ndim == 1)
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(self.mean)
 
-    def encode(self, y: Rows) -> Ragged:  # type: ignore[override]
+    def encode(self, y: Rows) -> Ragged:
         odd = [row for row, values in enumerate(y) if values[0].size != self.n_outputs]
         if odd:
             raise ValueError(
@@ -293,7 +277,7 @@ class ResidueValueTarget(ResidueTarget):
     def _standardised(self, values: np.ndarray) -> np.ndarray:
         return ((values.reshape(len(values), -1) - self.mean) / self.scale).astype(np.float32)
 
-    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:  # type: ignore[override]
+    def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:
         missing = targets.values.isnan()
         apart = outputs.values - targets.values.masked_fill(missing, 0)
         return outputs.with_values(apart.square().masked_fill(missing, 0).mean(dim=1)).sums()
@@ -304,7 +288,7 @@ class ResidueValueTarget(ResidueTarget):
     def unread(self) -> np.ndarray:
         return np.zeros(self.n_outputs, dtype=np.float32)
 
-    def decode(self, outputs: Ragged) -> np.ndarray:  # type: ignore[override]
+    def decode(self, outputs: Ragged) -> np.ndarray:
         """Outputs as arrays of values, (L,) or (L, k), one per row."""
         rows = [row.double().numpy() * self.scale + self.mean for row in outputs.rows]
-        return as_rows([row[:, 0] for row in rows] if self.one_dimensional else rows)
+        return object_array([row[:, 0] for row in rows] if self.one_dimensional else rows)

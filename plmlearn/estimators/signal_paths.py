@@ -1,4 +1,4 @@
-"""The model, the loss and the readings of signal peptides: paths through :mod:`.signal_states`."""
+"""The model, the loss and the decoder of signal peptides: paths through :mod:`.signal_states`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..nn.crf import LinearChainCRF
 from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
-from ..nn.ragged import Ragged
+from ..nn.packing import Ragged
 from ..nn.residue_heads import StartBias
 from ..sequences import ALPHABET
 from .signal_states import STATES, TYPES
@@ -41,7 +41,7 @@ class SignalPeptideTarget(ClassTarget):
     """Types of signal peptides, through the states of their chains."""
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(STATES)
 
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
-from torch import Tensor, nn
 
 from ..metrics import cleavage_site
 from ..nn.encoders import PackedEncoder
-from ..nn.ragged import Ragged
-from ..nn.residue_heads import make_residue_head
-from ..sequences import SequenceError, check_residue_targets, check_sequences
-from ..training.engine import TrainingData
+from ..nn.packing import Ragged
+from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
+from ..sequences import SequenceError, check_residue_targets
+from ..sequences.clean import object_array
+from ..training.batching import Inputs
+from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
-from .residue import ResidueEstimator
-from .residue_targets import as_rows
-from .scoring import make_score
-from .shared_docs import SIGNAL_PARAMETERS
+from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
+from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues
 from .signal_paths import (
     KINGDOMS,
     PathLoss,
@@ -42,150 +40,27 @@ from .signal_states import (
     starts,
     transitions,
 )
-from .targets import ClassTarget, check_class_y, check_length, check_weights
-from .tuned import BasePLMEstimator, _Live
+from .targets import ClassTarget, check_class_y, check_length
+from .task import Given, Task
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
-class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
-    """Tune a protein language model to find signal peptides: their type, regions and cleavage site.
+@dataclass(frozen=True)
+class SignalPeptideTask(Task):
+    """A type, regions and a cleavage site for each protein."""
 
-    A signal peptide at the start of a protein sends it out of the cell or into a membrane, and is cut off.
-    The backbone gives one vector per residue, a head one score per state, and a conditional random field
-    allows only what is biology: 37 states in six chains, one per type, each from the n-region through the
-    hydrophobic core to the cleavage site and what lies behind it. The probability of a type is the summed
-    probability of all paths through its chain; regions and site are those of the best path of that type.
+    head: str
+    head_hidden: int | None
+    head_dropout: float
+    ignore_label: Any
+    max_length: int
+    class_weight: Any
+    composition_weight: float
 
-    Parameters
-    ----------
-    {backbone}
-    adapter : Adapter, optional
-        How the backbone is tuned: ``LoRA()`` (the default), ``FullFineTuning()``, ``Frozen()``, …
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each type in the loss; "balanced" weighs by inverse frequency.
-    composition_weight : float, default=0.5
-        Weight of the regulariser of SignalP 6: neighbouring regions shall differ in their amino acids. It is
-        the cosine similarity of their expected compositions, beside the log-likelihood of a protein. 0
-        leaves it out, and halves the time that the random field takes.
-    ignore_label : str, optional
-        Letter of ``regions`` for residues that were not measured.
-    predict_output : {"label", "proba"}, default="label"
-        What ``predict`` returns; "proba" is for ``cross_val_predict``, whose own ``method="predict_proba"``
-        puts numbers in the place of the types, which have a meaning here.
-    {shared}
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_types,)
-        Types of the training proteins, in the order of predict_proba's columns.
-    {learned}
-
-    Raises
-    ------
-    ValueError
-        Types other than the six, or kingdoms other than the four.
-    SequenceError
-        Rows of ``X`` that are no protein sequences, regions of another length than their sequence, or that no
-        protein of their type can have; all rows are named.
-
-    Notes
-    -----
-    The regions n, h and c are not in the labels of public data. Training sums over all ways to place them
-    that agree with the labels and with a few rules; :mod:`plmlearn.estimators.signal_states` tells which.
-
-    References
-    ----------
-    Teufel et al. (2022), SignalP 6.0 predicts all five types of signal peptides using protein language
-    models, doi:10.1038/s41587-021-01156-3
-
-    Zeng, Wang and Xu (2024), Parameter-efficient fine-tuning on large protein language models improves signal
-    peptide prediction, doi:10.1101/gr.279132.124
-
-    Examples
-    --------
-    >>> from plmlearn import PLMSignalPeptideClassifier
-    >>> X = ["MKRLLVLLALLLVAASAQADDETKPE", "MSTEEQKRNDPEEAGKDDSSQTEPR"] * 4
-    >>> y = ["SP", "NO_SP"] * 4
-    >>> regions = ["S" * 18 + "O" * 8, "I" * 25] * 4
-    >>> clf = PLMSignalPeptideClassifier("mini", epochs=1, random_state=0).fit(X, y, regions=regions)
-    >>> clf.predict_proba(X).shape, len(clf.predict_cleavage_site(X))
-    ((8, 2), 8)
-    """
-
-    max_length: int = 70
-    long_sequences: str = "truncate"
-    class_weight: Any = None
-    composition_weight: float = 0.5
-    predict_output: str = "label"
-
-    _SHARED: ClassVar[str] = SIGNAL_PARAMETERS
-    _parameter_constraints: ClassVar[dict] = {
-        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
-        "long_sequences": [StrOptions({"truncate"})],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "composition_weight": [Interval(Real, 0, None, closed="left")],
-        "predict_output": [StrOptions({"label", "proba"})],
-    }
-
-    # -- fit ----------------------------------------------------------------------------------
-
-    def fit(  # type: ignore[override]
-        self,
-        X: Any,
-        y: Any,
-        *,
-        regions: Any = None,
-        kingdom: Any = None,
-        sample_weight: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        regions_val: Any = None,
-        kingdom_val: Any = None,
-        sample_weight_val: Any = None,
-        groups: Any = None,
-    ):
-        """Tune the backbone, the head and the random field.
-
-        Parameters
-        ----------
-        X : list, array or Series of str, shape (n_proteins,)
-            Sequences from their first residue; ``max_length`` residues are read.
-        y : array of shape (n_proteins,)
-            NO_SP, SP (Sec/SPI), LIPO (Sec/SPII), TAT (Tat/SPI), TATLIPO (Tat/SPII) or PILIN (Sec/SPIII).
-        regions : list of str or of arrays, one label per residue, optional
-            S, L, T and P signal peptide (Sec/SPI, Sec/SPII, Tat, Sec/SPIII), I inside the cell, M in the
-            membrane, O outside. Without them the model learns the types alone, and the cleavage site is a
-            guess.
-        kingdom : array of shape (n_proteins,), optional
-            EUKARYA, ARCHAEA, POSITIVE or NEGATIVE (bacteria by Gram), None where it is not known: prior
-            knowledge of which types a protein can have.
-        sample_weight : array of shape (n_proteins,), optional
-            Weight of each protein in the loss; proteins of weight 0 are left out.
-        X_val, y_val, regions_val, kingdom_val, sample_weight_val : optional
-            A validation set of one's own; the epoch that is best on it is kept.
-        groups : array of shape (n_proteins,), optional
-            Clusters that the inner validation split must not cut (with ``early_stopping``).
-
-        Returns
-        -------
-        self
-        """
-        self._validate_params()
-        labelled = self._check_labelled(X, y, sample_weight, groups, regions, kingdom)
-        extras = {"regions": regions_val, "kingdom": kingdom_val}
-        return self._fit_to(labelled, self._check_validation(X_val, y_val, sample_weight_val, **extras))
-
-    def _check_labelled(  # type: ignore[override]
-        self, X: Any, y: Any, sample_weight: Any, groups: Any = None, regions: Any = None, kingdom: Any = None
-    ) -> Dataset:
-        sequences, _ = self._prepare(X)
-        y = _check_types(y, len(sequences))
-        weights = check_weights(sample_weight, len(sequences))
-        if groups is not None:
-            groups = check_length(groups, len(sequences), "groups")
-        states = self._allowed_states(X, sequences, y, regions)
-        extras = {"states": as_rows(states), "kingdom": _check_kingdoms(kingdom, len(sequences))}
-        return Dataset(sequences, y, weights, groups, 0, extras).take(np.flatnonzero(weights))
+    def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        y = _check_types(given.y, len(sequences))
+        states = self._allowed_states(given.X, sequences, y, given.extras["regions"])
+        kingdom = _check_kingdoms(given.extras["kingdom"], len(sequences))
+        return y, {"states": object_array(states), "kingdom": kingdom}
 
     def _allowed_states(self, X: Any, sequences: np.ndarray, y: np.ndarray, regions: Any) -> list[np.ndarray]:
         """States that each residue may be in by type and labels, or one error."""
@@ -205,47 +80,296 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
             )
         return states
 
-    def _prepare(self, X: Any) -> tuple[np.ndarray, int]:
-        """The starts of clean sequences; that the rest is not read is no loss."""
-        sequences = check_sequences(X, invalid=self.invalid)
-        return np.array([sequence[: self.max_length] for sequence in sequences], dtype=object), 0
+    def learn(self, y: np.ndarray) -> SignalPeptideTarget:
+        return SignalPeptideTarget(ClassTarget.learn(y).classes)
 
-    def _make_model(self, encoder: PackedEncoder, n_outputs: int) -> nn.Module:
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> SignalPeptideModel:
         head = make_residue_head(self.head, encoder.width, len(STATES), self.head_hidden, self.head_dropout)
         return SignalPeptideModel(encoder, head)
 
-    def _learn_target(self, y: np.ndarray) -> SignalPeptideTarget:  # type: ignore[override]
-        return SignalPeptideTarget(ClassTarget.learn(y).classes)
+    def encode(self, inputs: Inputs, target: SignalPeptideTarget, dataset: Dataset) -> TrainingData:
+        target.encode(dataset.y)  # refuses types that training did not have
+        known = zip(dataset.extras["states"], dataset.sequences, dataset.extras["kingdom"], strict=True)
+        targets = Ragged.of([as_codes(*sample) for sample in known])
+        weights = dataset.weights * compute_sample_weight(self.class_weight, dataset.y)
+        return encode_residues(inputs, targets, weights, np.array(targets.lengths, dtype=np.float64))
 
-    def _encode(self, live: _Live, target: SignalPeptideTarget, labelled: Dataset) -> TrainingData:  # type: ignore[override]
-        target.encode(labelled.y)  # refuses types that training did not have
-        known = zip(labelled.extras["states"], labelled.sequences, labelled.extras["kingdom"], strict=True)
-        targets = Ragged.of([as_codes(*row) for row in known])
-        sizes = np.array(targets.lengths, dtype=np.float64)
-        weights = labelled.weights * compute_sample_weight(self.class_weight, labelled.y)
-        weights = (weights / np.average(weights, weights=sizes)).astype(np.float32)
-        return TrainingData(self._inputs(live, labelled.sequences), targets, weights, sizes)
+    def make_loss(self, model: Any, target: SignalPeptideTarget) -> Loss:
+        model.crf.constrain(transitions(), starts(target.classes.tolist()), np.ones(len(STATES), dtype=bool))
+        return PathLoss(model, self.composition_weight)
 
-    def _make_loss(self, live: _Live, target: SignalPeptideTarget) -> Callable[[Ragged, Ragged], Tensor]:  # type: ignore[override]
-        live.model.crf.constrain(
-            transitions(), starts(target.classes.tolist()), np.ones(len(STATES), dtype=bool)
+    def decoder(
+        self, model: Any, target: SignalPeptideTarget, extras: dict[str, np.ndarray]
+    ) -> SignalPeptideDecoder:
+        return SignalPeptideDecoder(model, target, extras["kingdom"])
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SignalParameters(BackboneParameters):
+    """The regulariser, and what ``predict`` returns."""
+
+    composition_weight: float = 0.5
+    predict_output: Literal["label", "proba"] = "label"
+
+    _parameter_constraints: ClassVar[dict] = {
+        "composition_weight": [Interval(Real, 0, None, closed="left")],
+        "predict_output": [StrOptions({"label", "proba"})],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMSignalPeptideClassifier(
+    ClassifierMixin,
+    ResidueTransformer,
+    ClassWeightParameters,
+    SignalParameters,
+    IgnoreLabelParameters,
+    AdapterParameters,
+):
+    """Tune a protein language model to find signal peptides: their type, regions and cleavage site.
+
+    A signal peptide at the start of a protein sends it out of the cell or into a membrane, and is cut off.
+    The backbone gives one vector per residue, a head one score per state, and a conditional random field
+    allows only paths that exist in biology: 37 states in six chains, one per type, each from the n-region
+    through the hydrophobic core to the cleavage site and the mature protein. The probability of a type is the
+    summed probability of all paths through its chain; regions and site are those of the best path of that
+    type.
+
+    Parameters
+    ----------
+    backbone : str, default="esm2-8m"
+        Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
+        id, or a folder written by ``save_pretrained``.
+    adapter : Adapter, optional
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+    ignore_label : str, optional
+        Letter of ``regions`` for residues that were not measured.
+    composition_weight : float, default=0.5
+        Weight of the regulariser of SignalP 6, by which neighbouring regions differ in their amino acids: the
+        cosine similarity of their expected compositions, added to the negative log-likelihood of a protein. 0
+        leaves it out, and halves the time that the random field takes.
+    predict_output : {"label", "proba"}, default="label"
+        What ``predict`` returns. "proba" is for ``cross_val_predict``, whose own ``method="predict_proba"``
+        replaces the types by numbers.
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each type in the loss; "balanced" weighs by inverse frequency.
+    epochs : int, default=10
+        Passes over the training proteins.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=16
+        Proteins per optimiser step. It does not change the memory needed: see ``max_tokens``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_types,)
+        Types of the training proteins, in the order of the columns of ``predict_proba``.
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation).
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Training proteins cut to ``max_length``.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        Highest learning rate of the head. None takes 1e-3, or ``lr`` where that is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the proteins (stratified by class, or whole ``groups``), stop
+        after ``patience`` epochs without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the proteins to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, optional
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of skorch callbacks, optional
+        Called at the beginning and end of training, of each epoch and of each step.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    head : {"linear", "mlp", "cnn", "light_attention"}, default="linear"
+        From the vector of a residue to the scores of its states, below the random field. "linear": dropout,
+        dense. "mlp": layer norm, dense, ReLU, dropout, dense. "cnn": two convolutions over 7 residues with
+        tanh between them, as in SETH. "light_attention": convolutions over 9 residues and a learned summary
+        of the protein.
+    head_hidden : int, optional
+        Width of the head's hidden layer; None takes the backbone's width, 28 for "cnn" and 64 for
+        "light_attention".
+    head_dropout : float, default=0.1
+        In [0, 1).
+    standardize : bool, default=True
+        Scale the features that enter the head by their mean and standard deviation over (at least 32,768 of)
+        the training residues, measured before training.
+    layer_mixing : bool, default=False
+        Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
+        then not reused: every epoch runs the whole backbone.
+    backbone_init : {"pretrained", "random"}, default="pretrained"
+        "random" keeps the architecture and draws new weights: a control experiment.
+    max_length : int, default=70
+        Residues read of each protein, from the first. The rest plays no part.
+    long_sequences : {"truncate"}, default="truncate"
+        The only choice: the first ``max_length`` residues are read.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    ValueError
+        Types other than the six, or kingdoms other than the four.
+    SequenceError
+        Entries of ``X`` that are not protein sequences, regions of another length than their sequence, or
+        that no protein of their type can have; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMResidueClassifier : Any other labels of residues.
+
+    Notes
+    -----
+    The labels of public data do not hold the regions n, h and c. Training sums over all ways to place them
+    that agree with the labels and with a few rules; see :mod:`plmlearn.estimators.signal_states`.
+
+    References
+    ----------
+    Teufel et al., SignalP 6.0 predicts all five types of signal peptides using protein language models,
+    Nature Biotechnology 2022, doi:10.1038/s41587-021-01156-3
+
+    Zeng, Wang, Xu, Parameter-efficient fine-tuning on large protein language models improves signal peptide
+    prediction, Genome Research 2024, doi:10.1101/gr.279132.124
+
+    Examples
+    --------
+    >>> from plmlearn import PLMSignalPeptideClassifier
+    >>> X = ["MKRLLVLLALLLVAASAQADDETKPE", "MSTEEQKRNDPEEAGKDDSSQTEPR"] * 4
+    >>> y = ["SP", "NO_SP"] * 4
+    >>> regions = ["S" * 18 + "O" * 8, "I" * 25] * 4
+    >>> clf = PLMSignalPeptideClassifier("mini", epochs=1, random_state=0).fit(X, y, regions=regions)
+    >>> clf.predict_proba(X).shape, len(clf.predict_cleavage_site(X))
+    ((8, 2), 8)
+    """
+
+    max_length: int = 70
+    long_sequences: Literal["truncate"] = "truncate"
+
+    _reads_starts: ClassVar[bool] = True
+    _parameter_constraints: ClassVar[dict] = {
+        "head": [StrOptions(set(RESIDUE_HEADS) - {"crf"})],
+        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
+        "long_sequences": [StrOptions({"truncate"})],
+    }
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        regions: Any = None,
+        kingdom: Any = None,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        regions_val: Any = None,
+        kingdom_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Tune the backbone, the head and the random field.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+            Sequences from their first residue; ``max_length`` residues are read.
+        y : array of shape (n_proteins,)
+            NO_SP, SP (Sec/SPI), LIPO (Sec/SPII), TAT (Tat/SPI), TATLIPO (Tat/SPII) or PILIN (Sec/SPIII).
+        regions : list of str or of arrays, one label per residue, optional
+            S, L, T and P signal peptide (Sec/SPI, Sec/SPII, Tat, Sec/SPIII), I inside the cell, M in the
+            membrane, O outside. Without them the model learns the types alone, and the cleavage site is a
+            guess.
+        kingdom : array of shape (n_proteins,), optional
+            EUKARYA, ARCHAEA, POSITIVE or NEGATIVE (bacteria by Gram), None where it is not known: prior
+            knowledge of which types a protein can have.
+        sample_weight : array of shape (n_proteins,), optional
+            Weight of each protein in the loss; proteins of weight 0 are left out.
+        X_val, y_val, regions_val, kingdom_val, sample_weight_val : optional
+            A validation set of your own; the epoch that is best on it is kept.
+        groups : array of shape (n_proteins,), optional
+            Clusters that the inner validation split must not cut (with ``early_stopping``).
+
+        Returns
+        -------
+        self
+        """
+        extras = {"regions": regions, "kingdom": kingdom}
+        extras_val = {"regions": regions_val, "kingdom": kingdom_val}
+        return self._fit(
+            Given(X, y, sample_weight, groups, extras),
+            Given(X_val, y_val, sample_weight_val, None, extras_val),
         )
-        return PathLoss(live.model, self.composition_weight)
 
-    def _scorer(self, live: _Live, target: SignalPeptideTarget, validation: Dataset | None):  # type: ignore[override]
-        if self.scoring is None or validation is None:
-            return None
-        reading = SignalPeptideDecoder(live.model, target, validation.extras["kingdom"])
-        return make_score(self, reading, validation, self.scoring)
+    def _task(self) -> SignalPeptideTask:
+        return SignalPeptideTask(
+            self.head,
+            self.head_hidden,
+            self.head_dropout,
+            self.ignore_label,
+            self.max_length,
+            self.class_weight,
+            self.composition_weight,
+        )
 
     # -- predict ------------------------------------------------------------------------------
 
     @property
     def classes_(self) -> np.ndarray:
         """Types, in the order of ``predict_proba``'s columns."""
-        if not hasattr(self, "_target"):
-            raise AttributeError(f"{type(self).__name__} is not fitted yet")
-        return self._target.classes
+        return self._fitted_classes()
 
     def predict(self, X: Any, kingdom: Any = None) -> np.ndarray:
         """The most probable type of each protein.
@@ -261,8 +385,8 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         """
         if self.predict_output == "proba":
             return self.predict_proba(X, kingdom)
-        reading, outputs = self._read(X, kingdom)
-        return reading.decode(outputs)
+        decoder, outputs = self._read(X, kingdom)
+        return decoder.decode(outputs)
 
     def predict_proba(self, X: Any, kingdom: Any = None) -> np.ndarray:
         """Probability of each type.
@@ -277,8 +401,8 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         ndarray of shape (n_proteins, n_types)
             Rows add up to 1.
         """
-        reading, outputs = self._read(X, kingdom)
-        return reading.probabilities(outputs)
+        decoder, outputs = self._read(X, kingdom)
+        return decoder.probabilities(outputs)
 
     def predict_regions(self, X: Any, kingdom: Any = None, *, detailed: bool = False) -> np.ndarray:
         """Label of every residue read, on the most probable path of the predicted type.
@@ -296,9 +420,9 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         ndarray of shape (n_proteins,), dtype object
             One string for the first ``max_length`` residues of each protein.
         """
-        reading, outputs = self._read(X, kingdom)
+        decoder, outputs = self._read(X, kingdom)
         letters = REGIONS if detailed else LETTERS
-        return as_rows(["".join(letters[path]) for path in reading.paths(outputs)])
+        return object_array(["".join(letters[path]) for path in decoder.paths(outputs)])
 
     def predict_region_proba(
         self, X: Any, kingdom: Any = None, *, detailed: bool = False
@@ -317,11 +441,11 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         labels : ndarray of shape (n_labels,)
             Letters of the columns.
         """
-        reading, outputs = self._read(X, kingdom)
+        decoder, outputs = self._read(X, kingdom)
         letters = REGIONS if detailed else LETTERS
         labels = np.unique(letters)
         belongs = (letters[:, None] == labels).astype(float)
-        return as_rows([row.numpy() @ belongs for row in reading.states(outputs).rows]), labels
+        return object_array([row.numpy() @ belongs for row in decoder.states(outputs).rows]), labels
 
     def predict_cleavage_site(self, X: Any, kingdom: Any = None) -> np.ndarray:
         """Where signal peptides are cut off, on the most probable path of the predicted type.
@@ -339,9 +463,10 @@ class PLMSignalPeptideClassifier(ClassifierMixin, ResidueEstimator):
         return np.array([cleavage_site(regions)[0] for regions in self.predict_regions(X, kingdom)])
 
     def _read(self, X: Any, kingdom: Any) -> tuple[SignalPeptideDecoder, Ragged]:
-        live = self._restored()
-        outputs = BasePLMEstimator._outputs(self, X)
-        return SignalPeptideDecoder(live.model, self._target, _check_kingdoms(kingdom, len(outputs))), outputs
+        model = self._restored()
+        outputs = self._outputs(X)
+        kingdoms = _check_kingdoms(kingdom, len(outputs))
+        return SignalPeptideDecoder(model.module, self._target, kingdoms), outputs
 
 
 def _check_types(y: Any, n_rows: int) -> np.ndarray:

@@ -18,24 +18,24 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
+from ..sequences.clean import first_few
+
 
 class Target(ABC):
-    """What is predicted for each protein."""
+    """What is predicted for each sample."""
 
-    n_outputs: int
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """Outputs that a model needs."""
 
     @abstractmethod
-    def encode(self, y: Any) -> np.ndarray:
-        """``y`` as the loss wants it, one row per protein."""
-
-    @staticmethod
-    @abstractmethod
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        """Outputs (N, C) and encoded targets to one loss per row, (N,)."""
+    def encode(self, y: Any) -> Any:
+        """``y`` as the loss wants it, one entry per sample."""
 
     @abstractmethod
-    def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs (N, C) as predictions in the form of ``y``."""
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
+        """Outputs and encoded targets of N samples to one loss per sample, (N,)."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class ClassTarget(Target):
         return cls(classes)
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return 1 if len(self.classes) == 2 else len(self.classes)
 
     def encode(self, y: Any) -> np.ndarray:
@@ -70,8 +70,7 @@ class ClassTarget(Target):
             )
         return index.astype(np.float32 if len(self.classes) == 2 else np.int64)
 
-    @staticmethod
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.shape[1] == 1:
             return F.binary_cross_entropy_with_logits(outputs[:, 0], targets, reduction="none")
         return F.cross_entropy(outputs, targets, reduction="none")
@@ -85,6 +84,7 @@ class ClassTarget(Target):
         return softmax(outputs, axis=1)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Labels of outputs (N, C)."""
         if len(self.classes) == 2:
             return self.classes[(outputs[:, 0] > 0).astype(int)]
         return self.classes[outputs.argmax(axis=1)]
@@ -94,11 +94,15 @@ class ClassTarget(Target):
 class MultilabelTarget(Target):
     """Any number of k labels per protein: y is an (n, k) indicator of 0 and 1."""
 
-    n_outputs: int
+    n_labels: int
+
+    @property
+    def n_outputs(self) -> int:
+        return self.n_labels
 
     @property
     def classes(self) -> np.ndarray:
-        return np.arange(self.n_outputs)
+        return np.arange(self.n_labels)
 
     @classmethod
     def learn(cls, y: Any) -> MultilabelTarget:
@@ -110,8 +114,7 @@ class MultilabelTarget(Target):
             raise ValueError(f"y has shape {y.shape}, expected (n_proteins, {self.n_outputs}).")
         return y.astype(np.float32)
 
-    @staticmethod
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(dim=1)
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
@@ -119,6 +122,7 @@ class MultilabelTarget(Target):
         return expit(outputs.astype(np.float64))
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """An indicator (N, k) of outputs (N, k)."""
         return (outputs > 0).astype(int)
 
 
@@ -138,7 +142,7 @@ class ValueTarget(Target):
         return cls(values.mean(axis=0), np.where(scale > 0, scale, 1.0), y.ndim == 1)
 
     @property
-    def n_outputs(self) -> int:  # type: ignore[override]
+    def n_outputs(self) -> int:
         return len(self.mean)
 
     def encode(self, y: Any) -> np.ndarray:
@@ -147,11 +151,11 @@ class ValueTarget(Target):
             raise ValueError(f"y has {values.shape[1]} columns, expected {self.n_outputs}.")
         return ((values - self.mean) / self.scale).astype(np.float32)
 
-    @staticmethod
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(dim=1)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (N, k) in the units of ``y``."""
         values = outputs.astype(np.float64) * self.scale + self.mean
         return values[:, 0] if self.one_dimensional else values
 
@@ -262,5 +266,4 @@ def _is_numeric(row: Any) -> bool:
 
 
 def _name_rows(rows: np.ndarray) -> str:
-    shown = ", ".join(map(str, rows[:10]))
-    return f"{len(rows)} row{'s' * (len(rows) > 1)}: {shown}{', …' if len(rows) > 10 else ''}"
+    return f"{len(rows)} row{'s' * (len(rows) > 1)}: {first_few(rows)}"

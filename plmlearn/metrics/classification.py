@@ -1,15 +1,18 @@
-"""Scores of classes: ``classification_table`` and ``class_table``, and the single scores they hold.
+"""Scores of classes: ``classification_table`` and ``class_table``, and their scores one by one.
 
-``specificity_score``, ``macro_average_precision``, ``precision_at_recall`` are what scikit-learn lacks, and
-``expected_calibration_error`` tells whether probabilities can be believed.
+``specificity_score``, ``macro_average_precision``, ``precision_at_recall`` are not in scikit-learn, and
+``expected_calibration_error`` tells how far to trust probabilities.
 """
 
 import warnings
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 
+from plmlearn.sequences.clean import check_choice
+
+Average = Literal["auto", "binary", "macro"]
 _AVERAGED = ("f1", "aupr", "precision", "recall", "specificity")
 
 
@@ -31,8 +34,9 @@ def class_table(y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = 
     -------
     list of dict
         With the keys ``label``, ``n`` (members), ``precision``, ``recall``, ``f1``, ``specificity``, ``aupr``
-        (area under the precision-recall curve, as average precision). What cannot be computed is nan: all of
-        precision, recall, f1 and aupr of a class without members, specificity of a class without others.
+        (area under the precision-recall curve, as average precision). What cannot be computed is nan:
+        precision, recall, f1 and aupr of a class without members, and specificity of a class that all samples
+        belong to.
 
     Examples
     --------
@@ -47,7 +51,7 @@ def class_table(y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = 
 
 
 def classification_table(
-    y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = None, average: str = "auto"
+    y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = None, average: Average = "auto"
 ) -> dict[str, float]:
     """Accuracy, F1, MCC, AUPR, precision, recall and specificity in one call.
 
@@ -63,8 +67,8 @@ def classification_table(
     -------
     dict of str to float
         ``accuracy``, ``f1``, ``mcc``, ``aupr`` (nan without y_score), ``precision``, ``recall``,
-        ``specificity``. Of 0/1 indicators the accuracy counts rows that are right in all labels, and the MCC
-        is the mean over labels.
+        ``specificity``. For 0/1 indicators the accuracy counts rows that are right in all labels, and the
+        MCC is the mean over labels.
 
     Warns
     -----
@@ -78,8 +82,7 @@ def classification_table(
     1.0
     """
     rows = class_table(y_true, y_pred, y_score, labels=labels)
-    if average not in ("auto", "binary", "macro"):
-        raise ValueError(f"average is {average!r}; expected 'auto', 'binary' or 'macro'.")
+    check_choice("average", average, get_args(Average))
     several = np.ndim(np.asarray(y_true)) > 1
     binary = average == "binary" or (average == "auto" and len(rows) == 2 and not several)
     if binary and len(rows) != 2:
@@ -91,8 +94,8 @@ def classification_table(
     return {"accuracy": float(accuracy_score(y_true, y_pred)), "mcc": mcc, **means}
 
 
-def specificity_score(y_true: Any, y_pred: Any, *, labels: Any = None, average: str = "auto") -> float:
-    """Share of the others that are not taken for the class: true negatives over all negatives.
+def specificity_score(y_true: Any, y_pred: Any, *, labels: Any = None, average: Average = "auto") -> float:
+    """Share of the other samples that are not taken for the class: true negatives over all negatives.
 
     Parameters are those of :func:`classification_table`.
 
@@ -125,7 +128,7 @@ def macro_average_precision(y_true: Any, y_score: Any, *, labels: Any = None) ->
     1.0
     """
     binary = np.ndim(y_score) == 1
-    average = "binary" if binary else "macro"
+    average: Any = "binary" if binary else "macro"
     return classification_table(y_true, y_true, y_score, labels=labels, average=average)["aupr"]
 
 
@@ -156,10 +159,10 @@ def precision_at_recall(y_true: Any, y_score: Any, recall: float = 0.5) -> float
 
 
 def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, labels: Any = None) -> float:
-    """Mean distance between how sure predictions are and how often they are right.
+    """Mean difference between how sure predictions are and how often they are right.
 
-    Rows are put into bins of equal width by the probability of the predicted class; in each bin that mean
-    probability is compared with the share of right predictions, and bins are weighted by their size.
+    Rows go into bins of equal width by the probability of the predicted class. In each bin the mean of that
+    probability is compared with the share of right predictions; bins are weighted by their size.
 
     Parameters
     ----------
@@ -185,7 +188,7 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     proba = _score_columns(y_proba, (len(y_true), len(labels)))
     if np.any(proba < -1e-6) or np.any(np.abs(proba.sum(axis=1) - 1) > 1e-3):
         raise ValueError(
-            "y_proba has rows that are no probabilities; expected values of 0 to 1 that sum to 1."
+            "y_proba has rows that are not probabilities; expected values of 0 to 1 that sum to 1."
         )
     sure = proba.max(axis=1)
     right = labels[proba.argmax(axis=1)] == y_true
@@ -215,7 +218,7 @@ def _indicators(y_true: Any, y_pred: Any, labels: Any) -> tuple[np.ndarray, np.n
     labels = present if labels is None else np.asarray(labels)
     unknown = np.setdiff1d(present, labels)
     if len(unknown):
-        raise ValueError(f"labels lacks {unknown.tolist()}, which occur; expected all classes.")
+        raise ValueError(f"labels lacks {unknown.tolist()}, which occur in y; expected all classes.")
     return true[:, None] == labels, pred[:, None] == labels, labels
 
 

@@ -4,24 +4,26 @@
 ``residue_mcc``        Matthews correlation of states
 ``residue_table``      precision, recall, ... of every state
 ``residue_spearman``   rank correlation of measured values
-``paired_residues``    how all of them read their input
+``paired_residues``    true and predicted entries, as all of them read them
 
-A row is a str with a letter per residue, or an array. What was not measured does not count: masked entries,
-nan, None, and ``ignore_label`` of y_true.
+A row is a str with a letter per residue, or an array. Residues that were not measured do not count: masked
+entries, nan, None, and ``ignore_label`` of y_true.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from plmlearn.metrics.classification import class_table, matthews_correlation
+from plmlearn.sequences.clean import check_choice, refuse
+from plmlearn.sequences.residue_targets import read_target
 
-_AVERAGES = ("residue", "protein")
+Average = Literal["residue", "protein"]
 
 
 def residue_accuracy(
-    y_true: Any, y_pred: Any, *, ignore_label: Any = None, average: str = "residue"
+    y_true: Any, y_pred: Any, *, ignore_label: Any = None, average: Average = "residue"
 ) -> float:
     """Share of residues whose state is right: Q3 of three states, Q8 of eight.
 
@@ -40,8 +42,9 @@ def residue_accuracy(
     >>> residue_accuracy(["HHHE", "C-"], ["HHEE", "CC"], ignore_label="-")
     0.8
     """
-    rows = paired_residues(y_true, y_pred, ignore_label)
-    return _average([(true == pred).astype(float) for true, pred in rows], average, np.mean)
+    check_choice("average", average, get_args(Average))
+    right = [true == pred for true, pred in _measured(y_true, y_pred, ignore_label)]
+    return float(np.mean(np.concatenate(right) if average == "residue" else [np.mean(row) for row in right]))
 
 
 def residue_mcc(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> float:
@@ -49,7 +52,7 @@ def residue_mcc(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> float:
 
     Parameters are those of :func:`residue_accuracy`.
     """
-    return matthews_correlation(*_joined(paired_residues(y_true, y_pred, ignore_label)))
+    return matthews_correlation(*_joined(_measured(y_true, y_pred, ignore_label)))
 
 
 def residue_table(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> list[dict[str, Any]]:
@@ -63,10 +66,10 @@ def residue_table(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> list
     >>> [(row["label"], row["recall"]) for row in residue_table(["HHEE"], ["HHHE"])]
     [('E', 0.5), ('H', 1.0)]
     """
-    return class_table(*_joined(paired_residues(y_true, y_pred, ignore_label)))
+    return class_table(*_joined(_measured(y_true, y_pred, ignore_label)))
 
 
-def residue_spearman(y_true: Any, y_pred: Any, *, average: str = "residue") -> float:
+def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") -> float:
     """Rank correlation of measured and predicted values.
 
     Parameters
@@ -80,7 +83,7 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: str = "residue") -> f
     Returns
     -------
     float
-        0 where all predictions are equal, and so rank nothing.
+        0 if all predictions are equal, since they rank nothing.
 
     Examples
     --------
@@ -88,84 +91,66 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: str = "residue") -> f
     >>> residue_spearman([[1, 2, float("nan")], [3, 4]], [[10, 20, 0], [30, 40]]).__round__(6)
     1.0
     """
-    rows = [
-        (np.asarray(true, dtype=float), np.asarray(pred, dtype=float))
-        for true, pred in paired_residues(y_true, y_pred)
-    ]
-    if average == "protein":
-        rows = [(true, pred) for true, pred in rows if len(np.unique(true)) > 1]
-        if not rows:
-            raise ValueError("No protein has two different measured values; expected one at least.")
-        return float(np.mean([rank_correlation(true, pred) for true, pred in rows]))
-    _check_average(average)
-    return rank_correlation(*_joined(rows))
+    check_choice("average", average, get_args(Average))
+    rows = [(true.astype(float), pred.astype(float)) for true, pred in _measured(y_true, y_pred)]
+    if average == "residue":
+        return rank_correlation(*_joined(rows))
+    several = [row for row in rows if len(np.unique(row[0])) > 1]
+    if not several:
+        raise ValueError("No protein has two different measured values; expected at least one.")
+    return float(np.mean([rank_correlation(true, pred) for true, pred in several]))
 
 
 def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     """Spearman's correlation, 0 for constant predictions."""
-    if len(np.unique(y_true)) < 2:
-        raise ValueError(
-            f"y_true has {len(np.unique(y_true))} different values; expected at least 2 to rank."
-        )
+    if (n := len(np.unique(y_true))) < 2:
+        raise ValueError(f"y_true has {n} different values; expected at least 2 to rank.")
     return 0.0 if np.ptp(y_pred) == 0 else float(spearmanr(y_true, y_pred).statistic)
 
 
 def paired_residues(
     y_true: Any, y_pred: Any, ignore_label: Any = None
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """True and predicted entries of the measured residues of every protein; one error for all bad rows."""
+) -> list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]:
+    """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
     if len(y_true) != len(y_pred):
-        raise ValueError(f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected as many.")
-    rows = [(entries(true), entries(pred)) for true, pred in zip(y_true, y_pred)]
-    single = [row for row, both in enumerate(rows) if any(target.ndim == 0 for target in both)]
-    if single:
         raise ValueError(
-            f"{len(single)} of {len(rows)} proteins have a single value (the first: row {single[0]}); "
-            "expected a str, list or array with one entry per residue. For one label per protein take "
-            "scikit-learn's metrics."
+            f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected the same number of both."
         )
-    odd = [row for row, (true, pred) in enumerate(rows) if len(true) != len(pred)]
-    if odd:
-        true, pred = rows[odd[0]]
-        raise ValueError(
-            f"{len(odd)} of {len(rows)} proteins have targets of different lengths: row {odd[0]} "
-            f"has {len(true)} true and {len(pred)} predicted entries; "
-            "expected one per residue in both."
-        )
-    kept = [measured(true, ignore_label) for true, _ in rows]
-    pairs = [(np.ma.getdata(t)[k], np.ma.getdata(p)[k]) for (t, p), k in zip(rows, kept)]
-    if not any(len(true) for true, _ in pairs):
-        raise ValueError("No residue of y_true was measured; expected one at least.")
+    pairs, problems = [], []
+    for row, (true, pred) in enumerate(zip(y_true, y_pred)):
+        try:
+            pairs.append(_pair(read_target(true, ignore_label), read_target(pred)))
+        except ValueError as error:
+            problems.append((row, str(error)))
+    refuse(problems, "Protein {}")
+    if not any(true.count() for true, _ in pairs):
+        raise ValueError("No residue of y_true was measured; expected at least one.")
     return pairs
 
 
-def entries(target: Any) -> np.ndarray:
-    """One entry per residue of a str, a list or an array."""
-    if isinstance(target, str):
-        return np.array(list(target), dtype="U1")
-    return target if isinstance(target, np.ma.MaskedArray) else np.asarray(target)
+def _pair(true: np.ma.MaskedArray, pred: np.ma.MaskedArray) -> tuple[np.ma.MaskedArray, np.ma.MaskedArray]:
+    if 0 in (true.ndim, pred.ndim):
+        raise ValueError(
+            "has a single value; expected a str, list or array with one entry per residue. For one label per "
+            "protein use scikit-learn's metrics."
+        )
+    if true.shape != pred.shape:
+        found = f"{len(true)} true and {len(pred)} predicted entries"
+        raise ValueError(f"has {found}; expected one per residue in both.")
+    if missing := int((np.ma.getmaskarray(pred) & ~np.ma.getmaskarray(true)).sum()):
+        raise ValueError(f"has no prediction for {missing} measured residues; expected one for each.")
+    return true, np.ma.array(np.ma.getdata(pred), mask=np.ma.getmaskarray(true))
 
 
-def measured(target: np.ndarray, ignore_label: Any = None) -> np.ndarray:
-    """Which residues of a target were measured."""
-    values = np.ma.getdata(target)
-    kept = ~np.ma.getmaskarray(target) & np.asarray(values == values, dtype=bool)
-    if values.dtype == object:
-        kept &= np.array([value is not None for value in values], dtype=bool)
-    return kept if ignore_label is None else kept & np.asarray(values != ignore_label, dtype=bool)
+Rows = list[tuple[np.ndarray, np.ndarray]]
+"""True and predicted entries of the measured residues of every protein that has any."""
 
 
-def _joined(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    rows = [row for row in rows if len(row[0])]
-    return np.concatenate([true for true, _ in rows]), np.concatenate([pred for _, pred in rows])
+def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None) -> Rows:
+    pairs = paired_residues(y_true, y_pred, ignore_label)
+    return [(true.compressed(), pred.compressed()) for true, pred in pairs if true.count()]
 
 
-def _average(rows: list[np.ndarray], average: str, mean: Any) -> float:
-    _check_average(average)
-    rows = [row for row in rows if len(row)]
-    return float(mean(np.concatenate(rows)) if average == "residue" else np.mean([mean(row) for row in rows]))
-
-
-def _check_average(average: str) -> None:
-    if average not in _AVERAGES:
-        raise ValueError(f"average is {average!r}; expected 'residue' or 'protein'.")
+def _joined(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    true, pred = zip(*rows)
+    return np.concatenate(true), np.concatenate(pred)

@@ -21,7 +21,7 @@ from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, c
 
 
 def spearman_score(y_true: Any, y_pred: Any) -> float:
-    """Rank correlation of measured and predicted values; the mean over columns where there are several.
+    """Rank correlation of measured and predicted values; the mean over columns if there are several.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def spearman_score(y_true: Any, y_pred: Any) -> float:
     Returns
     -------
     float
-        -1 to 1; 0 where all predictions are equal, and so rank nothing.
+        -1 to 1; 0 if all predictions are equal, since they rank nothing.
 
     Examples
     --------
@@ -55,6 +55,7 @@ def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
     return metric(positive.astype(int), estimator.predict_proba(X)[:, 1])
 
 
+_CLEAVAGE = {"precision": cleavage_precision, "recall": cleavage_recall, "mcc": cleavage_mcc}
 SCORERS: dict[str, Callable[..., float]] = {
     "spearman": make_scorer(spearman_score),
     "mcc": make_scorer(matthews_correlation),
@@ -70,11 +71,7 @@ SCORERS: dict[str, Callable[..., float]] = {
     "segment_overlap": make_scorer(segment_overlap),
     **{
         f"cleavage_{name}_{k}": make_scorer(metric, tolerance=k)
-        for name, metric in (
-            ("precision", cleavage_precision),
-            ("recall", cleavage_recall),
-            ("mcc", cleavage_mcc),
-        )
+        for name, metric in _CLEAVAGE.items()
         for k in range(4)
     },
 }
@@ -83,8 +80,8 @@ SCORERS: dict[str, Callable[..., float]] = {
 def get_scorer(name: str) -> Callable[..., float]:
     """A scorer of this package or of scikit-learn by its name.
 
-    The scorers of residues take targets with one str or array per protein, masked or nan where nothing was
-    measured; for another mark use ``make_scorer(residue_accuracy, ignore_label="-")``.
+    The scorers of residues take targets with one str or array per protein, masked or nan for residues that
+    were not measured; for another mark use ``make_scorer(residue_accuracy, ignore_label="-")``.
 
     Examples
     --------
@@ -98,5 +95,5 @@ def get_scorer(name: str) -> Callable[..., float]:
         return sklearn_scorer(name)
     except ValueError as error:
         raise ValueError(
-            f"{name!r} is no scorer; expected one of scikit-learn's, or one of {', '.join(SCORERS)}."
+            f"{name!r} is not a scorer; expected one of scikit-learn's, or one of {', '.join(SCORERS)}."
         ) from error

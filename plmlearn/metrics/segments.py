@@ -1,17 +1,18 @@
-"""``segment_overlap``: whether helices and strands are found as segments (SOV'99)."""
+"""``segment_overlap``: how well helices and strands are found as segments (SOV'99)."""
 
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from plmlearn.metrics.residues import entries, measured, paired_residues
+from plmlearn.metrics.residues import Average, paired_residues
+from plmlearn.sequences.clean import check_choice
 
 Segment = tuple[int, int]
 
 
 def segment_overlap(
-    y_true: Any, y_pred: Any, *, states: Any = None, ignore_label: Any = None, average: str = "protein"
+    y_true: Any, y_pred: Any, *, states: Any = None, ignore_label: Any = None, average: Average = "protein"
 ) -> float:
     """Segment overlap of predicted states, SOV'99, 0 to 1.
 
@@ -42,27 +43,17 @@ def segment_overlap(
     >>> segment_overlap(["HHHHHHHHHH"], ["HHCHHCHHCH"], states="H").__round__(3)
     0.25
     """
-    if average not in ("protein", "residue"):
-        raise ValueError(f"average is {average!r}; expected 'protein' or 'residue'.")
-    paired_residues(y_true, y_pred, ignore_label)  # raises on rows of different lengths
-    sums = [
-        _sums(_states(true, true, ignore_label), _states(pred, true, ignore_label), states)
-        for true, pred in zip(map(entries, y_true), map(entries, y_pred))
-    ]
+    check_choice("average", average, get_args(Average))
+    wanted = None if states is None else set(states)
+    pairs = paired_residues(y_true, y_pred, ignore_label)
+    sums = [_sums(true.tolist(), pred.tolist(), wanted) for true, pred in pairs]
     earned, possible = np.array([row for row in sums if row[1] > 0], dtype=float).reshape(-1, 2).T
     if not len(possible):
-        raise ValueError(f"y_true has no segment of the states {states!r}; expected one at least.")
+        raise ValueError(f"y_true has no segment of the states {states!r}; expected at least one.")
     return float(np.mean(earned / possible) if average == "protein" else earned.sum() / possible.sum())
 
 
-def _states(target: np.ndarray, true: np.ndarray, ignore_label: Any) -> list:
-    return [
-        state if known else None
-        for state, known in zip(np.ma.getdata(target).tolist(), measured(true, ignore_label))
-    ]
-
-
-def _sums(true: list, pred: list, states: Any) -> tuple[float, int]:
+def _sums(true: list, pred: list, states: set | None) -> tuple[float, int]:
     """What the segments of one protein earn, and what they could."""
     earned, possible = 0.0, 0
     found = _segments(pred)

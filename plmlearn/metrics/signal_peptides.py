@@ -1,7 +1,7 @@
 """Signal peptides: ``signal_peptide_table`` for types and cleavage sites, as SignalP 6.0 reports them.
 
 ``cleavage_precision``, ``cleavage_recall``, ``cleavage_mcc``   the site alone, from residue labels
-``cleavage_site``                                               where a row of residue labels has it
+``cleavage_site``                                               the site of one row of residue labels
 
 Residue labels name the region: by default S (Sec/SPI), L (Sec/SPII), T (Tat) and P (Sec/SPIII) are signal
 peptides, any other letter is not.
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from plmlearn.metrics.classification import matthews_correlation
-from plmlearn.metrics.residues import entries, paired_residues
+from plmlearn.metrics.residues import paired_residues
+from plmlearn.sequences.residue_targets import read_target
 
 SIGNAL_LABELS = "SLTP"
 
 
 def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
-    """Last residue of the first signal peptide, counted from 1, and its label; (0, "") where there is none.
+    """Last residue of the first signal peptide, counted from 1, and its label; (0, "") if there is none.
 
     Parameters
     ----------
@@ -32,8 +33,8 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
     >>> cleavage_site("SSSSOOMM"), cleavage_site("IIIMMMOO")
     ((4, 'S'), (0, ''))
     """
-    row = np.ma.getdata(entries(labels)).tolist()
-    start = next((i for i, label in enumerate(row) if label in signal), None)
+    row, kinds = labels if isinstance(labels, str) else read_target(labels).tolist(), set(signal)
+    start = next((i for i, label in enumerate(row) if label in kinds), None)
     if start is None:
         return 0, ""
     end = next((i for i in range(start, len(row)) if row[i] != row[start]), len(row))
@@ -41,15 +42,15 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
 
 
 def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
-    """Share of predicted cleavage sites that are right; 0 where none is predicted.
+    """Share of predicted cleavage sites that are right; 0 if none is predicted.
 
     Parameters
     ----------
     y_true, y_pred : list of str or of arrays, one label per residue
     tolerance : int, default=0
-        Residues by which a right site may be off; SignalP reports 0 to 3.
+        Residues by which a site may be off and still be right; SignalP reports 0 to 3.
     signal : str, default="SLTP"
-        Labels of signal peptides. A site is right only if the label before it is that of the true one.
+        Labels of signal peptides. A site is right only if its label is that of the true site.
 
     Examples
     --------
@@ -66,7 +67,7 @@ def cleavage_recall(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str
     """Share of true cleavage sites that are found; parameters as in :func:`cleavage_precision`."""
     right, _, true, _ = _site_counts(y_true, y_pred, tolerance, signal)
     if not true:
-        raise ValueError(f"y_true has no cleavage site (labels {signal}); expected one at least.")
+        raise ValueError(f"y_true has no cleavage site (labels {signal}); expected at least one.")
     return right / true
 
 
@@ -106,7 +107,7 @@ def signal_peptide_table(
     negative : str, default="NO_SP"
         The type of proteins without signal peptide.
     tolerances : tuple of int, default=(0, 1, 2, 3)
-        Residues by which a right site may be off.
+        Residues by which a site may be off and still be right.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def signal_peptide_table(
         One row per kingdom and type that occurs in it, with the keys ``kingdom``, ``type``, ``n``;
         ``mcc1`` (this type against proteins without signal peptide), ``mcc2`` (against all others); and with
         residue labels, for every tolerance k, ``precision_k`` and ``recall_k`` of the cleavage site (right
-        only with the type) and ``mcc_k`` of the residues of these proteins. nan where there is nothing to
+        only with the type) and ``mcc_k`` of the residues of these proteins. nan if there is nothing to
         divide by.
 
     References
@@ -129,20 +130,24 @@ def signal_peptide_table(
     (1.0, 0.0, 1.0)
     """
     true, pred = np.asarray(types_true), np.asarray(types_pred)
+    labels = [] if labels_true is None or labels_pred is None else [list(labels_true), list(labels_pred)]
     kingdoms = np.full(len(true), "ALL") if kingdoms is None else np.asarray(kingdoms)
-    if not len(true) == len(pred) == len(kingdoms):
-        raise ValueError(
-            f"{len(true)} true types, {len(pred)} predicted ones, {len(kingdoms)} kingdoms; expected as many."
-        )
+    counts = [len(true), len(pred), len(kingdoms), *map(len, labels)]
+    if len(set(counts)) > 1:
+        names = ("true types", "predicted types", "kingdoms", "true labels", "predicted labels")
+        found = ", ".join(f"{n} {name}" for n, name in zip(counts, names))
+        raise ValueError(f"Got {found}; expected the same number of each.")
     rows = []
     for kingdom in np.unique(kingdoms):
         inside = kingdoms == kingdom
         for kind in np.setdiff1d(true[inside], [negative]):
             row = {"kingdom": str(kingdom), "type": str(kind), "n": int((true[inside] == kind).sum())}
             row |= _detection(true[inside] == kind, pred[inside] == kind, true[inside] == negative)
-            if labels_true is not None and labels_pred is not None:
+            if labels:
                 of_kind = np.flatnonzero(inside & ((true == kind) | (pred == kind)))
-                row |= _sites(of_kind, true == kind, pred == kind, labels_true, labels_pred, tolerances)
+                sides = zip(labels, (true == kind, pred == kind))
+                found, other = (_regions(side, of_kind, is_kind) for side, is_kind in sides)
+                row |= _sites(found, other, tolerances)
             rows.append(row)
     return rows
 
@@ -155,18 +160,12 @@ def _detection(true: np.ndarray, pred: np.ndarray, negative: np.ndarray) -> dict
     return scores
 
 
-def _sites(
-    rows: np.ndarray,
-    is_kind: np.ndarray,
-    said: np.ndarray,
-    labels_true: Any,
-    labels_pred: Any,
-    tolerances: Any,
-) -> dict[str, float]:
-    """Sites of one type: true in proteins of that type, predicted in those said to be of that type."""
-    blank = [np.full(len(entries(labels_true[i])), "-") for i in rows]
-    true = [entries(labels_true[i]) if is_kind[i] else blank[j] for j, i in enumerate(rows)]
-    pred = [entries(labels_pred[i]) if said[i] else blank[j] for j, i in enumerate(rows)]
+def _regions(labels: list, rows: np.ndarray, is_kind: np.ndarray) -> list:
+    """Labels of some proteins, those of other types without a signal peptide."""
+    return [labels[i] if is_kind[i] else "-" * len(labels[i]) for i in rows]
+
+
+def _sites(true: list, pred: list, tolerances: tuple[int, ...]) -> dict[str, float]:
     scores = {}
     for k in tolerances:
         predicted = any(cleavage_site(row)[0] for row in pred)
@@ -180,7 +179,7 @@ def _site_counts(y_true: Any, y_pred: Any, tolerance: int, signal: str) -> tuple
     """Right, predicted and true sites, and residues."""
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}; expected a number of residues, 0 or more.")
-    residues = sum(len(true) for true, _ in paired_residues(y_true, y_pred))
+    residues = sum(true.count() for true, _ in paired_residues(y_true, y_pred))
     right = predicted = real = 0
     for true, pred in zip(y_true, y_pred):
         (site, label), (found, said) = cleavage_site(true, signal), cleavage_site(pred, signal)

@@ -1,9 +1,11 @@
 """Sums and maxima over all paths of labels along a chain of residues.
 
-- `ChainScores`: a batch of emissions with transition, start and end scores, -inf where forbidden; it sums over its
-  paths (`log_partition`, `marginals`), finds the best (`best_paths`) and scores a given one (`path_scores`)
-- `_messages` sums in scaled probabilities and proves its own accuracy; `_LogPartition` is its gradient
-- `_left_in_logs` is the slower road, for the rare batch where that proof fails
+- `ChainScores`: a batch of emissions with transition, start and end scores, -inf where forbidden; it sums
+  over paths (`log_partition`, `marginals`), finds the best (`best_paths`), scores one (`path_scores`)
+- `_messages` sums in scaled probabilities and checks its own accuracy; `_LogPartition` is its gradient
+- `_left_in_logs` is slower; it serves the rare batch where that check fails
+
+Shapes: B proteins, L residues of the longest, S labels.
 """
 
 import math
@@ -17,7 +19,7 @@ UNKNOWN = -1  # the tag of a residue whose label was not measured
 
 
 class ChainScores(NamedTuple):
-    """A batch of chains that share their transitions. Every row: at least one residue first, then padding."""
+    """A batch of chains that share their transitions. Each row has at least one residue, then padding."""
 
     emissions: Tensor  # (B, L, S), 0 in padding
     transitions: Tensor  # (S, S), from row to column
@@ -26,7 +28,7 @@ class ChainScores(NamedTuple):
     mask: Tensor  # (B, L), True = residue
 
     def log_partition(self) -> Tensor:
-        """Log of the summed exp-scores of all paths, (B,); -inf where there is none."""
+        """Log of the summed exp-scores of all paths, (B,); -inf for a row without a path."""
         with torch.no_grad(), torch.autocast(self.mask.device.type, enabled=False):
             messages = _messages(self)
         if messages is None:
@@ -40,13 +42,13 @@ class ChainScores(NamedTuple):
         return _marginals_in_logs(self) if messages is None else messages.marginals()
 
     def path_scores(self, tags: Tensor) -> Tensor:
-        """Scores (B,) of the paths `tags` (B, L), which hold any valid label in padding."""
+        """Scores (B,) of the paths `tags` (B, L), which may hold any valid label in padding."""
         emitted = self.emissions.gather(2, tags.unsqueeze(2)).squeeze(2)
         moved = self.transitions[tags[:, :-1], tags[:, 1:]].masked_fill(~self.mask[:, 1:], 0)
         return self.starts[tags[:, 0]] + emitted.sum(1) + moved.sum(1) + self.ends[at_last(tags, self.mask)]
 
     def best_paths(self) -> tuple[Tensor, Tensor]:
-        """The highest-scoring paths, (B, L), and their scores, (B,); a path stays where it is in padding."""
+        """The highest-scoring paths, (B, L), and their scores, (B,); padding repeats the last label."""
         stay = torch.arange(len(self.starts), device=self.mask.device)
         arrivals, state, sources = self.transitions.T.contiguous(), self.starts + self.emissions[:, 0], []
         for t in range(1, self.mask.shape[1]):
@@ -61,7 +63,7 @@ class ChainScores(NamedTuple):
         return torch.cat(path[::-1], 1), scores
 
     def clamped(self, tags: Tensor) -> "ChainScores":
-        """The chain in which a residue with a known tag can have no other label."""
+        """The chain in which each residue has its label in `tags` (B, L), or any label if that is unknown."""
         same = torch.arange(len(self.starts), device=tags.device) == tags.unsqueeze(2)
         return self.restricted(same | (tags == UNKNOWN).unsqueeze(2))
 
@@ -71,7 +73,7 @@ class ChainScores(NamedTuple):
         return self._replace(emissions=self.emissions.masked_fill(ruled_out, -math.inf))
 
     def stacked(self, other: "ChainScores") -> "ChainScores":
-        """The rows of both."""
+        """The rows of both chains, (2 B, …)."""
         return self._replace(
             emissions=torch.cat([self.emissions, other.emissions]), mask=torch.cat([self.mask, other.mask])
         )
@@ -102,7 +104,7 @@ def _take(values: Tensor, positions: Tensor) -> Tensor:
 
 
 class _Messages(NamedTuple):
-    """What the residues before and after each residue say about its label, up to a factor per residue."""
+    """What the residues before and after each residue tell of its label, up to a factor per residue."""
 
     left: Tensor  # (B, L, S) mass of the prefixes that end here, this emission included
     right: Tensor  # (B, L, S) mass of the suffixes that begin here, this emission included
@@ -123,7 +125,7 @@ class _Messages(NamedTuple):
 
 
 class _LogPartition(torch.autograd.Function):
-    """The log-partition in `messages`; its gradient is their marginals and expected transition counts."""
+    """The log-partition (B,) in `messages`; its gradient is the marginals and expected transition counts."""
 
     @staticmethod
     def forward(
@@ -141,14 +143,14 @@ class _LogPartition(torch.autograd.Function):
 
 
 def _messages(chain: ChainScores) -> _Messages | None:
-    """Forward–backward in scaled probabilities; None where that cannot be shown to be accurate.
+    """Forward–backward in scaled probabilities; None where its accuracy cannot be shown.
 
-    Each step is one small matrix product, made safe in three ways (figures for float64). All potentials
-    must lie within 1e-49 … 1 after scaling. Every possible state gets a floor of 1e-203 of the most
-    probable one, from which a step stays above the smallest number, so that 0 always means impossible.
-    And the mass that the floors add is bounded: where left and right, both ≤ 1, overlap by at least δ at
-    every residue, floors inflate the partition function by a factor of about 1 + L S² floor/δ at most. δ
-    is 1e16 floors.
+    Each step is one small matrix product, made safe in three ways (figures for float64). First, all
+    potentials must lie within 1e-49 … 1 after scaling. Second, every possible state gets a floor of 1e-203
+    of the most probable one; a step from there stays above the smallest number, so 0 always means
+    impossible. Third, the mass that the floors add is bounded: where left and right, both ≤ 1, overlap by
+    at least δ at every residue, floors inflate the partition function by a factor of about
+    1 + L S² floor/δ at most. δ is 1e16 floors.
     """
     mask, tiny = chain.mask, torch.finfo(chain.emissions.dtype).tiny
     floor, least = tiny**0.66, tiny**0.16
@@ -161,16 +163,15 @@ def _messages(chain: ChainScores) -> _Messages | None:
     is_last = (mask & ~pad(mask[:, 1:], (0, 1))).unsqueeze(2)
     onward = torch.where(is_last, last, pad(right[:, 1:] @ kernel.T, (0, 0, 0, 1)))
     overlap = (left * onward).sum(2).masked_fill(~mask, 1)
-    in_range = [_in_range(*pair, least) for pair in zip((emit, kernel, first, last), chain)]
+    in_range = [
+        ((scaled >= least) | (scores == -math.inf)).all()
+        for scaled, scores in zip((emit, kernel, first, last), chain)
+    ]
     if not bool(torch.stack([(overlap >= 1e16 * floor).all(), *in_range]).all()):
         return None
     tops = torch.where(mask, scales.log() + emit_top.squeeze(2) + kernel_top.squeeze(1), 0).sum(1)
     log_z = at_last(overlap, mask).log() + tops - kernel_top.squeeze() + first_top + last_top
     return _Messages(left, right, onward, overlap, kernel, log_z, mask)
-
-
-def _in_range(scaled: Tensor, scores: Tensor, least: float) -> Tensor:
-    return ((scaled >= least) | (scores == -math.inf)).all()
 
 
 def _scaled(scores: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from .encoders import PackedEncoder
-from .models import FeatureScaler, PooledModel
-from .packing import Encoded, PackedTokens
-from .pooling import Pooling
-from .ragged import Ragged
+from .models import PooledModel, Pooling
+from .packing import Encoded, Ragged
 
 
 class Combination(nn.Module, ABC):
@@ -100,7 +98,7 @@ class ResidueProjection(Pooling):
         self.project = nn.Linear(width, 2 * self.WIDTH)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return self.project(encoded.residues)
+        return self.project(encoded.residues.values)
 
 
 class CrossAttention(Combination):
@@ -137,30 +135,29 @@ class CrossAttention(Combination):
 class PairModel(PooledModel):
     """One vector of outputs per pair of proteins, by one encoder.
 
-    Encoding and judging are two steps, so that a protein of many pairs is encoded once.
+    Encoding proteins and scoring pairs are two steps, so that a protein of many pairs is encoded once.
 
     Parameters
     ----------
     encoder : PackedEncoder
         Backbone with its adapter.
     pooling : nn.Module
-        One of :data:`plmlearn.nn.pooling.POOLINGS`, or a :class:`ResidueProjection`.
+        One of :data:`plmlearn.nn.models.POOLINGS`, or a :class:`ResidueProjection`.
     combination : Combination
     head : nn.Module
-        One of :data:`plmlearn.nn.heads.HEADS`, over ``combination.width`` features.
+        One of :data:`plmlearn.nn.models.HEADS`, over ``combination.width`` features.
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: nn.Module, combination: Combination, head: nn.Module):
-        super().__init__(encoder, pooling)
-        self.scaler = FeatureScaler(combination.width_of_each)
+        super().__init__(encoder, pooling, combination.width_of_each)
         self.combination = combination
         self.head = head
+        self.per_residue = combination.over_residues
 
-    def represent(self, tokens: PackedTokens) -> Ragged:
-        """What stands for each of B proteins: one vector of width W, or one per residue."""
-        n_proteins = len(tokens.residue_lengths)
-        lengths = tokens.residue_lengths if self.combination.over_residues else [1] * n_proteins
-        return Ragged(self.pool(tokens), lengths)
+    def read_out(self, encoded: Encoded) -> Ragged:
+        """One vector of width W for each of B proteins, or one per residue."""
+        lengths = encoded.residues.lengths if self.per_residue else [1] * len(encoded.residues)
+        return Ragged(self.pooling(encoded).float(), lengths)
 
     def scale(self, proteins: Ragged) -> Ragged:
         return proteins.with_values(self.scaler(proteins.values))
@@ -175,7 +172,7 @@ class PairModel(PooledModel):
         Parameters
         ----------
         proteins : Ragged
-            Of :meth:`represent`.
+            Of :meth:`embed`.
         pairs : Tensor of int, shape (N, 2)
             Which of the B proteins each pair has.
         """

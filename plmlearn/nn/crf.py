@@ -2,7 +2,9 @@
 
 - `LinearChainCRF`: learned weights, hard constraints, likelihood, marginals, best path
 - `constraints_from_tags`: the constraints that training labels obey
-- below them the checks of their input; the sums over paths are `chain.ChainScores`'s
+- below them, checks of their input; `chain_scores.ChainScores` sums over paths
+
+Shapes: B proteins, L residues of the longest, S labels.
 """
 
 import math
@@ -12,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plmlearn.nn.chain_scores import UNKNOWN, ChainScores, at_last
+from .chain_scores import UNKNOWN, ChainScores, at_last
+from .packing import Ragged
+
+_CONSTRAINTS = ("allowed_transitions", "allowed_starts", "allowed_ends")
 
 
 class LinearChainCRF(nn.Module):
@@ -20,14 +25,14 @@ class LinearChainCRF(nn.Module):
 
     A path of labels scores the sum of its emissions (one per residue, from an encoder's head), of a
     learned weight per transition, and of learned weights for its first and last label. Hard constraints
-    say which transitions, starts and ends exist at all: in a signal peptide the h-region never precedes
-    the n-region, so such a path has probability exactly 0. Constraints stay apart from the weights and
-    hold at every call.
+    say which transitions, starts and ends are possible: in a signal peptide the h-region never precedes
+    the n-region, so such a path has probability exactly 0. Constraints are kept apart from the weights
+    and hold at every call.
 
-    All methods take `emissions` (B, L, S) of any floating type and `mask` (B, L), bool, True = residue;
-    every row holds its residues first, then padding. What padding holds is ignored, nan included. Sums
-    run in float64 (float32 on MPS, which has no other), also under autocast; results are float32, or
-    float64 for such input.
+    All methods take `emissions` (B, L, S) of any floating type and `mask` (B, L), bool, True = residue.
+    Each row holds its residues first, then padding. Values in padding are ignored, nan included. Sums
+    run in float64 (float32 on MPS, which has no float64), also under autocast. Results are float32, or
+    float64 for float64 input.
 
     Parameters
     ----------
@@ -42,20 +47,20 @@ class LinearChainCRF(nn.Module):
     ----------
     transitions : Parameter, shape (S, S)
     starts, ends : Parameter, shape (S,)
-        Weights, 0 at first; those at forbidden entries are never read and get no gradient.
+        Weights, initially 0. Those at forbidden entries are never read and get no gradient.
 
     Raises
     ------
     ValueError
-        If a constraint has another shape than the above, or leaves no path from a start to an end.
+        If a constraint has the wrong shape, or leaves no path from a start to an end.
 
     Notes
     -----
-    Time is O(B L S²) and memory O(B L S). A batch in which prefix and suffix contradict each other by
-    hundreds of nats is summed in log space instead: the same numbers, slower, with O(B L S²) memory for a
-    gradient. The gradient of the log-partition is its marginals and expected transition counts, in closed
-    form [1]_. SignalP 6.0 puts such a CRF, constrained to the regions of signal peptides, on a language
-    model [2]_.
+    Time is O(B L S²) and memory O(B L S). Where the residues before and after some residue contradict each
+    other by hundreds of nats, the batch is summed in log space instead: the same numbers, slower, with
+    O(B L S²) memory for a gradient. The gradient of the log-partition is its marginals and expected
+    transition counts, in closed form [1]_. SignalP 6.0 puts such a CRF, constrained to the regions of
+    signal peptides, on a language model [2]_.
 
     References
     ----------
@@ -94,10 +99,7 @@ class LinearChainCRF(nn.Module):
         self.transitions = nn.Parameter(torch.zeros(n_states, n_states))
         self.starts = nn.Parameter(torch.zeros(n_states))
         self.ends = nn.Parameter(torch.zeros(n_states))
-        self._constrain("allowed_transitions", allowed_transitions, (n_states, n_states))
-        self._constrain("allowed_starts", allowed_starts, (n_states,))
-        self._constrain("allowed_ends", allowed_ends, (n_states,))
-        self._require_connection()
+        self.constrain(allowed_transitions, allowed_starts, allowed_ends)
 
     def extra_repr(self) -> str:
         return f"{self.n_states}"
@@ -119,7 +121,7 @@ class LinearChainCRF(nn.Module):
         Raises
         ------
         ValueError
-            If a residue's tag is not in 0 … S - 1; unknown labels have no score, only a likelihood.
+            If a tag is outside 0 … S - 1. Unknown labels have a likelihood, but no score.
         """
         chain = self._chain(emissions, mask)
         return _narrow(chain.path_scores(self._check_tags(tags, mask, lowest=0)), emissions)
@@ -145,8 +147,8 @@ class LinearChainCRF(nn.Module):
     def log_probability(self, emissions: Tensor, allowed: Tensor, mask: Tensor) -> Tensor:
         """Log-probability that each residue has one of its `allowed` (B, L, S) labels, shape (B,).
 
-        -inf where no path within the constraints does. The likelihood of labels that are known in part, such
-        as "one of the states of this region".
+        It is -inf where no path within the constraints has such labels. This is the likelihood of labels
+        that are known in part, such as "one of the states of this region".
         """
         chain = self._chain(emissions, mask)
         within, total = chain.restricted(allowed.bool()).stacked(chain).log_partition().chunk(2)
@@ -190,32 +192,26 @@ class LinearChainCRF(nn.Module):
         Raises
         ------
         ValueError
-            If some are too short for any; the message names the rows.
+            If some lengths have no path; the message names the rows.
         """
-        possible, reached = {0: False}, self.allowed_starts.float()
-        for length in range(1, min(max(lengths), self.n_states**2 + 1) + 1):
-            possible[length] = bool((reached * self.allowed_ends).any())
-            reached = (reached @ self.allowed_transitions.float() > 0).float()
-        rows = [row for row, length in enumerate(lengths) if not possible.get(length, True)]
+        possible = [False, *self._has_path(min(max(lengths), self.n_states**2 + 1))]
+        rows = [row for row, n in enumerate(lengths) if n < len(possible) and not possible[n]]
         if rows:
-            raise ValueError(
-                f"No allowed path: the constraints leave no path of labels for rows [{_list(rows)}] of "
-                f"{len(lengths)}, of length [{_list([lengths[row] for row in rows])}]. Leave those proteins "
-                "out, or relax the constraints."
-            )
+            raise _no_path(rows, lengths, "Leave those proteins out, or relax the constraints.")
 
     def constrain(self, transitions: Any, starts: Any, ends: Any) -> None:
-        """Put other constraints in the place of the present ones; parameters as in the constructor."""
-        size = self.n_states
-        device = self.transitions.device
-        self._constrain("allowed_transitions", transitions, (size, size))
-        self._constrain("allowed_starts", starts, (size,))
-        self._constrain("allowed_ends", ends, (size,))
-        self.to(device)
+        """Replace the constraints; parameters as in the constructor."""
+        weights = (self.transitions, self.starts, self.ends)
+        for name, allowed, weight in zip(_CONSTRAINTS, (transitions, starts, ends), weights):
+            found = torch.ones_like(weight).bool() if allowed is None else _tensor(allowed).bool()
+            if found.shape != weight.shape:
+                shapes = f"{tuple(found.shape)}; expected {tuple(weight.shape)}"
+                raise ValueError(f"{name} has shape {shapes}, one entry per label.")
+            self.register_buffer(name, found.to(weight.device))
         self._require_connection()
 
     def violations(self, tags: Sequence[Any]) -> list[tuple[int, int]]:
-        """Where labels break the constraints.
+        """Find where labels break the constraints.
 
         Parameters
         ----------
@@ -229,50 +225,51 @@ class LinearChainCRF(nn.Module):
             forbidden end, and otherwise the first one that no allowed path reaches from the labels before it.
         """
         padded, mask = _pad(tags, self.n_states, self.allowed_starts.device)
-        broken = _violations(padded, mask, self.allowed_transitions, self.allowed_starts, self.allowed_ends)
+        broken, states = torch.zeros_like(mask), torch.arange(self.n_states, device=mask.device)
+        is_last = mask & ~nn.functional.pad(mask[:, 1:], (0, 1))
+        reached = self.allowed_starts.expand(len(padded), -1)
+        for t in range(padded.shape[1]):
+            may_have = (padded[:, t, None] == states) | (padded[:, t, None] == UNKNOWN)
+            lost = ~(reached & may_have).any(1)
+            reached = torch.where(lost.unsqueeze(1), may_have, reached & may_have)  # lost: start anew
+            broken[:, t] = mask[:, t] & (lost | (is_last[:, t] & ~(reached & self.allowed_ends).any(1)))
+            reached = (reached.float() @ self.allowed_transitions.float()) > 0
         return [(row, residue) for row, residue in broken.nonzero().tolist()]
 
-    def _constrain(self, name: str, allowed: Any, shape: tuple[int, ...]) -> None:
-        found = torch.ones(shape, dtype=torch.bool) if allowed is None else _tensor(allowed).bool()
-        if found.shape != shape:
-            raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {shape}, one entry per label.")
-        self.register_buffer(name, found)
-
     def _require_connection(self) -> None:
-        reached = self.allowed_starts.float()
-        for _ in range(self.n_states):
-            reached = ((reached + reached @ self.allowed_transitions.float()) > 0).float()
-        if not (reached.bool() & self.allowed_ends).any():
+        if not any(self._has_path(self.n_states)):
             raise ValueError(
                 "No allowed path: allowed_transitions lead from none of the allowed_starts "
                 f"{self.allowed_starts.nonzero()[:, 0].tolist()} to any of the allowed_ends "
-                f"{self.allowed_ends.nonzero()[:, 0].tolist()}. Allow what is missing."
+                f"{self.allowed_ends.nonzero()[:, 0].tolist()}. Allow missing transitions, starts or ends."
             )
+
+    def _has_path(self, longest: int) -> list[bool]:
+        """Whether the constraints leave a path through 1, 2, … ``longest`` residues."""
+        found, reached = [], self.allowed_starts.float()
+        for _ in range(longest):
+            found.append(bool((reached * self.allowed_ends).any()))
+            reached = (reached @ self.allowed_transitions.float() > 0).float()
+        return found
 
     def _chain(self, emissions: Tensor, mask: Tensor) -> ChainScores:
         """Checked input and constrained weights, in the type that the sums run in."""
         _check_emissions(emissions, mask, self.n_states)
         dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
-        return ChainScores(
-            emissions.masked_fill(~mask.unsqueeze(2), 0).to(dtype),
-            self.transitions.to(dtype).masked_fill(~self.allowed_transitions, -math.inf),
-            self.starts.to(dtype).masked_fill(~self.allowed_starts, -math.inf),
-            self.ends.to(dtype).masked_fill(~self.allowed_ends, -math.inf),
-            mask,
+        weights = (self.transitions, self.starts, self.ends)
+        constrained: Any = (
+            weight.to(dtype).masked_fill(~getattr(self, name), -math.inf)
+            for weight, name in zip(weights, _CONSTRAINTS)
         )
+        return ChainScores(emissions.masked_fill(~mask.unsqueeze(2), 0).to(dtype), *constrained, mask)
 
     def _check_tags(self, tags: Tensor, mask: Tensor, lowest: int) -> Tensor:
-        """Tags as int64 with label 0 in padding."""
+        """Tags (B, L) as int64 with label 0 in padding."""
         if tags.shape != mask.shape:
             raise ValueError(
                 f"tags have shape {tuple(tags.shape)}; expected {tuple(mask.shape)}, as the mask."
             )
-        tags = tags.long().masked_fill(~mask, 0)
-        remedy = (
-            "Only log_likelihood takes -1, an unknown label." if lowest == 0 else "-1 is an unknown label."
-        )
-        _require_tags(tags, lowest, self.n_states, remedy)
-        return tags
+        return _require_tags(tags.long().masked_fill(~mask, 0), lowest, self.n_states)
 
     def _require_obedience(self, labelled: Tensor, tags: Tensor, mask: Tensor) -> None:
         rows = (labelled == -math.inf).nonzero()[:, 0].tolist()
@@ -328,32 +325,15 @@ def _tensor(values: Any) -> Tensor:
 
 
 def _pad(tags: Sequence[Any], n_states: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ragged tags as (N, L), with label 0 in padding, and their mask, True = residue."""
-    rows = [_tensor(row).long() for row in tags]
+    """Tags of N proteins as (N, L), with label 0 in padding, and their mask (N, L), True = residue."""
+    rows = [_tensor(row).long().to(device) for row in tags]
     wrong = [i for i, row in enumerate(rows) if row.ndim != 1 or len(row) == 0]
     if wrong or not rows:
         raise ValueError(
             f"tags: rows [{_list(wrong)}] of {len(rows)} are not 1-D arrays of at least one label."
         )
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    padded = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-    _require_tags(padded, UNKNOWN, n_states, "-1 is an unknown label.")
-    return padded, torch.arange(padded.shape[1], device=device) < lengths.unsqueeze(1)
-
-
-def _violations(tags: Tensor, mask: Tensor, transitions: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Bool (N, L): the residues that no allowed path reaches; after each, the search starts anew."""
-    broken, links = torch.zeros_like(mask), transitions.float()
-    states = torch.arange(len(starts), device=tags.device)
-    reached = starts.expand(len(tags), -1)
-    is_last = mask & ~nn.functional.pad(mask[:, 1:], (0, 1))
-    for t in range(tags.shape[1]):
-        may_have = (tags[:, t, None] == states) | (tags[:, t, None] == UNKNOWN)
-        lost = ~(reached & may_have).any(1)
-        reached = torch.where(lost.unsqueeze(1), may_have, reached & may_have)
-        broken[:, t] = mask[:, t] & (lost | (is_last[:, t] & ~(reached & ends).any(1)))
-        reached = (reached.float() @ links) > 0
-    return broken
+    padded, mask = Ragged.of(rows).padded()
+    return _require_tags(padded, UNKNOWN, n_states), mask
 
 
 def _check_emissions(emissions: Tensor, mask: Tensor, n_states: int) -> None:
@@ -368,9 +348,11 @@ def _check_emissions(emissions: Tensor, mask: Tensor, n_states: int) -> None:
     _require_no_row(gaps, "no residue, or padding before one. Strip special tokens; pad at the end.")
 
 
-def _require_tags(tags: Tensor, lowest: int, n_states: int, remedy: str) -> None:
+def _require_tags(tags: Tensor, lowest: int, n_states: int) -> Tensor:
     outside = (tags < lowest) | (tags >= n_states)
+    remedy = "Only log_likelihood takes -1, an unknown label." if lowest == 0 else "-1 is an unknown label."
     _require_no_row(outside, f"tags outside {lowest} … {n_states - 1}. {remedy}")
+    return tags
 
 
 def _require_no_row(wrong: Tensor, what: str) -> None:
@@ -383,12 +365,16 @@ def _require_no_row(wrong: Tensor, what: str) -> None:
 def _require_paths(log_z: Tensor, mask: Tensor) -> Tensor:
     rows = (log_z.detach() == -math.inf).nonzero()[:, 0].tolist()
     if rows:
-        raise ValueError(
-            f"No allowed path: the constraints leave no path of labels for rows [{_list(rows)}] of "
-            f"{len(mask)}, of length [{_list(mask[rows].sum(1).tolist())}]. Relax allowed_transitions, "
-            "allowed_starts or allowed_ends, or look for emissions of -inf."
-        )
+        remedy = f"Relax {', '.join(_CONSTRAINTS[:2])} or {_CONSTRAINTS[2]}, or look for emissions of -inf."
+        raise _no_path(rows, mask.sum(1).tolist(), remedy)
     return log_z
+
+
+def _no_path(rows: list[int], lengths: Sequence[int], remedy: str) -> ValueError:
+    return ValueError(
+        f"No allowed path: the constraints leave no path of labels for rows [{_list(rows)}] of "
+        f"{len(lengths)}, of length [{_list([lengths[row] for row in rows])}]. {remedy}"
+    )
 
 
 def _list(items: Sequence[Any], most: int = 10) -> str:

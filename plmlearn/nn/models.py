@@ -1,11 +1,16 @@
-"""Encoder and head in one module: one vector of outputs per protein, or one per residue.
+"""From an encoder's residues to outputs: poolings, heads, and the models that join them with an encoder.
 
-A model has an ``encoder``, a ``scaler`` and a ``head``, says what it makes of a batch without the head
-(``features``), and what of that is worth keeping where the encoder is frozen (``keeps``).
+``POOLINGS``   one vector per protein from those of its residues: a class and an entry each
+``HEADS``      a protein's vector to its outputs: a class and an entry each
+Models         encoder, scaler and head in one module. ``embed`` gives what the head reads of a batch, and
+               ``keeps`` says what is worth keeping of it where the encoder is frozen.
+
+Shapes: B distinct sequences, P proteins, R residues, N samples, D width, C outputs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -13,10 +18,166 @@ from torch import Tensor, nn
 
 from .crf import LinearChainCRF
 from .encoders import PackedEncoder
-from .heads import has_weights
-from .packing import PackedTokens, unpack
-from .pooling import Pooling
-from .ragged import Ragged
+from .packing import Activations, Encoded, PackedTokens, Ragged, unpack
+
+
+class Pooling(nn.Module):
+    """Base class of all poolings.
+
+    Parameters
+    ----------
+    width : int
+        Width W of the vectors that it makes. Concrete poolings take the width D of residues.
+    """
+
+    width: int
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+
+class MeanPooling(Pooling):
+    """Mean over residues, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return encoded.residues.means()
+
+
+class MaxPooling(Pooling):
+    """Largest value of each feature over residues, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        return encoded.residues.maxima()
+
+
+class ClsPooling(Pooling):
+    """The vector of the first token, ``<cls>``, (P, D)."""
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        if encoded.first is None:
+            raise ValueError("This backbone has no token before the residues; pass pooling='mean'.")
+        return encoded.first
+
+
+class AttentionPooling(Pooling):
+    """Weighted mean over residues, (P, D); a learned linear score per residue gives the weights."""
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.score = nn.Linear(width, 1)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        residues = encoded.residues
+        return residues.weighted_means(residues.with_values(self.score(residues.values).float()))
+
+
+class LightAttentionPooling(Pooling):
+    """Light attention: a weighted mean and a maximum over residues, (P, 2 D).
+
+    Two convolutions along the sequence make values and, for each feature separately, scores. A softmax
+    over the residues turns scores into weights of the values. The maximum of the values joins their mean.
+
+    References
+    ----------
+    Staerk et al., Light attention predicts protein location from the language of life, Bioinformatics
+    Advances 2021, doi:10.1093/bioadv/vbab035
+    """
+
+    KERNEL = 9
+    DROPOUT = 0.25
+
+    def __init__(self, width: int):
+        super().__init__(2 * width)
+        self.value = nn.Conv1d(width, width, self.KERNEL)
+        self.score = nn.Conv1d(width, width, self.KERNEL)
+        self.dropout = nn.Dropout(self.DROPOUT)
+
+    def forward(self, encoded: Encoded) -> Tensor:
+        values, scores = (encoded.residues.convolved(conv).float() for conv in (self.value, self.score))
+        return light_attention(values.with_values(self.dropout(values.values)), scores)
+
+
+def light_attention(values: Ragged, scores: Ragged) -> Tensor:
+    """Mean of values (R, W) by the softmax of scores (R, W), and their maximum, by protein: (P, 2 W)."""
+    return torch.cat([values.weighted_means(scores), values.maxima()], dim=1)
+
+
+POOLINGS: dict[str, type[Pooling]] = {
+    "mean": MeanPooling,
+    "max": MaxPooling,
+    "cls": ClsPooling,
+    "attention": AttentionPooling,
+    "light_attention": LightAttentionPooling,
+}
+
+
+class EsmHead(nn.Sequential):
+    """The classification head of ESM and T5: dropout, dense, tanh, dropout, dense.
+
+    With a dropout of 0.2 it is the head of Schmirler et al. (2024) on ProtT5 and Ankh.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        inner = nn.Linear(width, hidden)
+        super().__init__(
+            nn.Dropout(dropout), inner, nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        )
+
+
+class ReluHead(nn.Sequential):
+    """Dense, ReLU, dropout, dense.
+
+    On standardised embeddings, with ``hidden=32`` and a dropout of 0.2, it is the head of Schmirler
+    et al. (2024) on frozen encoders.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        hidden = hidden or width
+        super().__init__(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_outputs)
+        )
+
+
+class MlpHead(nn.Sequential):
+    """Layer norm, dense, ReLU, dropout, dense.
+
+    The layer norm takes the place of standardising the features, which vary by orders of magnitude
+    in a frozen encoder.
+    """
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        super().__init__(nn.LayerNorm(width), *ReluHead(width, n_outputs, hidden, dropout))
+
+
+class LinearHead(nn.Sequential):
+    """Dropout, dense; ``hidden`` is not used."""
+
+    def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
+        super().__init__(nn.Dropout(dropout), nn.Linear(width, n_outputs))
+
+
+HEADS: dict[str, type[nn.Module]] = {
+    "esm": EsmHead,
+    "mlp": MlpHead,
+    "relu": ReluHead,
+    "linear": LinearHead,
+}
+
+
+def make_head(name: str, width: int, n_outputs: int, hidden: int | None, dropout: float) -> nn.Module:
+    """A head by name; initial values come from torch's global random state."""
+    return HEADS[name](width, n_outputs, hidden, dropout)
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module has parameters to train."""
+    return any(True for _ in module.parameters())
+
+
+ModelInputs = PackedTokens | Activations | Ragged
+"""A batch: its tokens, what enters the first trained layer, or embeddings made before training."""
 
 
 class FeatureScaler(nn.Module):
@@ -45,32 +206,61 @@ class FeatureScaler(nn.Module):
         return (features - self.mean) / self.scale
 
 
-class PooledModel(nn.Module):
-    """What models of whole proteins share: an encoder, and a pooling that makes a vector of its residues.
+class EncoderModel(nn.Module, ABC):
+    """What every model is: an encoder, and a head that reads scaled embeddings.
 
     Parameters
     ----------
     encoder : PackedEncoder
         Backbone with its adapter.
-    pooling : nn.Module
-        One of :data:`plmlearn.nn.pooling.POOLINGS`.
+    width : int
+        Of the embeddings that the head reads.
     """
 
-    def __init__(self, encoder: PackedEncoder, pooling: nn.Module):
+    head: nn.Module
+    per_residue: bool = False
+    """Whether the head reads a vector per residue, not one per protein."""
+
+    def __init__(self, encoder: PackedEncoder, width: int):
         super().__init__()
         self.encoder = encoder
+        self.scaler = FeatureScaler(width)
+
+    @property
+    @abstractmethod
+    def keeps(self) -> str:
+        """What to keep of a frozen encoder: "pooled" or "residues" embeddings, or the "trunk"."""
+
+    @abstractmethod
+    def read_out(self, encoded: Encoded) -> Ragged:
+        """What the head reads of encoded proteins: a vector or several for each, in float32."""
+
+    def embed(self, inputs: ModelInputs) -> Ragged:
+        """What the head reads of a batch, before it is scaled; embeddings are returned as they are."""
+        if isinstance(inputs, Ragged):
+            return inputs
+        tokens = inputs.tokens if isinstance(inputs, Activations) else inputs
+        return self.read_out(unpack(self.encoder(inputs), tokens))
+
+
+class PooledModel(EncoderModel, ABC):
+    """A model over one vector per protein, which a pooling makes of its residues.
+
+    Parameters
+    ----------
+    encoder : PackedEncoder
+    pooling : nn.Module
+        One of :data:`plmlearn.nn.models.POOLINGS`.
+    width : int
+    """
+
+    def __init__(self, encoder: PackedEncoder, pooling: nn.Module, width: int):
+        super().__init__(encoder, width)
         self.pooling = pooling
 
     @property
     def keeps(self) -> str:
-        """What to keep of a frozen encoder: "pooled" embeddings, or the "trunk" below a trained pooling."""
         return "trunk" if has_weights(self.pooling) else "pooled"
-
-    def pool(self, tokens: PackedTokens) -> Tensor:
-        """Pooled embeddings of a batch, (B, D) in float32."""
-        if tokens.pooled is not None:
-            return tokens.pooled
-        return self.pooling(unpack(self.encoder(tokens), tokens)).float()
 
 
 class ProteinModel(PooledModel):
@@ -79,30 +269,29 @@ class ProteinModel(PooledModel):
     Parameters
     ----------
     encoder : PackedEncoder
-        Backbone with its adapter.
     pooling : Pooling
-        One of :data:`plmlearn.nn.pooling.POOLINGS`.
     head : nn.Module
-        One of :data:`plmlearn.nn.heads.HEADS`.
+        One of :data:`plmlearn.nn.models.HEADS`.
     """
 
     def __init__(self, encoder: PackedEncoder, pooling: Pooling, head: nn.Module):
-        super().__init__(encoder, pooling)
-        self.scaler = FeatureScaler(pooling.width)
+        super().__init__(encoder, pooling, pooling.width)
         self.head = head
 
-    def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Tensor:
-        """Outputs of N rows over B distinct sequences, (N, C) in float32."""
-        return self.head(self.scaler(self.pool(tokens))[sequence_of_row]).float()
+    def read_out(self, encoded: Encoded) -> Ragged:
+        return Ragged(self.pooling(encoded).float(), [1] * len(encoded.residues))
+
+    def forward(self, inputs: ModelInputs, index: Tensor) -> Tensor:
+        """Outputs of N samples over B distinct sequences, (N, C) in float32."""
+        return self.head(self.scaler(self.embed(inputs).values)[index]).float()
 
 
-class ResidueModel(nn.Module):
+class ResidueModel(EncoderModel):
     """One vector of outputs per residue.
 
     Parameters
     ----------
     encoder : PackedEncoder
-        Backbone with its adapter.
     head : nn.Module
         One of :data:`plmlearn.nn.residue_heads.RESIDUE_HEADS`.
     crf : LinearChainCRF, optional
@@ -110,26 +299,21 @@ class ResidueModel(nn.Module):
     """
 
     keeps = "residues"
+    per_residue = True
 
     def __init__(self, encoder: PackedEncoder, head: nn.Module, crf: LinearChainCRF | None = None):
-        super().__init__()
-        self.encoder = encoder
-        self.scaler = FeatureScaler(encoder.width)
+        super().__init__(encoder, encoder.width)
         self.head = head
         self.crf = crf
 
-    def embed(self, tokens: PackedTokens) -> Ragged:
-        """Residue embeddings of a batch, (R, D) in float32."""
-        if tokens.residues is not None:
-            return Ragged(tokens.residues, tokens.residue_lengths)
-        encoded = unpack(self.encoder(tokens), tokens)
-        return Ragged(encoded.residues.float(), encoded.lengths)
+    def read_out(self, encoded: Encoded) -> Ragged:
+        return encoded.residues.float()
 
-    def forward(self, tokens: PackedTokens, sequence_of_row: Tensor) -> Ragged:
-        """Outputs of the residues of N rows over B distinct sequences, (R, C) in float32."""
-        embedded = self.embed(tokens)
+    def forward(self, inputs: ModelInputs, index: Tensor) -> Ragged:
+        """Outputs of the residues of N samples over B distinct sequences, (R, C) in float32."""
+        embedded = self.embed(inputs)
         outputs = self.head(embedded.with_values(self.scaler(embedded.values)))
-        return embedded.with_values(outputs.float()).take(sequence_of_row.tolist())
+        return embedded.with_values(outputs.float()).take(index.tolist())
 
     def labels(self, outputs: Ragged) -> Ragged:
         """The most probable label of each residue, or those of the most probable path of a CRF, int (R,)."""
@@ -150,28 +334,28 @@ _CHUNK = 2**16  # residues, padding included, that a CRF decodes at once
 
 @torch.no_grad()
 def _in_chunks(crf: LinearChainCRF, outputs: Ragged, decode: Callable[[Tensor, Tensor], Tensor]) -> Ragged:
-    """What ``decode`` makes of padded emissions and their mask, a few rows of like length at a time."""
+    """What ``decode`` makes of padded emissions and their mask, a few samples of like length at a time."""
     crf.require_paths(outputs.lengths)
     found: dict[int, Tensor] = {}
-    for rows in _rows_of_like_length(outputs.lengths):
-        emissions, mask = outputs.take(rows).to(crf.transitions.device).padded()
+    for samples in _samples_of_like_length(outputs.lengths):
+        emissions, mask = outputs.take(samples).to(crf.transitions.device).padded()
         decoded = decode(emissions, mask).cpu()
-        found.update((row, decoded[i, : outputs.lengths[row]]) for i, row in enumerate(rows))
-    return Ragged.of([found[row] for row in range(len(outputs))])
+        found.update((sample, decoded[i, : outputs.lengths[sample]]) for i, sample in enumerate(samples))
+    return Ragged.of([found[sample] for sample in range(len(outputs))])
 
 
-def _rows_of_like_length(lengths: list[int]) -> Iterator[list[int]]:
+def _samples_of_like_length(lengths: list[int]) -> Iterator[list[int]]:
     chunk: list[int] = []
-    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chunk and (len(chunk) + 1) * lengths[row] > _CHUNK:
+    for sample in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if chunk and (len(chunk) + 1) * lengths[sample] > _CHUNK:
             yield chunk
             chunk = []
-        chunk.append(row)
+        chunk.append(sample)
     yield chunk
 
 
 def learned_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything that a fit changed, by name: trained parameters and the buffers of the head's side."""
+    """Everything that a fit changed, by name: trained parameters and the buffers beside the encoder."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     buffers = {name: b for name, b in model.named_buffers() if not name.startswith("encoder.")}
     return trained | buffers

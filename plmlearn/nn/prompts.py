@@ -9,8 +9,6 @@ Shapes: P learned vectors, T tokens, D width, H heads, K head width.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -68,8 +66,3 @@ class Prefix(nn.Module):
             insert(own, ours.unflatten(-1, own.shape[1:]), tokens, at=0)
             for own, ours in zip((key, value), learned, strict=True)
         )  # type: ignore[return-value]
-
-
-def learned_part(block: nn.Module, name: str) -> Any:
-    """A layer's child of this name, or None."""
-    return dict(block.named_children()).get(name)

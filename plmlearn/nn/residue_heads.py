@@ -1,8 +1,8 @@
 """From a vector per residue (R, D) to outputs per residue (R, C).
 
-A head is a module built as ``Head(width, n_outputs, hidden, dropout)`` that is given :class:`Ragged`
-features, sequence behind sequence. Those that look at neighbours never look across the border of a
-sequence, so no output depends on what else is in the batch. A new head is one class and one entry in
+A head is a module built as ``Head(width, n_outputs, hidden, dropout)`` and called with
+:class:`Ragged` features (R, D). Heads that look at neighbours never look across the border of a
+protein, so no output depends on the rest of the batch. A new head is one class and one entry in
 :data:`RESIDUE_HEADS`.
 """
 
@@ -11,46 +11,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .heads import LinearHead, MlpHead
-from .ragged import Ragged
+from .models import LinearHead, MlpHead, light_attention
+from .packing import Ragged
 
 
 class ResidueLinear(LinearHead):
-    """Dropout, dense; each residue by itself."""
+    """Dropout, dense; each residue separately."""
 
     def forward(self, features: Ragged) -> Tensor:
         return super().forward(features.values)
 
 
 class ResidueMlp(MlpHead):
-    """Layer norm, dense, ReLU, dropout, dense; each residue by itself."""
+    """Layer norm, dense, ReLU, dropout, dense; each residue separately."""
 
     def forward(self, features: Ragged) -> Tensor:
         return super().forward(features.values)
-
-
-class PackedConv(nn.Module):
-    """Convolution along each sequence of a packed row, as if every sequence had zeros around it.
-
-    Parameters
-    ----------
-    width, n_outputs : int
-        Channels in and out.
-    size : int
-        Residues that an output sees, an odd number.
-    """
-
-    def __init__(self, width: int, n_outputs: int, size: int):
-        super().__init__()
-        self.conv = nn.Conv1d(width, n_outputs, size, padding=size // 2)
-
-    def forward(self, features: Ragged) -> Tensor:
-        values, gap = features.values, self.conv.kernel_size[0] // 2
-        sequence = features.spread(torch.arange(len(features), device=values.device))
-        place = torch.arange(len(values), device=values.device) + gap * sequence
-        spaced = values.new_zeros(len(values) + gap * (len(features) - 1), values.shape[1])
-        spaced = spaced.index_copy(0, place, values)
-        return self.conv(spaced.T[None])[0].T[place]
 
 
 class ResidueCnn(nn.Module):
@@ -61,48 +37,50 @@ class ResidueCnn(nn.Module):
     Ilzhöfer, Heinzinger and Rost (2022), doi:10.3389/fbinf.2022.1019597
     """
 
+    KERNEL = 7
+
     def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
         super().__init__()
         hidden = hidden or 28
-        self.first = PackedConv(width, hidden, 7)
+        self.first = nn.Conv1d(width, hidden, self.KERNEL, padding=self.KERNEL // 2)
         self.dropout = nn.Dropout(dropout)
-        self.second = PackedConv(hidden, n_outputs, 7)
+        self.second = nn.Conv1d(hidden, n_outputs, self.KERNEL, padding=self.KERNEL // 2)
 
     def forward(self, features: Ragged) -> Tensor:
-        hidden = self.dropout(torch.tanh(self.first(features)))
-        return self.second(features.with_values(hidden))
+        hidden = self.dropout(torch.tanh(features.convolved(self.first).values))
+        return features.with_values(hidden).convolved(self.second).values
 
 
 class ResidueLightAttention(nn.Module):
     """Light attention, read out at every residue.
 
-    One convolution over 9 residues makes values, another one scores; the values of a protein are
-    averaged by the softmax of the scores over its residues, channel by channel. Each residue's outputs
-    come from its own values together with that summary of its protein and with their maximum.
+    One convolution over 9 residues makes values, another one scores. The values of a protein are
+    averaged by the softmax of the scores over its residues, each channel separately. The outputs of a
+    residue come from its own values, that average and the maximum of the protein's values.
 
     References
     ----------
     Stärk, Dallago, Heinzinger and Rost (2021), doi:10.1093/bioadv/vbab035
     """
 
+    KERNEL = 9
+
     def __init__(self, width: int, n_outputs: int, hidden: int | None, dropout: float):
         super().__init__()
         hidden = hidden or 64
-        self.values = PackedConv(width, hidden, 9)
-        self.scores = PackedConv(width, hidden, 9)
+        self.values = nn.Conv1d(width, hidden, self.KERNEL, padding=self.KERNEL // 2)
+        self.scores = nn.Conv1d(width, hidden, self.KERNEL, padding=self.KERNEL // 2)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(3 * hidden, n_outputs)
 
     def forward(self, features: Ragged) -> Tensor:
-        values = features.with_values(self.values(features).float())
-        share = features.with_values(self.scores(features).float()).softmax()
-        summary = values.with_values(share.values * values.values).sums()
-        protein = torch.cat([summary, values.maxima()], dim=1)
-        return self.out(self.dropout(torch.cat([values.values, features.spread(protein)], dim=1)))
+        values, scores = (features.convolved(conv).float() for conv in (self.values, self.scores))
+        of_protein = values.spread(light_attention(values, scores))
+        return self.out(self.dropout(torch.cat([values.values, of_protein], dim=1)))
 
 
 class StartBias(nn.Module):
-    """A learned bias on the outputs of each protein's first residue, by the group that a protein is in.
+    """A learned bias on the outputs of each protein's first residue, by the group of the protein.
 
     Below a CRF it shifts the odds of the paths that a protein may take, as prior knowledge would.
 
@@ -110,7 +88,8 @@ class StartBias(nn.Module):
     ----------
     n_groups, n_outputs : int
     gain : float, default=10
-        On the bias: an optimiser moves all numbers alike, and log-odds have farther to go than weights.
+        Factor on the bias. An optimiser moves all numbers by like amounts, and log-odds have farther to
+        go than weights.
     """
 
     def __init__(self, n_groups: int, n_outputs: int, gain: float = 10.0):
@@ -119,12 +98,11 @@ class StartBias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_groups, n_outputs))
 
     def forward(self, outputs: Ragged, group: Tensor) -> Ragged:
-        """Outputs (R, C) of N proteins in groups (N,), -1 for a protein whose group is not known."""
+        """Outputs (R, C) of N proteins in groups (N,), with -1 for a protein of unknown group."""
         known = (group >= 0).unsqueeze(1)
         bias = torch.where(known, self.gain * self.bias[group.clamp(min=0)], 0.0)
-        lengths = torch.tensor(outputs.lengths, device=group.device)
-        first = lengths.cumsum(0) - lengths
-        return outputs.with_values(outputs.values.index_add(0, first, bias.to(outputs.values.dtype)))
+        values = outputs.values.index_add(0, outputs.starts, bias.to(outputs.values.dtype))
+        return outputs.with_values(values)
 
 
 RESIDUE_HEADS: dict[str, type[nn.Module]] = {

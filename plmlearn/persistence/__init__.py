@@ -23,7 +23,7 @@ import safetensors.numpy
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..estimators.tuned import BasePLMEstimator
+from ..estimators.tuned import TunedEstimator
 from .adapter import TRAINED, merge_adapter, split_adapter
 from .classes import SAVED
 from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
@@ -84,7 +84,7 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
         "estimator": encode(estimator, "estimator", arrays),
     }
     files: dict[str, bytes] = {}
-    if isinstance(estimator, BasePLMEstimator):
+    if isinstance(estimator, TunedEstimator):
         document["adapter_names"], files = split_adapter(estimator, arrays)
     write_folder(folder, document, {ARRAYS: safetensors.numpy.save(arrays), **files})
     return folder

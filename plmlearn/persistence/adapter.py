@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from ..adapters.peft_methods import PeftMethod
+from ..adapters.base import PeftMethod
+from ..estimators.parameters import adapter_of
 from .classes import trained_tensors
 from .folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from .rules import SavedModelError, shown
@@ -29,7 +30,7 @@ def split_adapter(estimator: Any, arrays: dict[str, np.ndarray]) -> tuple[dict[s
         Configuration and weights as peft reads them.
     """
     fitted = estimator._as_fitted()
-    adapter = fitted._make_adapter()
+    adapter = adapter_of(fitted)
     if not isinstance(adapter, PeftMethod):
         return {}, {}
     config = adapter.peft_config(estimator._restored().backbone)

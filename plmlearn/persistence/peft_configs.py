@@ -116,7 +116,8 @@ def settings_of(config: peft.PeftConfig, path: str) -> dict[str, Any]:
     cls = _class_of(settings.get("peft_type"), path)
     if type(config) is not cls:
         raise SavedModelError(f"{path} is a {type(config).__name__}; expected a {cls.__name__}.")
-    return {"peft_type": cls().peft_type.value, **_allowed(cls, settings, path)}
+    kind: Any = cls().peft_type
+    return {"peft_type": kind.value, **_allowed(cls, settings, path)}
 
 
 def make_config(settings: Any, path: str) -> peft.PeftConfig:

@@ -17,7 +17,7 @@ from .peft_configs import make_config, settings_of
 from .rules import SavedModelError, shown
 
 # State that only continued training needs, or that is rebuilt.
-_LEFT_OUT = {"_live", "_optimizer", "_random_state"}
+_LEFT_OUT = {"_loaded", "_optimizer", "_random_state"}
 _SCALARS = bool | int | float | str | None
 _MOST_LETTERS = 2**28  # in an array of text, padding included
 
@@ -177,7 +177,7 @@ def _read_object(value: dict, path: str, arrays: Arrays) -> Any:
     else:
         vars(made).update(state)
     if "_trained" in saved.needed:
-        made._live = None
+        made._loaded = None
     return made
 
 

@@ -7,27 +7,25 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import safetensors.torch
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
-from ..backbones import Backbone, check_fingerprint, load_backbone
+from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
-from ..nn.encoders import make_encoder
-from ..nn.models import learned_tensors, load_learned
-from ..training.devices import PRECISIONS, resolve_device, resolve_precision
-from ..training.memory import auto_max_tokens
-from ..training.schedules import SCHEDULES
+from ..estimators.loaded import LoadedModel, run_settings
+from ..estimators.parameters import Parameters, seed_from
+from ..nn.encoders import PackedEncoder
+from ..training.devices import resolve_device, resolve_precision
+from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
 from .language_head import LanguageHead, MaskedLanguageModel
-from .language_model import LanguageModel, Live
+from .language_model import LanguageModel
 from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
@@ -36,187 +34,54 @@ from .watch import Watch
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Masked-language-model training: learn from sequences alone which residue fits where.
-
-    Residues are hidden and predicted from what is left. From nothing, that makes a small protein
-    language model; continued on one protein family (domain adaptation) it makes a model that knows the
-    family, before a supervised task or for scoring mutants without any labels.
-
-    Parameters
-    ----------
-    backbone : str, optional
-        Go on training this one: "mini" (bundled), a short name such as "esm2-8m", a Hugging Face id or a
-        folder, of the ESM family, with its language head. None begins with random weights.
-    revision : str, optional
-        Branch, tag or commit of a Hugging Face repository.
-    n_layers, width, n_heads : int, default=6, 192, 6
-        Shape of a model that begins with random weights; ``width / n_heads`` must be even.
-    ffn_width : int, optional
-        Inner width of its feed-forward layers; None takes four times ``width``.
-    init : {"neighbours", "uniform"}, default="neighbours"
-        Attention of random weights: every head looks at one near offset along the chain from the start,
-        or at everything alike, as is usual. The first is learned from many times faster.
-    adapter : Adapter, optional
-        With ``backbone``: train an adapter, such as ``LoRA()``, and the language head; None trains all.
-    mask_rate : float, default=0.15
-        Share of residues to predict; of these 80 % are masked, 10 % replaced, 10 % left, as in ESM-2.
-    crop_length : int, default=256
-        Tokens of the longest window that training looks at; a sequence gives one at a random place each
-        time round. Shorter sequences are taken whole.
-    curriculum : sequence of (float, int), optional
-        Shorter crops to begin with: (share of all steps, crop length). A step then has as many more of them.
-    epochs : float, default=10
-        Times that each sequence is looked at.
-    max_steps : int, optional
-        Optimiser steps; overrides ``epochs``. 0 leaves the weights as they are: with ``adapter=Frozen()``
-        a published model is ready to score mutations and sequences.
-    batch_size : int, default=32
-        Crops of ``crop_length`` in an optimiser step.
-    max_tokens : int or "auto", default="auto"
-        Tokens that go through the model at once; results do not depend on it.
-    lr : float, optional
-        Highest learning rate; None takes 2e-3 for random weights, else what suits the adapter (1e-4 when
-        all weights are trained).
-    weight_decay : float, default=0.01
-        Of matrices; embeddings, norms and biases do not decay.
-    schedule : {"linear", "cosine", "constant"}, default="linear"
-    warmup : float, default=0.05
-        Share of all steps in which the rate rises from zero.
-    gradient_clip : float or None, default=1.0
-    optimizer : {"adamw", "muon"}, default="adamw"
-        "muon" orthogonalises the updates of the layers' matrices; all else goes by AdamW.
-    averaging : float, optional
-        Decay per step of a running mean of the weights, such as 0.999, which is then what is evaluated and
-        kept. None keeps the weights themselves.
-    validation_fraction : float, optional, default=0.05
-        Share of sequences (of ``groups``, where given) held out, where no ``X_val`` is given; the best
-        weights by their loss are kept. None holds nothing out and keeps the last.
-    evaluate_every : int, optional
-        Steps between two looks at the held-out sequences; None looks once per epoch.
-    checkpoint : str, optional
-        Folder for checkpoints. A ``fit`` that finds one there goes on from it; after a kill the result is
-        that of an uninterrupted run, bit for bit on a CPU in fp32.
-    checkpoint_minutes : float, default=5
-        Between two checkpoints.
-    time_limit : float, optional
-        Minutes after which ``fit`` ends, with a checkpoint, to go on another time.
-    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Of products; trained tensors and their sums are float32.
-    gradient_checkpointing : bool, default=False
-    compile : bool, default=False
-        Run the layers through ``torch.compile``; see docs/speed.md.
-    max_length : int, default=1022
-        Residues read of a sequence outside training.
-    long_sequences : {"truncate", "raise"}, default="truncate"
-    invalid : {"raise", "replace"}, default="raise"
-        What to do with characters that are no residue: refuse, or read as X, which is never predicted.
-    device : str, default="auto"
-    callbacks : list of callable, optional
-        Each is called after every step with a dict (step, n_steps, residues, loss, seconds, …); one that
-        returns True ends training there.
-    random_state : int, RandomState or None
-        Weights, order, crops, masks and the held-out part.
-    verbose : int, default=1
-        0 is silent.
-
-    Attributes
-    ----------
-    history_ : list of dict
-        One entry per look: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds, best.
-    valid_loss_by_sequence_ : ndarray of shape (n_held_out,)
-        Mean cross-entropy of hidden residues, nats, of each held-out sequence.
-    valid_loss_by_group_ : dict
-        The same by group, where groups are given: each residue counts alike.
-    valid_loss_ : float
-        The same over all.
-    unigram_loss_ : float
-        What the residue frequencies of the training sequences reach on the same residues.
-    valid_rows_ : ndarray of int or None
-        Rows of X that were held out; None where X_val was given or nothing was held out.
-    n_residues_seen_, n_steps_ : int
-    finished_ : bool
-        False where ``time_limit`` or a callback ended training.
-    n_parameters_, n_trainable_parameters_ : int
-    backbone_fingerprint_ : str or None
-        Of the weights it went on from.
-
-    Notes
-    -----
-    Cost: six floating-point operations per parameter and residue; a 3-million-parameter model reads some
-    6,000 residues/s on one CPU thread. On several GPUs run the script under ``accelerate launch`` or
-    ``torchrun`` with an int as ``random_state``: every process takes its share of each step.
-
-    References
-    ----------
-    Lin et al., Evolutionary-scale prediction of atomic-level protein structure with a language model,
-    Science 2023, doi:10.1126/science.ade2574. Meier et al., Language models enable zero-shot prediction
-    of the effects of mutations on protein function, NeurIPS 2021, doi:10.1101/2021.07.09.450648.
-
-    Examples
-    --------
-    >>> from plmlearn import PLMMaskedLM
-    >>> family = ["MKTAYIAKQRQISFVKSH", "MKTAYLAKQRQLSFVKSH", "MRTAYIAKQRQISFIKSH"]
-    >>> lm = PLMMaskedLM("mini", epochs=2, validation_fraction=None, random_state=0, verbose=0)
-    >>> lm.fit(family).mutation_scores(family[0], ["I6L", "I6W"]).shape
-    (2,)
-    """
+class PretrainingParameters(Parameters):
+    """What is trained, on what, and how."""
 
     backbone: str | None = field(default=None, kw_only=False)
-    revision: str | None = None
+    adapter: Adapter | None = None
+    epochs: float = 10
+    max_steps: int | None = None
+    lr: float | None = None
+    batch_size: int = 32
+    crop_length: int = 256
+    mask_rate: float = 0.15
     n_layers: int = 6
     width: int = 192
     n_heads: int = 6
     ffn_width: int | None = None
-    init: str = "neighbours"
-    adapter: Adapter | None = None
-    mask_rate: float = 0.15
-    crop_length: int = 256
+    init: Literal["neighbours", "uniform"] = "neighbours"
     curriculum: Sequence[tuple[float, int]] | None = None
-    epochs: float = 10
-    max_steps: int | None = None
-    batch_size: int = 32
-    max_tokens: int | str = "auto"
-    lr: float | None = None
     weight_decay: float = 0.01
-    schedule: str = "linear"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = 0.05
     gradient_clip: float | None = 1.0
-    optimizer: str = "adamw"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     averaging: float | None = None
     validation_fraction: float | None = 0.05
     evaluate_every: int | None = None
     checkpoint: str | None = None
     checkpoint_minutes: float = 5
     time_limit: float | None = None
-    precision: str = "auto"
     gradient_checkpointing: bool = False
-    compile: bool = False
-    max_length: int = 1022
-    long_sequences: str = "truncate"
-    invalid: str = "raise"
-    device: str = "auto"
     callbacks: Sequence[Callable[[dict], bool | None]] | None = None
-    random_state: Any = None
+    random_state: int | np.random.RandomState | None = None
     verbose: int = 1
 
     _parameter_constraints: ClassVar[dict] = {
         "backbone": [str, None],
-        "revision": [str, None],
+        "adapter": [Adapter, None],
+        "epochs": [Interval(Real, 0, None, closed="neither")],
+        "max_steps": [Interval(Integral, 0, None, closed="left"), None],
+        "lr": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "crop_length": [Interval(Integral, 8, None, closed="left")],
+        "mask_rate": [Interval(Real, 0, 1, closed="neither")],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 2, None, closed="left")],
         "n_heads": [Interval(Integral, 1, None, closed="left")],
         "ffn_width": [Interval(Integral, 1, None, closed="left"), None],
         "init": [StrOptions({"neighbours", "uniform"})],
-        "adapter": [Adapter, None],
-        "mask_rate": [Interval(Real, 0, 1, closed="neither")],
-        "crop_length": [Interval(Integral, 8, None, closed="left")],
         "curriculum": ["array-like", None],
-        "epochs": [Interval(Real, 0, None, closed="neither")],
-        "max_steps": [Interval(Integral, 0, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "lr": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "schedule": [StrOptions(set(SCHEDULES))],
         "warmup": [Interval(Real, 0, 1, closed="both")],
@@ -228,22 +93,188 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         "checkpoint": [str, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
-        "precision": [StrOptions(set(PRECISIONS))],
         "gradient_checkpointing": ["boolean"],
-        "compile": ["boolean"],
-        "max_length": [Interval(Integral, 1, 10_000, closed="both")],
-        "long_sequences": [StrOptions({"truncate", "raise"})],
-        "invalid": [StrOptions({"raise", "replace"})],
-        "device": [str],
         "callbacks": ["array-like", None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
 
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMMaskedLM(LanguageModel, PretrainingParameters):
+    """Train a protein language model on sequences alone, by predicting hidden residues.
+
+    From random weights this makes a small protein language model. Continued on one protein family (domain
+    adaptation) it makes a model that knows the family, before a supervised task or for scoring mutants
+    without any labels.
+
+    Parameters
+    ----------
+    backbone : str, optional
+        Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
+        short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
+    adapter : Adapter, optional
+        With ``backbone``: train an adapter, such as ``LoRA()``, and the language head. None trains all
+        weights.
+    epochs : float, default=10
+        Passes over the training sequences.
+    max_steps : int, optional
+        Optimiser steps; overrides ``epochs``. 0 leaves the weights as they are: with ``adapter=Frozen()`` a
+        published model is ready to score mutations and sequences.
+    lr : float, optional
+        Highest learning rate. None takes 2e-3 for random weights, otherwise what suits the adapter (1e-4 when
+        all weights are trained).
+    batch_size : int, default=32
+        Crops of ``crop_length`` tokens per optimiser step.
+    crop_length : int, default=256
+        Tokens of the longest window that training looks at; each pass takes a window at a random place of a
+        sequence. Shorter sequences are taken whole.
+    mask_rate : float, default=0.15
+        Share of residues to predict, in (0, 1). Of these 80 % are masked, 10 % replaced and 10 % left, as in
+        ESM-2.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One entry per evaluation: step, residues, train_loss, valid_loss, lr, residues_per_second, seconds,
+        best.
+    valid_loss_by_sequence_ : ndarray of shape (n_held_out,)
+        Mean cross-entropy of hidden residues, in nats, of each held-out sequence.
+    valid_loss_by_group_ : dict
+        The same by group, where groups are given; each residue weighs the same.
+    valid_loss_ : float
+        The same over all.
+    unigram_loss_ : float
+        What the residue frequencies of the training sequences reach on the same residues.
+    valid_rows_ : ndarray of int or None
+        Rows of X that were held out; None where X_val was given or nothing was held out.
+    n_residues_seen_, n_steps_ : int
+        Residues and optimiser steps of the run.
+    finished_ : bool
+        False where ``time_limit`` or a callback ended training.
+    n_parameters_, n_trainable_parameters_ : int
+        All parameters, and the trained ones.
+    backbone_fingerprint_ : str or None
+        Digest of the weights that training started from.
+
+    Other Parameters
+    ----------------
+    n_layers : int, default=6
+        Layers of a model that begins with random weights.
+    width : int, default=192
+        Its width; ``width / n_heads`` must be even.
+    n_heads : int, default=6
+        Its attention heads.
+    ffn_width : int, optional
+        Inner width of its feed-forward layers; None takes four times ``width``.
+    init : {"neighbours", "uniform"}, default="neighbours"
+        Attention of random weights. "neighbours": each head first attends to one near offset along the chain,
+        which learns many times faster. "uniform": to everything alike, as is usual.
+    curriculum : sequence of (float, int), optional
+        Shorter crops to begin with: (share of all steps, crop length). A step then has as many more of them.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Embeddings, norms and biases do not decay.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.05
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    optimizer : {"adamw", "muon"}, default="adamw"
+        "muon" orthogonalises the updates of the layers' matrices and uses AdamW for the rest.
+    averaging : float, optional
+        Decay per step of a running mean of the weights, such as 0.999; the mean is then evaluated and kept.
+        None keeps the weights themselves.
+    validation_fraction : float, optional, default=0.05
+        Share of sequences (of ``groups``, where given) to hold out where no ``X_val`` is given; the best
+        weights by their loss are kept. None holds nothing out and keeps the last weights.
+    evaluate_every : int, optional
+        Steps between two evaluations on the held-out sequences; None evaluates once per epoch.
+    checkpoint : str, optional
+        Folder for checkpoints. A ``fit`` that finds one there continues from it; after a kill the result is
+        that of an uninterrupted run, bit for bit on a CPU in float32.
+    checkpoint_minutes : float, default=5
+        Minutes between two checkpoints.
+    time_limit : float, optional
+        Minutes after which ``fit`` ends with a checkpoint, to be continued another time.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    callbacks : list of callable, optional
+        Each is called after every step with a dict (step, n_steps, residues, train_loss, seconds, …); one
+        that returns True ends training there.
+    random_state : int, RandomState or None, default=None
+        Seed of weights, order, crops, masks and the held-out part.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    max_length : int, default=1022
+        Residues read of a sequence outside training, at most 10,000.
+    long_sequences : {"truncate", "raise"}, default="truncate"
+        What to do with sequences longer than ``max_length`` outside training: read their first residues and
+        warn with counts, or refuse them.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters that do not denote a residue: refuse them, or read them as X, which is
+        never predicted.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    SequenceError
+        Entries of ``X`` that are not protein sequences; all of them are named.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names the step.
+
+    See Also
+    --------
+    PLMEmbedder : Embeddings of the trained model, by the folder that ``save_pretrained`` writes.
+
+    Notes
+    -----
+    Cost: six floating-point operations per parameter and residue; a 3-million-parameter model reads some
+    6,000 residues/s on one CPU thread. On several GPUs run the script under ``accelerate launch`` or
+    ``torchrun`` with an int as ``random_state``: every process takes its share of each step.
+
+    References
+    ----------
+    Lin et al., Evolutionary-scale prediction of atomic-level protein structure with a language model,
+    Science 2023, doi:10.1126/science.ade2574
+
+    Meier et al., Language models enable zero-shot prediction of the effects of mutations on protein function,
+    NeurIPS 2021, doi:10.1101/2021.07.09.450648
+
+    Examples
+    --------
+    >>> from plmlearn import PLMMaskedLM
+    >>> family = ["MKTAYIAKQRQISFVKSH", "MKTAYLAKQRQLSFVKSH", "MRTAYIAKQRQISFIKSH"]
+    >>> lm = PLMMaskedLM("mini", epochs=2, validation_fraction=None, random_state=0, verbose=0)
+    >>> lm.fit(family).mutation_scores(family[0], ["I6L", "I6W"]).shape
+    (2,)
+    """
+
+    long_sequences: Literal["truncate", "raise"] = "truncate"
+
+    _parameter_constraints: ClassVar[dict] = {"long_sequences": [StrOptions({"truncate", "raise"})]}
+
     # What the trained tensors fit into; all else may change between fit and use.
     _ARCHITECTURE: ClassVar[tuple[str, ...]] = (
         "backbone",
         "revision",
+        "quantization",
         "n_layers",
         "width",
         "n_heads",
@@ -253,7 +284,9 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None):
+    def fit(
+        self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
+    ) -> Self:
         """Learn from unlabelled proteins.
 
         Parameters
@@ -275,21 +308,21 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         self._validate_params()
         seed = self._seed()
         training, held_out = self._part(X, groups, X_val, groups_val, seed)
-        live = self._build(seed, None)
-        corpus = Corpus(live.backbone, training)
+        model = self._build(seed, None)
+        corpus, masking = Corpus(model.backbone, training), Masking.of(model.backbone)
         if self.backbone is None:
-            live.model.lm_head.start_from(torch.from_numpy(frequencies(corpus, live.backbone)))
-        live.plan = self._schedule(live.plan, len(corpus))
+            model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
+        model.config = self._schedule(model.config, len(corpus))
         look = None
         if held_out is not None:
-            look = HeldOut(held_out, live.backbone, live.masking, live.plan, self.max_length)
+            look = HeldOut(held_out, model.backbone, masking, model.config, self.max_length)
         run = Run(
-            live.model,
+            model.module,
             corpus,
-            replace(live.masking, rate=self.mask_rate),
-            live.plan,
+            replace(masking, rate=self.mask_rate),
+            model.config,
             evaluate=None if look is None else look.loss,
-            settings={**as_settings(live.plan), **self._model_settings(), "sequences": corpus.digest},
+            settings={**as_settings(model.config), **self._model_settings(), "sequences": corpus.digest},
         )
         watch = Watch(
             run,
@@ -303,7 +336,7 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
         run.advance(watch)
         watch.close()
         run.finish()
-        self._keep(live, run, look)
+        self._keep(model, run, look)
         return self
 
     def _part(self, X, groups, X_val, groups_val, seed) -> tuple[np.ndarray, Unlabelled | None]:
@@ -325,14 +358,14 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
                 f"{n_processes()} processes train together and random_state is {self.random_state!r}: each "
                 "would draw other crops. Pass an int."
             )
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        return seed_from(self.random_state)
 
-    def _schedule(self, plan: PretrainingConfig, n_rows: int) -> PretrainingConfig:
-        """The plan with its steps counted."""
+    def _schedule(self, config: PretrainingConfig, n_rows: int) -> PretrainingConfig:
+        """The configuration with its steps counted."""
         per_epoch = max(1, round(n_rows / self.batch_size))
         n_steps = math.ceil(self.epochs * n_rows / self.batch_size)
         return replace(
-            plan,
+            config,
             n_steps=n_steps if self.max_steps is None else self.max_steps,
             evaluate_every=self.evaluate_every or per_epoch,
         )
@@ -343,51 +376,65 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     # -- the model ----------------------------------------------------------------------------
 
-    def _build(self, seed: int, tensors: bytes | None) -> Live:
+    def _build(self, seed: int, tensors: bytes | None) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device = process_device(resolve_device(self.device))
-        precision = resolve_precision(self.precision, device)
         adapter = FullFineTuning() if self.adapter is None else self.adapter
         if type(adapter).after_step is not Adapter.after_step:
             raise ValueError(
                 f"{type(adapter).__name__} steers its own training, which this loop has no place for; "
                 "pass LoRA(), or adapter=None to train all weights."
             )
-        backbone, head_tensors = self._start(device, precision, seed)
-        plan = self._make_plan(backbone, adapter, device, seed)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            encoder = make_encoder(
-                adapter.install(backbone),
-                compute_dtype=backbone.dtype,
-                trunk_depth=adapter.first_trained_layer(backbone.n_layers),
-                checkpointing=self.gradient_checkpointing,
-                compiled=self.compile,
-            )
-            config = backbone.config
+        backbone, head_tensors = self._start(device, seed)
+        config = backbone.config
+
+        def make_module(encoder: PackedEncoder) -> MaskedLanguageModel:
             tied = config.tie_word_embeddings
             head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
-        if head_tensors is not None:
-            head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
-        model = MaskedLanguageModel(encoder, head).to(device)
-        if tensors is not None:
-            load_learned(model, safetensors.torch.load(tensors))
-        return Live(model, backbone, plan, Masking.of(backbone), self._where())
+            if head_tensors is not None:
+                head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
+            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
 
-    def _start(self, device: torch.device, precision: str, seed: int) -> tuple[Backbone, dict | None]:
+        return LoadedModel.build(
+            self,
+            backbone,
+            adapter,
+            make_module,
+            device=device,
+            seed=seed,
+            tensors=tensors,
+            gradient_checkpointing=self.gradient_checkpointing,
+            make_config=PretrainingConfig,
+            n_steps=1,
+            crop_length=self.crop_length,
+            curriculum=check_curriculum(self.curriculum, self.crop_length),
+            batch_size=self.batch_size,
+            lr=self.lr or (2e-3 if self.backbone is None else adapter.default_lr),
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            gradient_clip=self.gradient_clip,
+            optimizer=self.optimizer,
+            averaging=self.averaging,
+        )
+
+    def _start(self, device: torch.device, seed: int) -> tuple[Backbone, dict | None]:
         """The encoder to begin with, and its language head where it has one."""
         if self.backbone is not None:
-            backbone = load_backbone(
-                self.backbone, revision=self.revision, device=device, precision=precision
-            )
+            backbone = self._load_backbone(self.backbone, device)
             if backbone.config.model_type != "esm":
                 raise ValueError(
-                    f"backbone={self.backbone!r} is of the family {backbone.config.model_type!r}; masked-"
-                    "language-model training is for the ESM family."
+                    f"backbone={self.backbone!r} is of architecture {backbone.config.model_type!r}; masked-"
+                    "language-model training is for ESM's."
                 )
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
             raise ValueError("adapter is for going on from a backbone; with backbone=None all is trained.")
+        if self.quantization is not None:
+            raise ValueError(
+                f"quantization={self.quantization!r} is for frozen weights, and with backbone=None all are "
+                "trained; pass quantization=None, or a backbone and adapter=LoRA()."
+            )
         if self.width % (2 * self.n_heads):
             raise ValueError(
                 f"width={self.width} is not an even multiple of n_heads={self.n_heads}: a head needs an even "
@@ -399,84 +446,52 @@ class PLMMaskedLM(LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMix
             "num_attention_heads": int(self.n_heads),
             "intermediate_size": int(self.ffn_width or 4 * self.width),
         }
+        precision: Any = resolve_precision(self.precision, device)
         backbone = draw_backbone(shape, precision=precision, seed=seed)
         if self.init == "neighbours":
             attend_to_neighbours(backbone.model)
         backbone.model.to(device)
         return backbone, None
 
-    def _make_plan(self, backbone: Backbone, adapter: Adapter, device: torch.device, seed: int):
-        lr = self.lr or (2e-3 if self.backbone is None else adapter.default_lr)
-        max_tokens = self.max_tokens
-        if max_tokens == "auto":
-            n_trained = backbone.n_layers - adapter.first_trained_layer(backbone.n_layers)
-            max_tokens = auto_max_tokens(
-                backbone, device, n_trained, checkpointing=self.gradient_checkpointing
-            )
-        return PretrainingConfig(
-            n_steps=1,
-            crop_length=self.crop_length,
-            curriculum=check_curriculum(self.curriculum, self.crop_length),
-            batch_size=self.batch_size,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            warmup=self.warmup,
-            gradient_clip=self.gradient_clip,
-            optimizer=self.optimizer,
-            averaging=self.averaging,
-            max_tokens=int(max_tokens),
-            device=device,
-            dtype=backbone.dtype,
-            seed=seed,
-        )
-
-    def _keep(self, live: Live, run: Run, look: HeldOut | None) -> None:
+    def _keep(self, model: LoadedModel, run: Run, look: HeldOut | None) -> None:
         """What a fitted model consists of."""
-        tensors = {name: t.detach().cpu().contiguous() for name, t in learned_tensors(live.model).items()}
-        self._trained = safetensors.torch.save(tensors)
-        self._live = live
+        self._trained = model.state()
+        self._loaded = model
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
         self.history_ = run.history
         self.n_steps_, self.n_residues_seen_ = run.step, run.n_residues
-        self.finished_ = run.step >= run.plan.n_steps
-        self.n_parameters_ = sum(p.numel() for p in live.model.parameters())
+        self.finished_ = run.step >= run.config.n_steps
+        self.n_parameters_ = model.n_parameters
         self.n_trainable_parameters_ = sum(p.numel() for p in run.trained.values())
-        self.backbone_fingerprint_ = None if self.backbone is None else live.backbone.fingerprint
-        self._n_features_out = live.model.encoder.width
+        self.backbone_fingerprint_ = None if self.backbone is None else model.backbone.fingerprint
+        self._n_features_out = model.module.encoder.width
         self.valid_rows_ = None if look is None else look.held_out.rows
         if look is not None:
-            self.valid_loss_ = look.loss(live.model)
-            self.valid_loss_by_sequence_, self.valid_loss_by_group_ = look.by_part(live.model)
-            self.unigram_loss_ = look.unigram_loss(run.corpus, live.masking)
+            self.valid_loss_ = look.loss(model.module)
+            self.valid_loss_by_sequence_, self.valid_loss_by_group_ = look.by_part(model.module)
+            self.unigram_loss_ = look.unigram_loss(run.corpus, Masking.of(model.backbone))
 
-    def _restored(self) -> Live:
+    def _restored(self) -> LoadedModel:
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
-        if self._live is None or self._live.where != self._where():
+        if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
             fitted.__dict__.update(self._architecture)
-            live = fitted._build(0, self._trained)
+            model = fitted._build(0, self._trained)
             if self.backbone_fingerprint_ is not None:
-                check_fingerprint(live.backbone, self.backbone_fingerprint_)
-            self._live = live
-        return self._live
-
-    def _where(self) -> tuple:
-        return self.device, self.precision, self.max_tokens
+                check_fingerprint(model.backbone, self.backbone_fingerprint_)
+            self._loaded = model
+        return self._loaded
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        return {**state, "_live": None} if "_live" in state else state
+        return {**state, "_loaded": None} if "_loaded" in state else state
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_trained")
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
         tags.requires_fit = True
         return tags
 

@@ -4,48 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from torch import nn
 
-from ..backbones import Backbone
 from ..backbones.checkpoints import merged, write_language_model
-from ..nn.packing import unpack
-from ..nn.pooling import MeanPooling
+from ..estimators.loaded import LoadedModel
+from ..estimators.parameters import RuntimeParameters
+from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
 from ..sequences.variants import Substitutions, read_variants
-from ..training.batching import Batch, TokenizedSequences
-from ..training.inference import infer
-from .language_head import MaskedLanguageModel
+from ..training.batching import Inputs
+from ..training.inference import embeddings_of
 from .likelihood import hide_each, hide_parts, log_likelihoods, site_log_probabilities
-from .loop import PretrainingConfig
 from .masking import Corpus, Masking
 from .unlabelled import check_predictable
 
 
-@dataclass
-class Live:
-    """A model ready to run: rebuilt from the trained tensors, never pickled."""
-
-    model: MaskedLanguageModel
-    backbone: Backbone
-    plan: PretrainingConfig
-    masking: Masking
-    where: tuple  # device, precision and max_tokens asked for
-
-
-class LanguageModel(ABC):
+class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimeParameters, ABC):
     """Methods of a fitted masked language model."""
 
-    max_length: int
-    long_sequences: str
-    invalid: str
-
     @abstractmethod
-    def _restored(self) -> Live:
+    def _restored(self) -> LoadedModel:
         """The fitted model, ready to run."""
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -63,8 +47,9 @@ class LanguageModel(ABC):
         ndarray of float, shape (n_proteins,)
             In nats per residue; -3.0 is chance among 20, about -2.9 the frequencies of residues.
         """
-        live, corpus = self._read(X)
-        sums, counts = log_likelihoods(live.model, corpus, hide_parts(corpus, live.masking, 0), live.plan)
+        model, corpus = self._read(X)
+        views = hide_parts(corpus, Masking.of(model.backbone), 0)
+        sums, counts = log_likelihoods(model.module, corpus, views, model.config)
         return sums / counts
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -98,8 +83,9 @@ class LanguageModel(ABC):
         -----
         Cost: one pass per residue, so a thousand of them for a protein of a thousand.
         """
-        live, corpus = self._read(X)
-        sums, counts = log_likelihoods(live.model, corpus, hide_each(corpus, live.masking), live.plan)
+        model, corpus = self._read(X)
+        views = hide_each(corpus, Masking.of(model.backbone))
+        sums, counts = log_likelihoods(model.module, corpus, views, model.config)
         return np.exp(-sums / counts)
 
     def mutation_scores(
@@ -131,13 +117,13 @@ class LanguageModel(ABC):
         sites = sorted({site for variant in substitutions for site, _ in variant})
         if not sites:
             return np.zeros(len(substitutions))
-        live = self._restored()
-        ids = Corpus(live.backbone, [sequence])[0]
-        places = np.array(sites) + len(live.backbone.token_format.prefix)
+        model = self._restored()
+        ids = Corpus(model.backbone, [sequence])[0]
+        places = np.array(sites) + len(model.backbone.token_format.prefix)
         logs = site_log_probabilities(
-            live.model, ids, places, live.masking, live.plan, hide=method == "masked"
+            model.module, ids, places, Masking.of(model.backbone), model.config, hide=method == "masked"
         )
-        return _log_odds(substitutions, dict(zip(sites, logs)), sequence, live.backbone.vocabulary)
+        return _log_odds(substitutions, dict(zip(sites, logs)), sequence, model.backbone.vocabulary)
 
     def transform(self, X: Any) -> np.ndarray:
         """Mean embeddings of proteins by the trained encoder.
@@ -150,16 +136,11 @@ class LanguageModel(ABC):
         -------
         ndarray of float32, shape (n_proteins, width)
         """
-        live = self._restored()
-        sequences, _ = truncate(
-            check_sequences(X, invalid=self.invalid), self.max_length, self.long_sequences
-        )
-        encoder, pool = live.model.encoder.eval(), MeanPooling(live.model.encoder.width)
-
-        def embed(batch: Batch) -> torch.Tensor:
-            return pool(unpack(encoder(batch.tokens), batch.tokens))[batch.sequence_of_row]
-
-        return infer(embed, TokenizedSequences(live.backbone, sequences), live.plan)
+        model = self._restored()
+        sequences, _ = self._clean(X)
+        encoder = model.module.encoder
+        pooled = ProteinModel(encoder, MeanPooling(encoder.width), nn.Identity())
+        return embeddings_of(pooled, Inputs.of(model.backbone, sequences), model.config).values.numpy()
 
     def save_pretrained(self, folder: str | Path, *, precision: str = "fp32") -> Path:
         """Write the model as a checkpoint that plain transformers and every ``backbone=`` load.
@@ -177,20 +158,23 @@ class LanguageModel(ABC):
         -------
         Path
         """
-        live = self._restored()
+        model = self._restored()
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
         if precision not in dtypes:
             raise ValueError(f"precision is 'fp32' or 'bf16', got {precision!r}")
-        encoder = merged(live.model.encoder.backbone, live.backbone.model)
-        head = live.model.lm_head.state_dict()
-        return write_language_model(Path(folder), encoder, head, live.backbone, dtypes[precision])
+        if model.backbone.quantization is not None:
+            raise ValueError(
+                f"quantization={model.backbone.quantization!r} has rounded the weights that a checkpoint "
+                "holds. Train with quantization=None, or keep the estimator itself with plmlearn.save."
+            )
+        encoder = merged(model.module.encoder.backbone, model.backbone.model)
+        head = model.module.lm_head.state_dict()
+        return write_language_model(Path(folder), encoder, head, model.backbone, dtypes[precision])
 
-    def _read(self, X: Any) -> tuple[Live, Corpus]:
-        live = self._restored()
-        sequences = check_sequences(X, invalid=self.invalid)
-        check_predictable(sequences, "X")
-        sequences, _ = truncate(sequences, self.max_length, self.long_sequences)
-        return live, Corpus(live.backbone, sequences)
+    def _read(self, X: Any) -> tuple[LoadedModel, Corpus]:
+        model = self._restored()
+        check_predictable(check_sequences(X, invalid=self.invalid), "X")
+        return model, Corpus(model.backbone, self._clean(X)[0])
 
 
 def _log_odds(

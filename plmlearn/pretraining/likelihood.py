@@ -1,7 +1,7 @@
 """How likely a masked language model finds residues where they stand.
 
 ``hide_parts``, ``hide_each``   sequences with some residues hidden, or one at a time
-``log_likelihoods``             how well the hidden ones are told, by sequence
+``log_likelihoods``             log-probabilities of the hidden ones, by sequence
 ``site_log_probabilities``      what might stand at given sites of one protein
 
 All run without gradients, in one batch after the other, and give the same whatever the batches.
@@ -20,66 +20,76 @@ import torch.nn.functional as F
 
 from ..nn.packing import PackedTokens
 from ..training.config import TrainingConfig
-from ..training.devices import autocast
-from ..training.inference import Budget
+from ..training.devices import Budget, autocast
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, Masking
 
 
 @dataclass(frozen=True)
 class View:
-    """One sequence with some of its residues hidden, and what to say of it.
+    """One sequence with some of its residues hidden, and what to predict of it.
 
     Parameters
     ----------
-    row : int
-        Of the sequence in its corpus.
-    asked : ndarray of uint8, shape (L,)
+    sequence : int
+        Index of the sequence in its corpus.
+    masked_ids : ndarray of uint8, shape (L,)
         Its tokens, some of them ``<mask>``.
     places : ndarray of int, shape (N,)
         Tokens to predict.
     """
 
-    row: int
-    asked: np.ndarray
+    sequence: int
+    masked_ids: np.ndarray
     places: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.masked_ids)
+
+
+@dataclass(frozen=True)
+class _ViewBatch:
+    samples: np.ndarray
+    views: list[View]
 
 
 def log_probabilities(
-    model: MaskedLanguageModel, views: Sequence[View], plan: TrainingConfig
+    model: MaskedLanguageModel, views: Sequence[View], config: TrainingConfig
 ) -> Iterator[tuple[View, np.ndarray]]:
     """Each view with its natural log-probabilities over the vocabulary, (N, V) float64, by length."""
     model.eval()
-    budget = Budget(plan.max_tokens)
-    waiting = sorted(views, key=lambda view: len(view.asked))
-    while waiting:
-        batch = _first_batch(waiting, budget.max_tokens)
-        try:
-            rows = _run(model, batch, plan)
-        except (RuntimeError, MemoryError) as error:
-            budget.halve(error, sum(len(view.asked) for view in batch))
-            continue
-        waiting = waiting[len(batch) :]
-        yield from zip(batch, np.split(rows, np.cumsum([len(view.places) for view in batch])[:-1]))
+    views = sorted(views, key=len)
+    lengths = np.array([len(view) for view in views])
+
+    def make(waiting: np.ndarray, max_tokens: int) -> Iterator[_ViewBatch]:
+        while len(waiting):
+            n_fits = int(np.searchsorted(lengths[waiting].cumsum(), max_tokens, side="right"))
+            chosen, waiting = np.split(waiting, [max(1, n_fits)])
+            yield _ViewBatch(chosen, [views[i] for i in chosen])
+
+    def run(batch: _ViewBatch) -> np.ndarray:
+        return _run(model, batch.views, config)
+
+    def n_tokens(waiting: np.ndarray) -> int:
+        return int(lengths[waiting].sum())
+
+    budget = Budget(config.max_tokens)
+    for batch, found in budget.run_batches(make, run, np.arange(len(views)), n_tokens):
+        yield from zip(batch.views, np.split(found, np.cumsum([len(v.places) for v in batch.views])[:-1]))
 
 
-def _first_batch(views: list[View], max_tokens: int) -> list[View]:
-    n_tokens = np.cumsum([len(view.asked) for view in views[: max_tokens // len(views[0].asked) + 1]])
-    return views[: max(1, int(np.searchsorted(n_tokens, max_tokens, side="right")))]
-
-
-def _run(model: MaskedLanguageModel, batch: list[View], plan: TrainingConfig) -> np.ndarray:
-    lengths = [len(view.asked) for view in batch]
+def _run(model: MaskedLanguageModel, views: list[View], config: TrainingConfig) -> np.ndarray:
+    lengths = [len(view) for view in views]
     starts = np.cumsum(lengths) - lengths
-    ids = torch.from_numpy(np.concatenate([view.asked for view in batch]).astype(np.int64))
-    places = torch.from_numpy(np.concatenate([view.places + start for view, start in zip(batch, starts)]))
-    with torch.inference_mode(), autocast(plan.device, plan.dtype):
-        logits = model(PackedTokens(ids.to(plan.device), lengths, 0, 0), places.to(plan.device))
+    ids = torch.from_numpy(np.concatenate([view.masked_ids for view in views]).astype(np.int64))
+    places = torch.from_numpy(np.concatenate([view.places + start for view, start in zip(views, starts)]))
+    with torch.inference_mode(), autocast(config.device, config.dtype):
+        logits = model(PackedTokens(ids.to(config.device), lengths, 0, 0), places.to(config.device))
     return F.log_softmax(logits.double(), -1).cpu().numpy()
 
 
 def log_likelihoods(
-    model: MaskedLanguageModel, corpus: Corpus, views: Sequence[View], plan: TrainingConfig
+    model: MaskedLanguageModel, corpus: Corpus, views: Sequence[View], config: TrainingConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log-probability of the true residues in all views of each sequence.
 
@@ -88,12 +98,12 @@ def log_likelihoods(
     sums : ndarray of float, shape (n_sequences,)
         In nats.
     counts : ndarray of int, shape (n_sequences,)
-        Residues asked for.
+        Residues predicted.
     """
     sums, counts = np.zeros(len(corpus)), np.zeros(len(corpus), dtype=np.int64)
-    for view, logs in log_probabilities(model, views, plan):
-        sums[view.row] += logs[np.arange(len(view.places)), corpus[view.row][view.places]].sum()
-        counts[view.row] += len(view.places)
+    for view, logs in log_probabilities(model, views, config):
+        sums[view.sequence] += logs[np.arange(len(view.places)), corpus[view.sequence][view.places]].sum()
+        counts[view.sequence] += len(view.places)
     return sums, counts
 
 
@@ -122,9 +132,9 @@ def hide_each(corpus: Corpus, masking: Masking) -> list[View]:
 
 
 def _masked(ids: np.ndarray, places: Any, masking: Masking) -> np.ndarray:
-    asked = ids.copy()
-    asked[places] = masking.mask_id
-    return asked
+    masked_ids = ids.copy()
+    masked_ids[places] = masking.mask_id
+    return masked_ids
 
 
 def site_log_probabilities(
@@ -132,7 +142,7 @@ def site_log_probabilities(
     ids: np.ndarray,
     places: np.ndarray,
     masking: Masking,
-    plan: TrainingConfig,
+    config: TrainingConfig,
     *,
     hide: bool,
 ) -> np.ndarray:
@@ -146,8 +156,8 @@ def site_log_probabilities(
         Hide each place in turn, one pass per place; else one pass over the sequence as it is.
     """
     if not hide:
-        [(_, logs)] = log_probabilities(model, [View(0, ids, places)], plan)
+        [(_, logs)] = log_probabilities(model, [View(0, ids, places)], config)
         return logs
     views = [View(i, _masked(ids, place, masking), np.array([place])) for i, place in enumerate(places)]
-    of_view = {view.row: found[0] for view, found in log_probabilities(model, views, plan)}
+    of_view = {view.sequence: found[0] for view, found in log_probabilities(model, views, config)}
     return np.stack([of_view[i] for i in range(len(places))])

@@ -25,11 +25,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..nn.randomness import seeded
 from ..training.config import TrainingConfig
-from ..training.devices import autocast
-from ..training.engine import TrainingDivergedError
-from ..training.inference import Budget
-from ..training.schedules import schedule_shape
+from ..training.devices import Budget, autocast
+from ..training.engine import TrainingDivergedError, schedule_shape
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, MaskedBatch, Masking, draw_crops, masked_batches
 from .processes import n_processes, process_rank, sum_over_processes
@@ -115,7 +114,7 @@ class Run:
         Trained in place: whatever of it requires gradients.
     corpus : Corpus
     masking : Masking
-    plan : PretrainingConfig
+    config : PretrainingConfig
     evaluate : callable, optional
         The model to its held-out loss; the best weights by it are kept.
     settings : dict, optional
@@ -125,7 +124,7 @@ class Run:
     model: MaskedLanguageModel
     corpus: Corpus
     masking: Masking
-    plan: PretrainingConfig
+    config: PretrainingConfig
     evaluate: Callable[[MaskedLanguageModel], float] | None = None
     settings: dict = field(default_factory=dict)
     step: int = 0
@@ -136,13 +135,13 @@ class Run:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.rows = RowStream(len(self.corpus), self.plan.seed)
+        self.rows = RowStream(len(self.corpus), self.config.seed)
         self.trained = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizers = make_optimizers(self.trained, self.plan)
-        self.shape = schedule_shape(self.plan.schedule, self.plan.warmup, self.plan.n_steps)
-        self.budget = Budget(self.plan.max_tokens)
+        self.optimizers = make_optimizers(self.trained, self.config)
+        self.shape = schedule_shape(self.config.schedule, self.config.warmup, self.config.n_steps)
+        self.budget = Budget(self.config.max_tokens)
         self.averaged = (
-            {} if self.plan.averaging is None else {n: p.detach().clone() for n, p in self.trained.items()}
+            {} if self.config.averaging is None else {n: p.detach().clone() for n, p in self.trained.items()}
         )
         self._last_loss = math.nan
         self._since: dict[str, float] = {"loss": 0.0, "predicted": 0, "residues": 0, "seconds": 0.0}
@@ -151,22 +150,21 @@ class Run:
 
     def advance(self, stop: Callable[[Run], bool] = lambda run: False) -> None:
         """Steps until the last one, or until ``stop`` says so after one of them."""
-        while self.step < self.plan.n_steps:
+        while self.step < self.config.n_steps:
             self._one_step()
-            if self.step % self.plan.evaluate_every == 0 or self.step == self.plan.n_steps:
+            if self.step % self.config.evaluate_every == 0 or self.step == self.config.n_steps:
                 self._look()
             if stop(self):
                 return
 
     def _one_step(self) -> None:
         start = time.perf_counter()
-        crop, n_rows, before = self.plan.crops_of(self.step)
-        rng = np.random.default_rng([self.plan.seed, 2, self.step])
+        crop, n_rows, before = self.config.crops_of(self.step)
+        rng = np.random.default_rng([self.config.seed, 2, self.step])
         ids, lengths = draw_crops(self.corpus, self.rows.take(before, n_rows), crop, rng)
-        asked, positions = self.masking.ask(ids, rng)
-        with torch.random.fork_rng(devices=_cuda(self.plan.device)):
-            torch.manual_seed(int(rng.integers(2**31)))
-            loss = self._gradients(ids, asked, positions, lengths)
+        masked, positions = self.masking.mask(ids, rng)
+        with seeded(int(rng.integers(2**31)), self.config.device):
+            loss = self._gradients(ids, masked, positions, lengths)
         self._update(loss)
         self.step += 1
         n_residues = int(self.masking.is_residue(ids).sum())
@@ -189,41 +187,39 @@ class Run:
         """Where the run stands."""
         return {
             "step": self.step,
-            "n_steps": self.plan.n_steps,
+            "n_steps": self.config.n_steps,
             "residues": self.n_residues,
             "seconds": self.seconds,
             "train_loss": self._last_loss,
             "history": self.history,
         }
 
-    def _gradients(self, ids, asked, positions, lengths) -> float:
+    def _gradients(self, ids, masked, positions, lengths) -> float:
         """Mean loss of a step's hidden residues; its gradients are in the model."""
         self.model.train()
-        while True:
+
+        def run() -> float:
             self._zero_grad()
             total = 0.0
-            try:
-                for question in self._own_batches(ids, asked, positions, lengths):
-                    loss = losses_of(self.model, question, self.plan).sum() / max(1, len(positions))
-                    loss.backward()
-                    total += float(loss.detach())
-                break
-            except (RuntimeError, MemoryError) as error:
-                self.budget.halve(error, len(ids))
-        return self._add_up(total)
+            for batch in self._own_batches(ids, masked, positions, lengths):
+                loss = losses_of(self.model, batch, self.config).sum() / max(1, len(positions))
+                loss.backward()
+                total += float(loss.detach())
+            return total
 
-    def _own_batches(self, ids, asked, positions, lengths) -> Iterator[MaskedBatch]:
+        return self._add_up(self.budget.run(run, len(ids)))
+
+    def _own_batches(self, ids, masked, positions, lengths) -> Iterator[MaskedBatch]:
         """The crops of a step that are this process's share."""
         rank, n = process_rank(), n_processes()
         if n > 1:
             of_crop = np.repeat(np.arange(len(lengths)) % n == rank, lengths)
             place = np.cumsum(of_crop) - 1
             positions = place[positions[of_crop[positions]]]
-            ids, asked, lengths = ids[of_crop], asked[of_crop], lengths[rank::n]
+            ids, masked, lengths = ids[of_crop], masked[of_crop], lengths[rank::n]
         if len(lengths):
-            yield from masked_batches(
-                ids, asked, positions, lengths, self.budget.max_tokens, self.plan.device
-            )
+            budget, device = self.budget.max_tokens, self.config.device
+            yield from masked_batches(ids, masked, positions, lengths, budget, device)
 
     def _add_up(self, loss: float) -> float:
         """Gradients and loss summed over the processes that train together."""
@@ -231,7 +227,7 @@ class Run:
             return loss
         for tensor in self.trained.values():  # one without crops has no gradients
             tensor.grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-        total = torch.tensor(loss, device=self.plan.device)
+        total = torch.tensor(loss, device=self.config.device)
         sum_over_processes([total, *(t.grad for t in self.trained.values() if t.grad is not None)])
         return float(total)
 
@@ -240,11 +236,11 @@ class Run:
             optimizer.zero_grad(set_to_none=True)
 
     def _update(self, loss: float) -> None:
-        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.plan.gradient_clip or math.inf)
+        norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.gradient_clip or math.inf)
         if not (math.isfinite(loss) and math.isfinite(float(norm))):
             raise TrainingDivergedError(
                 f"Loss {loss}, gradient norm {float(norm)} at step {self.step}. Try a smaller lr (now "
-                f"{self.plan.lr:g}), gradient_clip=1.0, a longer warmup or precision='fp32'."
+                f"{self.config.lr:g}), gradient_clip=1.0, a longer warmup or precision='fp32'."
             )
         factor = self.shape(self.step)
         for optimizer in self.optimizers.values():
@@ -253,7 +249,7 @@ class Run:
             optimizer.step()
         if self.averaged:
             # A young mean follows fast: it forgets its first weights within a tenth of the run so far.
-            decay = min(self.plan.averaging or 0.0, self.step / (self.step + 10))
+            decay = min(self.config.averaging or 0.0, self.step / (self.step + 10))
             torch._foreach_lerp_(list(self.averaged.values()), list(self.trained.values()), 1 - decay)
 
     # -- evaluation ---------------------------------------------------------------------------
@@ -264,7 +260,7 @@ class Run:
             "step": self.step,
             "residues": self.n_residues,
             "train_loss": since["loss"] / max(1, since["predicted"]),
-            "lr": self.plan.lr * self.shape(self.step - 1),
+            "lr": self.config.lr * self.shape(self.step - 1),
             "residues_per_second": since["residues"] / max(since["seconds"], 1e-9),
             "seconds": self.seconds,
         }
@@ -323,7 +319,7 @@ class Run:
         _copy(self.trained, _under("weights.", tensors))
         if self.averaged:
             _copy(self.averaged, _under("averaged.", tensors))
-        self.best = {n: t.to(self.plan.device) for n, t in _under("best.", tensors).items()}
+        self.best = {n: t.to(self.config.device) for n, t in _under("best.", tensors).items()}
         for kind, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _under(f"{kind}.", tensors).items():
@@ -332,33 +328,33 @@ class Run:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def losses_of(model: MaskedLanguageModel, question: MaskedBatch, plan: TrainingConfig) -> Tensor:
+def losses_of(model: MaskedLanguageModel, batch: MaskedBatch, config: TrainingConfig) -> Tensor:
     """Cross-entropy of each hidden residue, in nats, (N,)."""
-    with autocast(plan.device, plan.dtype):
-        logits = model(question.tokens, question.positions)
-    return F.cross_entropy(logits, question.targets, reduction="none")
+    with autocast(config.device, config.dtype):
+        logits = model(batch.tokens, batch.positions)
+    return F.cross_entropy(logits, batch.targets, reduction="none")
 
 
 def make_optimizers(
-    trained: Mapping[str, Tensor], plan: PretrainingConfig
+    trained: Mapping[str, Tensor], config: PretrainingConfig
 ) -> dict[str, torch.optim.Optimizer]:
     """Optimisers by name; norms, biases and embeddings do not decay."""
     hidden = {n for n, p in trained.items() if p.ndim == 2 and "embeddings." not in n and "decoder" not in n}
     matrices = [p for n, p in trained.items() if n in hidden]
     others = [p for n, p in trained.items() if n not in hidden]
     groups: dict[str, list[dict[str, Any]]] = {"adamw": [{"params": others, "weight_decay": 0.0}]}
-    matrix_group = {"params": matrices, "weight_decay": plan.weight_decay}
+    matrix_group = {"params": matrices, "weight_decay": config.weight_decay}
     made: dict[str, torch.optim.Optimizer] = {}
-    if plan.optimizer == "muon" and matrices:
-        made["muon"] = torch.optim.Muon([matrix_group], lr=plan.lr, adjust_lr_fn="match_rms_adamw")
+    if config.optimizer == "muon" and matrices:
+        made["muon"] = torch.optim.Muon([matrix_group], lr=config.lr, adjust_lr_fn="match_rms_adamw")
     else:
         groups["adamw"].append(matrix_group)
     kept = [group for group in groups["adamw"] if group["params"]]
     if kept:
-        made["adamw"] = torch.optim.AdamW(kept, lr=plan.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
+        made["adamw"] = torch.optim.AdamW(kept, lr=config.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
     for optimizer in made.values():
         for group in optimizer.param_groups:
-            group["base_lr"] = plan.lr
+            group["base_lr"] = config.lr
     return made
 
 
@@ -393,10 +389,10 @@ _SETTINGS = (
 )
 
 
-def as_settings(plan: PretrainingConfig) -> dict:
-    """What of a plan decides the numbers, in JSON's terms."""
-    told = {name: getattr(plan, name) for name in _SETTINGS}
-    return json.loads(json.dumps({**told, "dtype": str(plan.dtype)}))
+def as_settings(config: PretrainingConfig) -> dict:
+    """What of a config decides the numbers, in JSON's terms."""
+    told = {name: getattr(config, name) for name in _SETTINGS}
+    return json.loads(json.dumps({**told, "dtype": str(config.dtype)}))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -407,7 +403,3 @@ def _copy(own: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(values[name])
-
-
-def _cuda(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []

@@ -1,7 +1,7 @@
 """What a masked language model is asked: crops of sequences with some residues hidden.
 
-Everything random here comes from a generator that the caller seeds by step, so a step's question is
-a function of seed and step alone: a run that is resumed asks what an uninterrupted one would have.
+Everything random here comes from a generator that the caller seeds by step, so a step's batch is
+a function of seed and step alone: a resumed run masks what an uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Masking:
         table[list(self.residues)] = True
         return table[ids]
 
-    def ask(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def mask(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Hide residues of a row of tokens.
 
         Parameters
@@ -104,7 +104,7 @@ class Masking:
 
         Returns
         -------
-        asked : ndarray of uint8, shape (T,)
+        masked_ids : ndarray of uint8, shape (T,)
             A copy with residues hidden.
         positions : ndarray of int, shape (N,)
             What is to be predicted, ascending.
@@ -128,11 +128,11 @@ class Masking:
 
     def hide(self, ids: np.ndarray, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A copy of a row with the residues at ``positions`` masked, replaced or left."""
-        asked, fate = ids.copy(), rng.random(len(positions))
-        asked[positions[fate < self.masked]] = self.mask_id
+        masked_ids, fate = ids.copy(), rng.random(len(positions))
+        masked_ids[positions[fate < self.masked]] = self.mask_id
         replaced = positions[(fate >= self.masked) & (fate < self.masked + self.random)]
-        asked[replaced] = rng.choice(np.array(self.residues, dtype=ids.dtype), len(replaced))
-        return asked
+        masked_ids[replaced] = rng.choice(np.array(self.residues, dtype=ids.dtype), len(replaced))
+        return masked_ids
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class MaskedBatch:
     targets : Tensor of int, shape (N,)
         Token ids of the true residues there.
     places : ndarray of int, shape (N,)
-        The same positions in the row of all crops that the questions were cut from.
+        The same positions in the row of all crops that the batches were cut from.
     """
 
     tokens: PackedTokens
@@ -181,17 +181,17 @@ def draw_crops(
 
 def masked_batches(
     ids: np.ndarray,
-    asked: np.ndarray,
+    masked_ids: np.ndarray,
     positions: np.ndarray,
     lengths: np.ndarray,
     max_tokens: int,
     device: torch.device,
 ) -> Iterator[MaskedBatch]:
-    """A row of crops as questions of at most ``max_tokens`` tokens.
+    """A row of crops as batches of at most ``max_tokens`` tokens.
 
     Parameters
     ----------
-    ids, asked : ndarray of uint8, shape (T,)
+    ids, masked_ids : ndarray of uint8, shape (T,)
         Tokens, and the same with residues hidden.
     positions : ndarray of int
         What to predict, ascending.
@@ -205,7 +205,7 @@ def masked_batches(
     for first, last in itertools.pairwise(cuts):
         start, stop = ends[first], ends[last]
         here = positions[np.searchsorted(positions, start) : np.searchsorted(positions, stop)]
-        row = torch.from_numpy(asked[start:stop].astype(np.int64)).to(device)
+        row = torch.from_numpy(masked_ids[start:stop].astype(np.int64)).to(device)
         yield MaskedBatch(
             PackedTokens(row, lengths[first:last].tolist(), 0, 0),
             torch.from_numpy(here - start).to(device),

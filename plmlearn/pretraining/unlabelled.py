@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from ..backbones import Backbone
 from ..estimators.targets import check_length
+from ..model_selection.graph import number_clusters
+from ..model_selection.holdout import hold_out_clusters, hold_out_rows, join_labels
 from ..sequences import ALPHABET, SequenceError, check_sequences
+from ..sequences.clean import first_few
 from ..training.config import TrainingConfig
 from .language_head import MaskedLanguageModel
 from .likelihood import View, hide_parts, log_likelihoods
 from .masking import Corpus, Masking
-
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Unlabelled:
     rows: np.ndarray | None = None
 
     @classmethod
-    def check(cls, X: Any, groups: Any, invalid: str, name: str) -> Unlabelled:
+    def check(cls, X: Any, groups: Any, invalid: Any, name: str) -> Unlabelled:
         """From a caller's X, or one error."""
         sequences = check_sequences(X, invalid=invalid)
         check_predictable(sequences, name)
@@ -51,23 +51,21 @@ class Unlabelled:
         return replace(self, sequences=self.sequences[rows], groups=groups, rows=rows)
 
     def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from and rows to hold out; no family and no sequence is in both."""
-        labels = self.sequences.astype(str) if self.groups is None else self.groups
-        parts = np.unique(labels, return_inverse=True)[1]
-        n_parts = len(np.unique(parts))
+        """Rows to learn from and rows to hold out; no group and no sequence is in both."""
+        labels = [] if self.groups is None else [number_clusters(self.groups, self.sequences.shape)]
+        parts = join_labels(self.sequences, *labels)
+        n_parts = parts.max() + 1
         if n_parts < 2:
-            what = "distinct sequences" if self.groups is None else "groups"
+            what = "distinct sequences" if labels == [] else "groups that share no sequence"
             raise ValueError(
                 f"validation_fraction={fraction} holds a part of the {what} out, and there is {n_parts} in "
                 "all; expected at least 2. Pass X_val, or validation_fraction=None to hold nothing out."
             )
-        if n_parts == len(self.sequences):
-            kept, out = next(
-                ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed).split(self.sequences)
-            )
+        one_class = np.zeros(len(parts), dtype=int)
+        if n_parts == len(parts):
+            kept, out = hold_out_rows(one_class, fraction, seed)
         else:
-            splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
-            kept, out = next(splitter.split(self.sequences, groups=parts))
+            kept, out = hold_out_clusters(parts, one_class, fraction, seed)
         return np.sort(kept), np.sort(out)
 
     def warn_of_duplicates(self) -> None:
@@ -86,10 +84,9 @@ class Unlabelled:
         known = set(training.sequences)
         rows = [row for row, sequence in enumerate(self.sequences) if sequence in known]
         if rows:
-            shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
             warnings.warn(
-                f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (rows {shown} of "
-                "X_val): their loss says nothing about new sequences, and the best weights are chosen by it.",
+                f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (X_val's rows "
+                f"{first_few(rows)}): their loss says nothing about new sequences, but chooses the weights.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -100,10 +97,9 @@ def check_predictable(sequences: np.ndarray, name: str) -> None:
     standard = set(ALPHABET)
     rows = [row for row, sequence in enumerate(sequences) if standard.isdisjoint(sequence)]
     if rows:
-        shown = ", ".join(map(str, rows[:_SHOWN])) + (", …" if len(rows) > _SHOWN else "")
         raise SequenceError(
-            f"{len(rows)} of {len(sequences)} sequences of {name} (rows {shown}) hold none of the 20 "
-            f"residues {ALPHABET}, only X, B, O, U or Z: nothing to predict. Leave them out.",
+            f"{len(rows)} of {len(sequences)} sequences of {name} (rows {first_few(rows)}) hold none of the "
+            f"20 residues {ALPHABET}, only X, B, O, U or Z: nothing to predict. Leave them out.",
             rows,
         )
 
@@ -122,7 +118,7 @@ class HeldOut:
     held_out : Unlabelled
     backbone : Backbone
     masking : Masking
-    plan : TrainingConfig
+    config : TrainingConfig
     max_length : int
         Residues read of each sequence.
     """
@@ -132,28 +128,28 @@ class HeldOut:
         held_out: Unlabelled,
         backbone: Backbone,
         masking: Masking,
-        plan: TrainingConfig,
+        config: TrainingConfig,
         max_length: int,
     ):
-        self.held_out, self.backbone, self.plan = held_out, backbone, plan
+        self.held_out, self.backbone, self.config = held_out, backbone, config
         self.corpus = Corpus(backbone, [sequence[:max_length] for sequence in held_out.sequences])
         self.views: list[View] = hide_parts(self.corpus, masking, 0, n_parts=1)
 
     def loss(self, model: MaskedLanguageModel) -> float:
         """Mean cross-entropy of the hidden residues, in nats."""
-        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.config)
         return float(-sums.sum() / counts.sum())
 
     def unigram_loss(self, training: Corpus, masking: Masking) -> float:
         """What the residue frequencies of the training sequences reach on the same residues."""
         shares = frequencies(training, self.backbone).astype(float)
         shares /= shares[list(masking.residues)].sum()
-        hidden = np.concatenate([self.corpus[view.row][view.places] for view in self.views])
+        hidden = np.concatenate([self.corpus[view.sequence][view.places] for view in self.views])
         return float(-np.log(shares[hidden]).mean())
 
     def by_part(self, model: MaskedLanguageModel) -> tuple[np.ndarray, dict]:
         """Mean loss of each sequence, and of each family where they are known."""
-        sums, counts = log_likelihoods(model, self.corpus, self.views, self.plan)
+        sums, counts = log_likelihoods(model, self.corpus, self.views, self.config)
         groups = self.held_out.groups
         if groups is None:
             return -sums / counts, {}

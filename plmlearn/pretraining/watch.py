@@ -48,7 +48,7 @@ class Watch:
         self.started = self.saved = time.monotonic()
         self.time_limit = time_limit
         hidden: Any = not show or (None if "ipykernel" not in sys.modules else False)
-        self.bar = tqdm(total=run.plan.n_steps, unit="step", disable=hidden, leave=False)
+        self.bar = tqdm(total=run.config.n_steps, unit="step", disable=hidden, leave=False)
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint, where there is one."""

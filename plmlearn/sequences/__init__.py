@@ -7,17 +7,11 @@
 ``read_variants``                        substitutions such as "V39A:D40G"
 """
 
-from .checks import (
-    ALPHABET,
-    AMBIGUOUS,
-    RARE,
-    SequenceError,
-    check_pairs,
-    check_residue_targets,
-    check_sequences,
-    truncate,
-)
-from .files import read_csv, read_fasta
+from .clean import ALPHABET, AMBIGUOUS, RARE, SequenceError, check_sequences, truncate
+from .files import read_fasta
+from .pairs import check_pairs
+from .residue_targets import check_residue_targets
+from .tables import read_csv
 from .variants import read_variants
 
 __all__ = [

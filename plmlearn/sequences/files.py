@@ -1,26 +1,30 @@
-"""Files of protein sequences, read as they are: what is wrong with one is for ``check_sequences`` to say.
+"""Text files of protein sequences, plain or compressed.
 
-``read_fasta``    ids, sequences and descriptions of a FASTA file
-``read_csv``      sequences, a target and all columns of a table with a header
+``read_fasta``       ids, sequences and descriptions of a FASTA file
+``fasta_records``    headers and sequences of lines in that format
+``read_lines``       the lines of any text file, or an error that names the file
+
+Sequences are returned as they are in the file; ``check_sequences`` cleans them and refuses what is wrong.
 """
 
-import csv
-import difflib
 import gzip
+import io
 import lzma
-import re
-from collections.abc import Iterable
+import sys
+import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 from sklearn.utils import Bunch
 
+from .clean import object_array
+
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
-# Strict, for labels per residue may be digits: "0011" must not become 11.
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})")
-_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|nan|", re.IGNORECASE)
-_LINES_SHOWN = 10
+# Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.
+_MOST_TIMES = 100
+_ALWAYS_UNPACKED = 2**28
 
 
 def read_fasta(path: str | Path) -> Bunch:
@@ -29,7 +33,7 @@ def read_fasta(path: str | Path) -> Bunch:
     Parameters
     ----------
     path : str or Path
-        A text file, or one compressed as ``.gz`` or ``.xz``.
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``.
 
     Returns
     -------
@@ -40,13 +44,16 @@ def read_fasta(path: str | Path) -> Bunch:
     Raises
     ------
     ValueError
-        The file holds no record, or text before the first ``>``.
+        The file has no record, text before the first ``>``, or is not text; or it unpacks to more than 100
+        times its size.
+    OSError
+        The file is missing or damaged.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from plmlearn.sequences.files import read_fasta
+    >>> from plmlearn.sequences import read_fasta
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "globins.fasta")
     ...     _ = path.write_text(">P69905 alpha globin\\nMVLSPADK\\nTNVKAAW\\n>P68871\\nMVHLTPEE\\n")
@@ -56,119 +63,52 @@ def read_fasta(path: str | Path) -> Bunch:
     >>> globins.sequences
     array(['MVLSPADKTNVKAAW', 'MVHLTPEE'], dtype=object)
     """
-    headers: list[str] = []
-    lines: list[list[str]] = []
-    with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            line = line.strip()
-            if line.startswith(">"):
-                headers.append(line[1:].strip())
-                lines.append([])
-            elif line and not line.startswith(";"):  # a comment, in the oldest FASTA files
-                if not headers:
-                    raise ValueError(f"{path}, line {number}: got {line[:20]!r}, expected '>' and an id.")
-                lines[-1].append(line)
-    if not headers:
+    records = fasta_records(read_lines(path), path)
+    if not records:
         raise ValueError(f"{path} holds no record; expected a FASTA file, with '>' before each header.")
-    names = [header.split(maxsplit=1) + [""] * 2 for header in headers]
+    names = [header.split(maxsplit=1) + [""] * 2 for header, _ in records]
     return Bunch(
-        ids=_column(name[0] for name in names),
-        sequences=_column(map("".join, lines)),
-        descriptions=_column(name[1] for name in names),
+        ids=object_array(name[0] for name in names),
+        sequences=object_array(sequence for _, sequence in records),
+        descriptions=object_array(name[1] for name in names),
     )
 
 
-def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None = None) -> Bunch:
-    """Read protein sequences and what is known of them from a table with one header line.
-
-    Parameters
-    ----------
-    path : str or Path
-        A text file, or one compressed as ``.gz`` or ``.xz``. Its columns are separated by comma, tab or
-        semicolon, whichever the header holds most of.
-    sequence : str, default="sequence"
-        Name of the column of the sequences.
-    target : str or None, default=None
-        Name of the column to predict.
-
-    Returns
-    -------
-    Bunch
-        ``sequences``: array of ``str``. ``target``: array of int or float where all entries are numbers (an
-        empty one is then nan), else of ``str``; None without a ``target``. ``columns``: a dict from the name
-        of every column to its array of ``str``. Blank lines are skipped.
-
-    Raises
-    ------
-    ValueError
-        A column does not exist or occurs twice, some rows have too many or too few fields, or none is there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from plmlearn.sequences.files import read_csv
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder, "variants.csv")
-    ...     _ = path.write_text("sequence,fitness,split\\nMKVLA,1.5,train\\nMKVLG,0.25,test\\n")
-    ...     variants = read_csv(path, target="fitness")
-    >>> variants.sequences
-    array(['MKVLA', 'MKVLG'], dtype=object)
-    >>> variants.target
-    array([1.5 , 0.25])
-    >>> variants.columns["split"]
-    array(['train', 'test'], dtype=object)
-    """
-    columns = _read_columns(path)
-    for name in (sequence, target):
-        if name is not None and name not in columns:
-            close = difflib.get_close_matches(name, columns, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(columns)}.{hint}")
-    return Bunch(
-        sequences=columns[sequence],
-        target=None if target is None else _as_numbers(columns[target]),
-        columns=columns,
-    )
+def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, str]]:
+    """(header without ">", sequence) of every record; ``source`` is for messages."""
+    records: list[tuple[str, list[str]]] = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line.startswith(">"):
+            records.append((line[1:].strip(), []))
+        elif line and not line.startswith(";"):  # a comment, in the oldest FASTA files
+            if not records:
+                raise ValueError(f"{source}, line {number}: got {line[:20]!r}, expected '>' and an id.")
+            records[-1][1].append(line)
+    return [(header, "".join(parts)) for header, parts in records]
 
 
-def _open(path: str | Path) -> IO[str]:
-    # utf-8-sig drops the mark Excel writes first; backslashreplace shows bytes of other encodings as \xe4.
-    opener = _OPENERS.get(Path(path).suffix.lower(), open)
-    return opener(path, "rt", encoding="utf-8-sig", errors="backslashreplace", newline="")
-
-
-def _column(entries: Iterable[str]) -> np.ndarray:
-    return np.array(list(entries), dtype=object)
-
-
-def _read_columns(path: str | Path) -> dict[str, np.ndarray]:
-    with _open(path) as file:
-        header_line = file.readline()
-        delimiter = max(",\t;", key=header_line.count)
-        header = [name.strip() for name in next(csv.reader([header_line], delimiter=delimiter), [])]
-        reader = csv.reader(file, delimiter=delimiter)
-        rows = [(reader.line_num + 1, row) for row in reader if row]
-    _check_table(path, header, rows)
-    return dict(zip(header, map(_column, zip(*(row for _, row in rows)))))
-
-
-def _check_table(path: str | Path, header: list[str], rows: list[tuple[int, list[str]]]) -> None:
-    if not rows:
-        raise ValueError(f"{path} holds no rows; expected a header line and one line per protein.")
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise ValueError(f"{path} has several columns named {', '.join(twice)}; expected different names.")
-    ragged = [f"line {line} has {len(row)}" for line, row in rows if len(row) != len(header)]
-    if ragged:
-        more = f" and {len(ragged) - _LINES_SHOWN} lines more" if len(ragged) > _LINES_SHOWN else ""
-        shown = ", ".join(ragged[:_LINES_SHOWN]) + more
-        raise ValueError(f"{path}: expected {len(header)} fields in every line, as in the header; {shown}.")
-
-
-def _as_numbers(entries: np.ndarray) -> np.ndarray:
-    """Entries as int or float where all of them are numbers, else as they are."""
-    if all(map(_WHOLE.fullmatch, entries)):
-        return entries.astype(np.int64)
-    if any(entries) and all(map(_NUMBER.fullmatch, entries)):
-        return np.array([float(entry or "nan") for entry in entries])
-    return entries
+def read_lines(path: str | Path) -> Iterator[str]:
+    """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
+    opener = _OPENERS.get(Path(path).suffix.lower())
+    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * Path(path).stat().st_size) if opener else sys.maxsize
+    left = limit
+    try:
+        with (opener or open)(path, "rb") as file:
+            # utf-8-sig drops the mark that Excel writes; backslashreplace shows other bytes as \xe4.
+            encoding = "utf-16" if file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
+            text = io.TextIOWrapper(file, encoding=encoding, errors="backslashreplace", newline="")
+            for number, line in enumerate(iter(lambda: text.readline(limit), ""), start=1):
+                if (left := left - len(line)) < 0:
+                    raise ValueError(
+                        f"{path} unpacks to more than {_MOST_TIMES} times its size. If that is right, unpack "
+                        "it with gunzip or unxz and read what comes out."
+                    )
+                if "\0" in line:
+                    raise ValueError(
+                        f"{path}, line {number} has NUL characters; expected text. Save it as text in UTF-8."
+                    )
+                yield line
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise OSError(
+            f"{path} is damaged, or not compressed as its name says ({error}). Copy it again, or rename it."
+        ) from error

@@ -1,19 +1,19 @@
-"""Variants of a protein as substitutions: ``V39A:D40G``, or whole sequences beside the wild type."""
+"""Variants of a protein as substitutions: ``V39A:D40G``, or whole sequences to compare with the wild type."""
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
-from plmlearn.sequences.checks import ALPHABET, SequenceError, check_sequences
+from .clean import ALPHABET, clean_one, refuse
 
 Substitutions = list[tuple[int, str]]
-"""(site counted from 0, new residue) of one variant, ascending."""
+"""(site counted from 0, new residue) of one variant, in ascending order."""
 
 _NOTATION = re.compile(r"([A-Z])(\d+)([A-Z])")
-_SHOWN = 10
 
 
 def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions]:
-    """What each variant has other than the wild type.
+    """Read what each variant has in place of the wild type's residues.
 
     Parameters
     ----------
@@ -21,64 +21,66 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
         Clean sequence.
     variants : sequence of str
         Each either a sequence as long as the wild type, or its substitutions, ``"V39A:D40G"``: wild
-        residue, site counted from 1, new residue; ``:`` or ``,`` between them. "WT" and "" are the wild
+        residue, site counted from 1, new residue, with ``:`` or ``,`` between them. "WT" and "" are the wild
         type itself.
+
+    Returns
+    -------
+    list of list of (int, str)
+        Sites, counted from 0, and new residues of every variant, in ascending order of the sites.
 
     Raises
     ------
     SequenceError
-        Naming every row that is of another length, names another wild residue or a site that is not
-        there, or is no variant at all.
+        Some rows have another length, name a wrong wild residue, a site that does not exist or one site
+        twice, or are not variants at all; all of them are named.
 
     Examples
     --------
-    >>> from plmlearn.sequences.variants import read_variants
+    >>> from plmlearn.sequences import read_variants
     >>> read_variants("MKVL", ["K2A:L4V", "MAVL", "WT"])
     [[(1, 'A'), (3, 'V')], [(1, 'A')], []]
     """
-    found, problems = [], {}
+    found, problems = [], []
     for row, variant in enumerate(variants):
         try:
             found.append(_read(wild_type, variant))
         except ValueError as error:
-            problems[row] = str(error)
-    if problems:
-        shown = "; ".join(f"variant {row}: {text}" for row, text in list(problems.items())[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise SequenceError(f"{shown}{more}. Sites are counted from 1, as in 'V39A:D40G'.", problems)
+            problems.append((row, str(error)))
+    refuse(problems, "Variant {}")
     return found
 
 
 def _read(wild_type: str, variant: str) -> Substitutions:
+    """Substitutions of one variant; what is wrong is raised, and reads on from "Variant 3 "."""
     if not isinstance(variant, str):
-        raise ValueError(f"expected a str, got {type(variant).__name__}")
+        raise ValueError(f"is of type {type(variant).__name__}; expected a str.")
     text = variant.strip().upper()
     if text in ("", "WT"):
         return []
     if any(letter.isdigit() for letter in text):
-        return sorted(_substitution(wild_type, part) for part in re.split(r"[:,;\s]+", text))
-    [sequence] = check_sequences([text])
-    if len(sequence) != len(wild_type):
-        raise ValueError(f"{len(sequence)} residues, the wild type has {len(wild_type)}")
-    changed = [(i, new) for i, (old, new) in enumerate(zip(wild_type, sequence)) if old != new]
-    for _, new in changed:
-        _check_residue(new)
+        named = sorted(_substitution(wild_type, part) for part in re.split(r"[:,;\s]+", text))
+        if twice := [site + 1 for (site, _), (other, _) in pairwise(named) if site == other]:
+            raise ValueError(f"has several substitutions at site {twice[0]}; expected one for each site.")
+    else:
+        sequence, fault = clean_one(text, "raise")
+        if fault or len(sequence) != len(wild_type):
+            raise ValueError(fault or f"has {len(sequence)} residues, the wild type has {len(wild_type)}.")
+        named = list(enumerate(sequence))
+    changed = [(site, new) for site, new in named if new != wild_type[site]]
+    if odd := [new for _, new in changed if new not in ALPHABET]:
+        raise ValueError(f"has {odd[0]!r}, which is not one of the 20 amino acids.")
     return changed
 
 
 def _substitution(wild_type: str, part: str) -> tuple[int, str]:
     match = _NOTATION.fullmatch(part)
     if match is None:
-        raise ValueError(f"{part!r} is no substitution")
-    old, site, new = match[1], int(match[2]), match[3]
+        raise ValueError(f"has {part!r}, which is not a substitution such as 'V39A'.")
+    site = int(match[2])
     if not 1 <= site <= len(wild_type):
-        raise ValueError(f"{part!r} is at site {site} of {len(wild_type)}")
-    if wild_type[site - 1] != old:
-        raise ValueError(f"{part!r}, but the wild type has {wild_type[site - 1]} at site {site}")
-    _check_residue(new)
-    return site - 1, new
-
-
-def _check_residue(letter: str) -> None:
-    if letter not in ALPHABET:
-        raise ValueError(f"{letter!r} is none of the 20 residues")
+        raise ValueError(f"has {part!r}, site {site} of {len(wild_type)}; sites are counted from 1.")
+    if wild_type[site - 1] != match[1]:
+        known = wild_type[site - 1]
+        raise ValueError(f"has {part!r}, but the wild type has {known} at site {site}, counted from 1.")
+    return site - 1, match[3]

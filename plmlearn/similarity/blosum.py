@@ -2,7 +2,9 @@
 
 import numpy as np
 
-RESIDUE_TYPES = "ACDEFGHIKLMNPQRSTVWYXBZ"
+from plmlearn.sequences import ALPHABET
+
+RESIDUE_TYPES = ALPHABET + "XBZ"
 ENCODED_X = RESIDUE_TYPES.index("X")
 
 _TABLE = """

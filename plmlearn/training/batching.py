@@ -1,108 +1,95 @@
-"""From rows to batches: tokens kept once per distinct sequence, steps drawn at random, no padding.
+"""From samples to batches: tokens kept once per distinct sequence, no padding.
 
-An optimiser step is a random draw of rows, whatever their lengths: shuffling is honest. Because
-batches are packed, not padded, a step needs no neighbours of similar length; it is only cut into
-micro-batches where it exceeds the token budget. A long protein may come in several windows; they
-stay together, as one sequence of all their tokens.
+``TokenizedSequences``   tokens of distinct sequences
+``Inputs``               which of them each sample has
+``make_batches``         samples that go through the model together, within a token budget
+
+Batches are packed, not padded, so a batch needs no neighbours of similar length; it is only cut where
+it exceeds the token budget. A long protein may come in several windows; they stay together, as one
+sequence of all their tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..backbones import Backbone
-from ..cache import Entries
-from ..nn.packing import PackedTokens
-from ..nn.windows import cut
+from ..nn.models import ModelInputs
+from ..nn.packing import PackedTokens, cut
+
+
+class DistinctSequences(Protocol):
+    """What batches are made of: tokens of distinct sequences, or features of them."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sequence, all its windows together, (n_distinct,)."""
+
+    @property
+    def residue_lengths(self) -> np.ndarray:
+        """Residues of each sequence, (n_distinct,)."""
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each sequence takes of the token budget, (n_distinct,)."""
+
+    def pack(
+        self, chosen: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
+    ) -> ModelInputs:
+        """Some of the sequences on a device; ``max_tokens`` is the budget of the batch."""
 
 
 class TokenizedSequences:
-    """Tokens of n rows, each distinct sequence held once.
+    """Tokens of distinct sequences.
 
     Parameters
     ----------
     backbone : Backbone
-    sequences : sequence of str
-        Clean sequences, one per row.
+    sequences : list of str
+        Clean and distinct.
     window : int, optional
         Residues of the largest window; longer sequences are read in several. None never cuts.
 
     Attributes
     ----------
     lengths : ndarray of int, shape (n_distinct,)
-        Tokens of each distinct sequence, all windows together.
+        Tokens of each sequence, all windows together.
     residue_lengths : ndarray of int, shape (n_distinct,)
-        Residues of each distinct sequence.
+        Residues of each sequence.
     longest_window : int
         Tokens of the longest sequence that the encoder sees.
-    of_row : ndarray of int, shape (n_rows,)
-        Which distinct sequence each row has.
     """
 
-    def __init__(self, backbone: Backbone, sequences: Iterable[str], window: int | None = None):
-        order: dict[str, int] = {}
-        self.of_row = np.array([order.setdefault(s, len(order)) for s in sequences], dtype=np.int64)
-        self.residue_lengths = np.fromiter(map(len, order), dtype=np.int64, count=len(order))
-        cuts = [cut(len(sequence), window or len(sequence)) for sequence in order]
-        pieces = [s[first:last] for s, windows in zip(order, cuts) for first, last in windows]
+    def __init__(self, backbone: Backbone, sequences: Sequence[str], window: int | None = None):
+        self.residue_lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        cuts = [cut(len(sequence), window or len(sequence)) for sequence in sequences]
+        pieces = [s[first:last] for s, windows in zip(sequences, cuts) for first, last in windows]
         self.ids, tokens_of_window = backbone.tokenize(pieces)
         self.longest_window = int(tokens_of_window.max(initial=0))
-        # By distinct sequence: (first residue, tokens) of each of its windows.
+        # By sequence: (first residue, tokens) of each of its windows.
         by_window = iter(tokens_of_window.tolist())
         self._windows = [[(first, next(by_window)) for first, _ in windows] for windows in cuts]
         self.lengths = np.array([sum(n for _, n in windows) for windows in self._windows], dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
-        self.n_prefix, self.n_suffix = len(backbone.token_format.prefix), len(backbone.token_format.suffix)
-        self._known: dict[str, Entries] = {}
+        token_format = backbone.token_format
+        self.n_prefix, self.n_suffix = len(token_format.prefix), len(token_format.suffix)
 
     def __len__(self) -> int:
-        return len(self.of_row)
-
-    @property
-    def n_distinct(self) -> int:
         return len(self.lengths)
 
     @property
-    def n_residues(self) -> np.ndarray:
-        """Residues of each row."""
-        return self.residue_lengths[self.of_row]
-
-    def know(self, kind: str, values: Entries) -> None:
-        """Take in what has been computed of each distinct sequence.
-
-        Parameters
-        ----------
-        kind : {"trunk", "pooled", "residues"}
-        values : Entries
-            (L, D) activations that enter the first trained layer, (1, D) pooled embeddings, or one
-            embedding per residue.
-        """
-        self._known[kind] = values
-
-    @property
     def costs(self) -> np.ndarray:
-        """What each distinct sequence takes of the token budget: its tokens, or 1 if all are embedded.
-
-        A batch with one unknown embedding is encoded whole, so known ones cost their tokens too.
-        """
-        pooled = self._known.get("pooled")
-        if pooled is None or len(pooled.missing):
-            return self.lengths
-        return np.ones_like(self.lengths)
-
-    def n_tokens(self, rows: np.ndarray) -> int:
-        """What the distinct sequences of these rows take of the token budget together."""
-        return int(self.costs[np.unique(self.of_row[rows])].sum())
+        return self.lengths
 
     def keys(self) -> list[bytes]:
-        """Digest of the tokens of each distinct sequence, and of its windows where it has several."""
+        """Digest of the tokens of each sequence, and of its windows where it has several."""
         keys = []
         for start, length, windows in zip(self.starts, self.lengths, self._windows):
             digest = hashlib.blake2b(self.ids[start : start + length].data, digest_size=16)
@@ -112,69 +99,117 @@ class TokenizedSequences:
         return keys
 
     def pack(
-        self, distinct: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
+        self, chosen: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
     ) -> PackedTokens:
-        """A batch of distinct sequences on a device; ``max_tokens`` is the budget it was made by."""
-        windows = [window for i in distinct for window in self._windows[i]]
-        are_cut = len(windows) > len(distinct)
-        pieces = [self.ids[self.starts[i] : self.starts[i] + self.lengths[i]] for i in distinct]
+        windows = [window for i in chosen for window in self._windows[i]]
+        are_cut = len(windows) > len(chosen)
+        pieces = [self.ids[self.starts[i] : self.starts[i] + self.lengths[i]] for i in chosen]
         ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
-        known = {kind: [values[i] for i in distinct] for kind, values in self._known.items()}
-        whole: dict[str, Any] = {
-            kind: _to(torch.cat(values), device)
-            for kind, values in known.items()
-            if all(value is not None for value in values)
-        }
         return PackedTokens(
-            _to(ids, device),
+            to_device(ids, device),
             [n_tokens for _, n_tokens in windows],
             self.n_prefix,
             self.n_suffix,
-            **whole,
             offsets=[first for first, _ in windows] if are_cut else None,
             max_tokens=max_tokens if are_cut else None,
         )
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows that go through the model together.
+class Inputs:
+    """n samples, and the distinct sequences that they are made of.
 
     Parameters
     ----------
-    rows : ndarray of int, shape (N,)
-    tokens : PackedTokens
-        The distinct sequences among them.
-    sequence_of_row : Tensor of int, shape (N,)
-        Which of the batch's sequences each row has.
+    sequences : TokenizedSequences or FeatureSet
+    index : ndarray of int, shape (n,), or (n, 2) for pairs
+        Which of the distinct sequences each sample has.
     """
 
-    rows: np.ndarray
-    tokens: PackedTokens
-    sequence_of_row: Tensor
+    sequences: Any
+    index: np.ndarray
+
+    @classmethod
+    def of(cls, backbone: Backbone, sequences: Iterable[str], window: int | None = None) -> Inputs:
+        """Samples of one sequence each."""
+        place: dict[str, int] = {}
+        index = np.array([place.setdefault(s, len(place)) for s in sequences], dtype=np.int64)
+        return cls(TokenizedSequences(backbone, list(place), window), index)
+
+    @classmethod
+    def of_pairs(
+        cls, backbone: Backbone, pairs: np.ndarray, *, ordered: bool, window: int | None = None
+    ) -> Inputs:
+        """Samples of two sequences each, (n, 2).
+
+        Where (a, b) and (b, a) do not differ (``ordered=False``), both are held alike, and the sequences
+        stand in an order that does not depend on theirs: then no bit of any result does.
+        """
+        place = {sequence: i for i, sequence in enumerate(sorted(set(pairs.ravel().tolist())))}
+        index = np.array([place[s] for s in pairs.ravel().tolist()], dtype=np.int64).reshape(-1, 2)
+        return cls(
+            TokenizedSequences(backbone, list(place), window), index if ordered else np.sort(index, axis=1)
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def are_pairs(self) -> bool:
+        return self.index.ndim == 2
+
+    @property
+    def n_residues(self) -> np.ndarray:
+        """Residues of each sample, (n,), or of both sequences of each, (n, 2)."""
+        return self.sequences.residue_lengths[self.index]
+
+    @property
+    def of_each_sequence(self) -> Inputs:
+        """The distinct sequences, one sample each."""
+        return replace(self, index=np.arange(len(self.sequences)))
+
+    def n_tokens(self, samples: np.ndarray) -> int:
+        """What the distinct sequences of some samples take of the token budget together."""
+        return int(self.sequences.costs[np.unique(self.index[samples])].sum())
 
 
-def make_batches(
-    data: TokenizedSequences, rows: np.ndarray, max_tokens: int, device: torch.device
-) -> Iterator[Batch]:
-    """Rows as batches of at most ``max_tokens`` tokens (one sequence where it alone has more).
+@dataclass(frozen=True)
+class Batch:
+    """Samples that go through the model together.
 
-    Rows with the same sequence share a batch, which encodes it once. Sequences go by length, so
+    Parameters
+    ----------
+    samples : ndarray of int, shape (N,)
+    inputs : PackedTokens, Activations or Ragged
+        The distinct sequences among them.
+    index : Tensor of int, shape (N,)
+        Which of the batch's sequences each sample has.
+    """
+
+    samples: np.ndarray
+    inputs: ModelInputs
+    index: Tensor
+
+
+def make_batches(data: Inputs, samples: np.ndarray, max_tokens: int, device: torch.device) -> Iterator[Batch]:
+    """Samples as batches of at most ``max_tokens`` tokens (one sequence where it alone has more).
+
+    Samples with the same sequence share a batch, which encodes it once. Sequences go by length, so
     that those of equal length meet.
     """
-    distinct, inverse = np.unique(data.of_row[rows], return_inverse=True)
-    by_length = np.argsort(data.lengths[distinct], kind="stable")
+    distinct, inverse = np.unique(data.index[samples], return_inverse=True)
+    by_length = np.argsort(data.sequences.lengths[distinct], kind="stable")
     place = np.empty_like(by_length)
     place[by_length] = np.arange(len(by_length))
-    position = place[inverse]  # of each row's sequence in the order by length
+    position = place[inverse]  # of each sample's sequence in the order by length
     by_position = np.argsort(position, kind="stable")
-    cuts = split_by_budget(data.costs[distinct[by_length]], max_tokens)
+    cuts = split_by_budget(data.sequences.costs[distinct[by_length]], max_tokens)
     bounds = np.searchsorted(position[by_position], [*cuts, len(distinct)])
     for i, (first, last) in enumerate(zip(cuts, [*cuts[1:], len(distinct)])):
         members = by_position[bounds[i] : bounds[i + 1]]
-        tokens = data.pack(distinct[by_length[first:last]], device, max_tokens)
-        sequence_of_row = _to(torch.from_numpy(position[members] - first), device)
-        yield Batch(rows[members], tokens, sequence_of_row)
+        packed = data.sequences.pack(distinct[by_length[first:last]], device, max_tokens)
+        index = to_device(torch.from_numpy(position[members] - first), device)
+        yield Batch(samples[members], packed, index)
 
 
 def split_by_budget(lengths: np.ndarray, max_tokens: int) -> list[int]:
@@ -195,46 +230,8 @@ def split_by_budget(lengths: np.ndarray, max_tokens: int) -> list[int]:
     return cuts
 
 
-def draw_steps(
-    n_rows: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    *,
-    epoch_size: int | None = None,
-    strata: np.ndarray | None = None,
-) -> list[np.ndarray]:
-    """One epoch in optimiser steps of ``batch_size`` rows (the last may be short): see :func:`draw_rows`."""
-    rows = draw_rows(n_rows, n_rows if epoch_size is None else epoch_size, rng, strata=strata)
-    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-
-
-def draw_rows(
-    n_rows: int, n_drawn: int, rng: np.random.Generator, *, strata: np.ndarray | None = None
-) -> np.ndarray:
-    """Rows of one epoch in random order, none drawn again before all others were.
-
-    Parameters
-    ----------
-    n_rows, n_drawn : int
-    rng : Generator
-    strata : ndarray of shape (n_rows,), optional
-        Class of each row; equally many are drawn of each class.
-
-    Examples
-    --------
-    >>> draw_rows(3, 7, np.random.default_rng(0))
-    array([2, 0, 1, 2, 1, 0, 2])
-    """
-    if strata is None:
-        n_rounds = -(-n_drawn // n_rows)
-        return np.concatenate([rng.permutation(n_rows) for _ in range(n_rounds)])[:n_drawn]
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    shares = np.diff(np.arange(len(members) + 1) * n_drawn // len(members))
-    drawn = [rows[draw_rows(len(rows), n, rng)] for rows, n in zip(members, shares) if n]
-    return rng.permutation(np.concatenate(drawn))
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device; a GPU goes on computing meanwhile."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -1,4 +1,4 @@
-"""The settings of a run that are neither model nor data."""
+"""The settings of a training run that are neither model nor data."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ..adapters import Adapter, Frozen
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train: what a run needs to know beside model and data.
+    """How to train: what a run needs to know besides model and data.
 
     Parameters
     ----------
     max_tokens : int
-        Token budget of a micro-batch.
+        Token budget of a batch.
     device : torch.device
     dtype : torch.dtype
         Compute precision.
     epochs, batch_size : int
-        ``batch_size`` counts the rows of an optimiser step.
+        ``batch_size`` counts the samples of an optimiser step.
     adapter : Adapter
         How the model is adapted, which may bring a penalty or a schedule of its own.
     lr, head_lr, weight_decay : float
@@ -38,7 +38,7 @@ class TrainingConfig:
         Epochs without improvement after which to stop; None never stops early.
     seed : int
     epoch_size : int or None
-        Rows drawn for an epoch, anew each time; None takes every row once.
+        Samples drawn for an epoch, anew each time; None takes every sample once.
     """
 
     max_tokens: int

@@ -1,114 +1,131 @@
-"""What a model says of many rows, batch by batch, without gradients and within the memory there is."""
+"""What a model says of many samples, batch by batch, without gradients and within the token budget.
+
+``outputs_of``      outputs in evaluation mode
+``embeddings_of``   what the head reads: one vector per protein, or one per residue
+``over_pairs``      a function of every pair of proteins, each protein encoded once
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..nn.ragged import Ragged
-from .batching import Batch, TokenizedSequences, make_batches
+from ..nn.combinations import PairModel
+from ..nn.models import EncoderModel
+from ..nn.packing import Ragged
+from .batching import Batch, Inputs, make_batches
 from .config import TrainingConfig
-from .devices import autocast, is_out_of_memory
+from .devices import Budget, autocast
 
 Outputs = Tensor | Ragged
-"""What a model says of N rows: one vector per row, (N, C), or one per residue of each row."""
+"""What a model says of N samples: one vector each, (N, C), or one per residue of each."""
+
+_NUMBERS_AT_ONCE = 1 << 20  # of the features of pairs that are scored together
 
 
-@dataclass
-class Budget:
-    """The token budget; halved when a device runs out of memory."""
+def outputs_of(model: Any, inputs: Inputs, config: TrainingConfig) -> Any:
+    """Outputs for every sample in evaluation mode: an array (n_samples, C), or Ragged on the CPU."""
+    if inputs.are_pairs:
+        return over_pairs(model, inputs, config, model.score_pairs, scaled=True)
+    model.eval()
+    return infer(lambda batch: model(batch.inputs, batch.index), inputs, config)
 
-    max_tokens: int
-    smallest: int = 64
 
-    def halve(self, error: BaseException, n_tokens: int) -> None:
-        """Halve what was tried, and say so; give up where there is nothing left to halve.
-
-        ``n_tokens`` is what there was to run: a budget beyond it would fail on the same batch again.
-        """
-        tried = min(self.max_tokens, n_tokens)
-        if not is_out_of_memory(error) or tried <= self.smallest:
-            raise error
-        self.max_tokens = tried // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        warnings.warn(
-            f"Out of memory: continuing with max_tokens={self.max_tokens}. Results do not change; pass "
-            "max_tokens, or gradient_checkpointing=True, to avoid the retry.",
-            UserWarning,
-            stacklevel=3,
+def embeddings_of(
+    model: EncoderModel, inputs: Inputs, config: TrainingConfig, samples: np.ndarray | None = None
+) -> Ragged:
+    """What the head reads of every sample, or of some (ascending), in evaluation mode, on the CPU."""
+    model.eval()
+    if model.per_residue:
+        return infer(
+            lambda batch: model.embed(batch.inputs).take(batch.index.tolist()), inputs, config, samples
         )
+    vectors = infer(lambda batch: model.embed(batch.inputs).values[batch.index], inputs, config, samples)
+    return Ragged(torch.from_numpy(vectors), [1] * len(vectors))
 
 
 def infer(
     forward: Callable[[Batch], Outputs],
-    inputs: TokenizedSequences,
-    plan: TrainingConfig,
-    *,
-    rows: np.ndarray | None = None,
+    inputs: Inputs,
+    config: TrainingConfig,
+    samples: np.ndarray | None = None,
 ) -> Any:
-    """Outputs of all rows, or of those asked for, in their order.
+    """Outputs of all samples, or of those asked for, in their order.
 
     Parameters
     ----------
     forward : callable
-        A batch of N rows to (N, C), or to one entry per residue of each.
-    inputs : TokenizedSequences
-    plan : TrainingConfig
-    rows : ndarray of int, optional
+        A batch of N samples to (N, C), or to one entry per residue of each.
+    inputs : Inputs
+    config : TrainingConfig
+    samples : ndarray of int, optional
         Ascending; None means all.
 
     Returns
     -------
-    ndarray of float32, shape (n_rows, C), or Ragged on the CPU
+    ndarray of float32, shape (n_samples, C), or Ragged on the CPU
     """
-    wanted = np.arange(len(inputs)) if rows is None else rows
+    wanted = np.arange(len(inputs)) if samples is None else samples
     outputs = _Collected(len(inputs))
-    budget = Budget(plan.max_tokens)
-    waiting = np.zeros(len(inputs), dtype=bool)
-    waiting[wanted] = True
-    while waiting.any():
-        try:
-            for batch in make_batches(inputs, np.flatnonzero(waiting), budget.max_tokens, plan.device):
-                with torch.inference_mode(), autocast(plan.device, plan.dtype):
-                    outputs.put(batch.rows, forward(batch).float().to(torch.device("cpu")))
-                waiting[batch.rows] = False
-        except (RuntimeError, MemoryError) as error:
-            budget.halve(error, inputs.n_tokens(waiting))
+
+    def run(batch: Batch) -> Outputs:
+        with torch.inference_mode(), autocast(config.device, config.dtype):
+            return forward(batch).float().to(torch.device("cpu"))
+
+    def make(waiting: np.ndarray, max_tokens: int):
+        return make_batches(inputs, waiting, max_tokens, config.device)
+
+    for batch, found in Budget(config.max_tokens).run_batches(make, run, wanted, inputs.n_tokens):
+        outputs.put(batch.samples, found)
     return outputs.take(wanted)
 
 
 class _Collected:
-    """Outputs of batches, put where their rows belong."""
+    """Outputs of batches, put where their samples belong."""
 
-    def __init__(self, n_rows: int):
-        self.n_rows = n_rows
-        self.vectors: np.ndarray | None = None  # one per row
-        self.residues: dict[int, Tensor] = {}  # one (L, C) per row
+    def __init__(self, n_samples: int):
+        self.n_samples = n_samples
+        self.vectors: np.ndarray | None = None  # one per sample
+        self.residues: dict[int, Tensor] = {}  # one (L, C) per sample
 
-    def put(self, rows: np.ndarray, outputs: Outputs) -> None:
+    def put(self, samples: np.ndarray, outputs: Outputs) -> None:
         if isinstance(outputs, Ragged):
-            self.residues.update(zip(rows.tolist(), outputs.rows, strict=True))
+            self.residues.update(zip(samples.tolist(), outputs.rows, strict=True))
             return
         if self.vectors is None:
-            self.vectors = np.empty((self.n_rows, *outputs.shape[1:]), dtype=np.float32)
-        self.vectors[rows] = outputs.numpy()
+            self.vectors = np.empty((self.n_samples, *outputs.shape[1:]), dtype=np.float32)
+        self.vectors[samples] = outputs.numpy()
 
-    def take(self, rows: np.ndarray) -> np.ndarray | Ragged:
-        return (
-            Ragged.of([self.residues[i] for i in rows.tolist()])
-            if self.vectors is None
-            else self.vectors[rows]
-        )
+    def take(self, samples: np.ndarray) -> np.ndarray | Ragged:
+        if self.vectors is None:
+            return Ragged.of([self.residues[i] for i in samples.tolist()])
+        return self.vectors[samples]
 
 
-def outputs_of(model: nn.Module, inputs: TokenizedSequences, plan: TrainingConfig) -> Any:
-    """What ``model`` says of every row, in evaluation mode: an array (n_rows, C), or Ragged."""
-    model.eval()
-    return infer(lambda batch: model(batch.tokens, batch.sequence_of_row), inputs, plan)
+def over_pairs(
+    model: PairModel,
+    inputs: Inputs,
+    config: TrainingConfig,
+    function: Callable[[Ragged, Tensor], Tensor],
+    *,
+    scaled: bool = False,
+) -> np.ndarray:
+    """``function`` of the (scaled) proteins and of every pair, computed once for each distinct pair.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_pairs, F)
+    """
+    proteins = embeddings_of(model, inputs.of_each_sequence, config).to(config.device)
+    numbers = inputs.index[:, 0] * len(inputs.sequences) + inputs.index[:, 1]
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    pairs = torch.from_numpy(inputs.index[first]).to(config.device)
+    with torch.inference_mode(), autocast(config.device, config.dtype):
+        proteins = model.scale(proteins) if scaled else proteins
+        chunks = pairs.split(max(1, _NUMBERS_AT_ONCE // model.combination.width))
+        results = [function(proteins, chunk).float().cpu().numpy() for chunk in chunks]
+    return np.concatenate(results)[inverse]

@@ -14,21 +14,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from ..cache import default_cache
 from ..nn.encoders import PackedEncoder
-from ..nn.prompts import learned_part
-from .batching import TokenizedSequences
+from ..nn.encoders.base import learned_part
+from ..nn.models import EncoderModel
+from .batching import Inputs, TokenizedSequences
 from .config import TrainingConfig
-from .devices import total_memory
-from .reuse import Model, reusable
+from .features import reusable_stage
 
-# Tokens taken to be enough for full speed: chosen, not yet measured.
-_ENOUGH_TOKENS = {"cpu": 4096, "cuda": 65536}
-_SHARE_OF_MEMORY = 0.25
 _LONGEST = 10_000  # residues: the largest max_length
 _ALL_PARTS = ("query", "key", "value", "output", "ffn_in", "ffn_out", "norms")
 
@@ -122,19 +118,20 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    model: Model, backbone: Backbone, inputs: TokenizedSequences, plan: TrainingConfig
+    model: EncoderModel, backbone: Backbone, inputs: Inputs, config: TrainingConfig
 ) -> MemoryEstimate:
     """What training ``model`` on ``inputs`` takes; nothing is run.
 
     Parameters
     ----------
-    model : PooledModel or ResidueModel
+    model : EncoderModel
         Not yet trained, over the backbone's tensors.
     backbone : Backbone
-    inputs : TokenizedSequences
-    plan : TrainingConfig
+    inputs : Inputs
+        Over tokens.
+    config : TrainingConfig
     """
-    encoder, item = model.encoder, backbone.dtype.itemsize
+    encoder, item, tokens = model.encoder, backbone.dtype.itemsize, inputs.sequences
     n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     per_token = activation_bytes_per_token(
         backbone,
@@ -147,12 +144,14 @@ def estimate_memory(
         per_token += 3 * 4 * encoder.width * (encoder.depth + 1)
         forward += 3 * 4 * encoder.width * (encoder.depth + 1)
     n_learned, per_learned = _learned(encoder, backbone, per_token)
-    of_rows = inputs.lengths[inputs.of_row]  # a protein for each row, or two
-    step = _largest_batch(of_rows.ravel(), plan.max_tokens, plan.batch_size * of_rows[0].size)
-    beside_step = n_learned * _most_sequences(of_rows.ravel(), step, plan.batch_size * of_rows[0].size)
-    pass_without_gradients = _largest_batch(inputs.lengths, plan.max_tokens)
-    beside_pass = n_learned * _most_sequences(inputs.lengths, pass_without_gradients)
-    workspace = 2 * item if _n_differentiated(model) and plan.device.type == "cpu" else 0
+    of_samples = tokens.lengths[inputs.index]  # a protein for each sample, or two
+    step = _largest_batch(of_samples.ravel(), config.max_tokens, config.batch_size * of_samples[0].size)
+    beside_step = n_learned * _most_sequences(
+        of_samples.ravel(), step, config.batch_size * of_samples[0].size
+    )
+    pass_without_gradients = _largest_batch(tokens.lengths, config.max_tokens)
+    beside_pass = n_learned * _most_sequences(tokens.lengths, pass_without_gradients)
+    workspace = 2 * item if _n_differentiated(model) and config.device.type == "cpu" else 0
     return MemoryEstimate(
         frozen_weights=_storage_bytes(backbone.tensors()),
         trained_tensors=n_trained * (4 if item == 4 else 4 + item),
@@ -161,10 +160,10 @@ def estimate_memory(
         activations=max(
             step * per_token + beside_step * per_learned, (pass_without_gradients + beside_pass) * forward
         ),
-        attention_workspace=(inputs.longest_window + n_learned) ** 2 * workspace,
-        reused=_reused_bytes(model, inputs),
+        attention_workspace=(tokens.longest_window + n_learned) ** 2 * workspace,
+        reused=_reused_bytes(model, tokens),
         bytes_per_token=per_token,
-        n_special=inputs.n_prefix + inputs.n_suffix,
+        n_special=tokens.n_prefix + tokens.n_suffix,
         n_learned=n_learned,
         bytes_per_learned=per_learned,
         workspace_bytes=workspace,
@@ -216,21 +215,12 @@ def activation_bytes_per_token(
     return layer_bytes * n_trained_layers + working
 
 
-def auto_max_tokens(
-    backbone: Backbone, device: torch.device, n_trained_layers: int, *, checkpointing: bool = False
-) -> int:
-    """Token budget that fills a quarter of the device's memory, or is enough for full speed."""
-    per_token = activation_bytes_per_token(backbone, n_trained_layers, checkpointing=checkpointing)
-    fits = int(total_memory(device) * _SHARE_OF_MEMORY / per_token)
-    return max(512, min(fits, _ENOUGH_TOKENS.get(device.type, 16384)))
-
-
 def _storage_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of tensors, what two of them share counted once."""
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def _n_differentiated(model: Model) -> int:
+def _n_differentiated(model: EncoderModel) -> int:
     """Layers that the backward pass goes through."""
     return model.encoder.depth - model.encoder.trunk_depth
 
@@ -290,14 +280,14 @@ def _largest_batch(lengths: np.ndarray, max_tokens: int, n_rows: int | None = No
     return max(longest, min(max_tokens, fullest))
 
 
-def _reused_bytes(model: Model, inputs: TokenizedSequences) -> int:
+def _reused_bytes(model: EncoderModel, tokens: TokenizedSequences) -> int:
     """Bytes of what is computed once for these sequences; what outgrows memory goes to disk."""
     encoder = model.encoder
     vector_bytes = {
         None: 0,
-        "pooled": inputs.n_distinct * 4,
-        "residues": int(inputs.lengths.sum()) * 4,
-        "trunk": int(inputs.lengths.sum()) * encoder.compute_dtype.itemsize,
+        "pooled": len(tokens) * 4,
+        "residues": int(tokens.lengths.sum()) * 4,
+        "trunk": int(tokens.lengths.sum()) * encoder.compute_dtype.itemsize,
     }
-    n_bytes = encoder.width * vector_bytes[reusable(model)]
+    n_bytes = encoder.width * vector_bytes[reusable_stage(model)]
     return n_bytes if n_bytes <= default_cache().memory_limit else 0

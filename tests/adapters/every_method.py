@@ -21,10 +21,8 @@ from plmlearn.adapters import (
 )
 from plmlearn.backbones import Backbone
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import EsmHead
-from plmlearn.nn.models import ProteinModel
+from plmlearn.nn.models import EsmHead, MeanPooling, ProteinModel
 from plmlearn.nn.packing import PackedTokens
-from plmlearn.nn.pooling import MeanPooling
 from plmlearn.sequences import check_sequences
 
 METHODS = {

@@ -71,10 +71,10 @@ def test_a_fit_ends_at_the_mean_rank(miniature, data):
     adapter = AdaLoRA(rank=1, initial_rank=3, target_modules="attention")
     regressor = PLMRegressor(str(miniature("esm2")), adapter=adapter, epochs=5, batch_size=8, **FIT)
     regressor.fit(*data)
-    on = switches(regressor._live.model)
+    on = switches(regressor._loaded.module)
     assert len(on) == 12
     assert sum(int(ranks.sum()) for ranks in on.values()) == 12
-    assert adapter._allocation is None
+    assert adapter._allocator is None  # what a fit learns stays out of the caller's adapter
 
 
 def test_the_penalty_acts_in_a_fit(miniature, data):
@@ -85,7 +85,7 @@ def test_the_penalty_acts_in_a_fit(miniature, data):
         regressor = PLMRegressor(
             str(miniature("esm2")), adapter=adapter, epochs=10, batch_size=8, lr=0.02, **FIT
         ).fit(*data)
-        model = regressor._live.model
+        model = regressor._loaded.module
         rows = [p.norm(dim=1) for n, p in model.named_parameters() if "lora_A" in n]
         lengths.append(torch.cat(rows).mean().item())
     assert abs(lengths[1] - 1) < 0.3
@@ -94,20 +94,23 @@ def test_the_penalty_acts_in_a_fit(miniature, data):
 
 def test_too_few_steps_are_refused(miniature, data):
     regressor = PLMRegressor(str(miniature("esm2")), adapter=AdaLoRA(), epochs=2, batch_size=8, **FIT)
-    with pytest.raises(ValueError, match=r"AdaLoRA has 5 of 8 optimiser steps.*10 or more\. Raise epochs"):
+    with pytest.raises(ValueError, match=r"AdaLoRA has 5 of 8 optimiser steps.*at least 10\. Raise epochs"):
         regressor.fit(*data)
 
 
 @pytest.mark.parametrize(
     "adapter, message",
     [
-        (AdaLoRA(rank=0), "AdaLoRA rank is an int >= 1, got 0"),
+        (AdaLoRA(rank=0), r"'rank' parameter of AdaLoRA must be an int in the range \[1, inf\). Got 0"),
         (AdaLoRA(rank=12), "initial_rank=12 must be above rank=12"),
-        (AdaLoRA(interval=0), "AdaLoRA interval is an int >= 1"),
-        (AdaLoRA(tinit=1.0), r"AdaLoRA tinit lies in \[0, 1\)"),
-        (AdaLoRA(dropout=-0.1), "AdaLoRA dropout"),
-        (AdaLoRA(alpha=0), "AdaLoRA alpha is > 0"),
-        (AdaLoRA(orthogonality=-1), "orthogonality is >= 0, got -1"),
+        (AdaLoRA(interval=0), r"'interval' parameter of AdaLoRA must be an int in the range \[1, inf\)"),
+        (AdaLoRA(tinit=1.0), r"'tinit' parameter of AdaLoRA must be a float in the range \[0.0, 1.0\)"),
+        (AdaLoRA(dropout=-0.1), r"'dropout' parameter of AdaLoRA must be a float in the range \[0.0, 1.0\)"),
+        (AdaLoRA(alpha=0), r"'alpha' parameter of AdaLoRA must be a float in the range \(0.0, inf\)"),
+        (
+            AdaLoRA(orthogonality=-1),
+            r"'orthogonality' parameter of AdaLoRA must be a float in the range \[0.0, inf\). Got -1",
+        ),
     ],
     ids=str,
 )

@@ -53,9 +53,18 @@ def test_how_narrow_it_is(esm2, settings, size):
 @pytest.mark.parametrize(
     "adapter, message",
     [
-        (Bottleneck(size=0), "size is None .by reduction. or an int >= 1, got 0"),
-        (Bottleneck(reduction=0.5), "reduction is >= 1, got 0.5"),
-        (Bottleneck(activation="elu"), "one of relu, gelu, silu, tanh, got 'elu'"),
+        (
+            Bottleneck(size=0),
+            r"'size' parameter of Bottleneck must be an int in the range \[1, inf\) or None. Got 0",
+        ),
+        (
+            Bottleneck(reduction=0.5),
+            r"'reduction' parameter of Bottleneck must be a float in the range \[1.0, inf\). Got 0.5",
+        ),
+        (
+            Bottleneck(activation="elu"),
+            "'activation' parameter of Bottleneck must be a str among .*'gelu'.*Got 'elu'",
+        ),
         (Bottleneck(after="head"), "after names some of attention, feed_forward, got 'head'"),
         (Bottleneck(after=()), "after names some of attention, feed_forward"),
     ],

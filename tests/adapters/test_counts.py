@@ -9,7 +9,7 @@ from every_method import trained_tensors
 
 from plmlearn.adapters import IA3, Bottleneck, DoRA, FullFineTuning, LoRA, PrefixTuning, PromptTuning
 from plmlearn.backbones import ARCHITECTURES, Backbone
-from plmlearn.nn.heads import EsmHead
+from plmlearn.nn.models import EsmHead
 
 
 def on_meta(model_class, config, family: str, **options) -> Backbone:

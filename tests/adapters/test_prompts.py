@@ -111,8 +111,8 @@ def test_pooling_and_heads_see_residues_alone(backbone, layers):
     encoder = drawn(PromptTuning(n_tokens=5, layers=layers), backbone)
     tokens = tokens_of(backbone)
     encoded = unpack(encoder(tokens), tokens)
-    assert encoded.residues.shape == (sum(map(len, SEQUENCES)), 32)
-    assert encoded.lengths == [len(sequence) for sequence in SEQUENCES]
+    assert encoded.residues.values.shape == (sum(map(len, SEQUENCES)), 32)
+    assert encoded.residues.lengths == [len(sequence) for sequence in SEQUENCES]
     if tokens.n_prefix:
         assert encoded.first.shape == (4, 32)
 
@@ -219,10 +219,19 @@ def test_vectors_learn(method, esm2):
 @pytest.mark.parametrize(
     "adapter, message",
     [
-        (PrefixTuning(n_tokens=0), "n_tokens is an int >= 1, got 0"),
-        (PrefixTuning(hidden=0), "hidden is None .no perceptron. or an int >= 1"),
-        (PromptTuning(n_tokens=1.5), "n_tokens is an int >= 1, got 1.5"),
-        (PromptTuning(layers="middle"), "'first', 'last', 'top' or 'all', got 'middle'"),
+        (
+            PrefixTuning(n_tokens=0),
+            r"'n_tokens' parameter of PrefixTuning must be an int in the range \[1, inf\). Got 0",
+        ),
+        (
+            PrefixTuning(hidden=0),
+            r"'hidden' parameter of PrefixTuning must be an int in the range \[1, inf\) or None. Got 0",
+        ),
+        (PromptTuning(n_tokens=1.5), "'n_tokens' parameter of PromptTuning must be an int .*Got 1.5"),
+        (
+            PromptTuning(layers="middle"),
+            "'layers' parameter of PromptTuning must be a str among .*'top'.*Got 'middle'",
+        ),
         (PromptTuning(layers="last", last_n_layers=2), "one layer, got last_n_layers=2; pass None"),
     ],
     ids=str,

@@ -43,7 +43,7 @@ def test_rates_fall_by_layer(backbone):
 def test_the_optimiser_takes_them(esm2):
     adapter = FullFineTuning(layer_lr_decay=0.5)
     model = build(adapter, esm2)
-    plan = TrainingConfig(
+    config = TrainingConfig(
         max_tokens=100,
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -52,7 +52,7 @@ def test_the_optimiser_takes_them(esm2):
         weight_decay=0.3,
         lr_factors=adapter.lr_factors(esm2),
     )
-    rate_of = {id(p): group["lr"] for group in parameter_groups(model, plan) for p in group["params"]}
+    rate_of = {id(p): group["lr"] for group in parameter_groups(model, config) for p in group["params"]}
     names = dict(model.named_parameters())
     found = [rate_of[id(names[f"encoder.backbone.encoder.layer.{i}.output.dense.weight"])] for i in range(3)]
     np.testing.assert_allclose(found, [0.025, 0.05, 0.1])
@@ -67,5 +67,5 @@ def test_without_decay_all_layers_learn_alike(esm2):
 
 @pytest.mark.parametrize("decay", [0, -0.5, 1.5])
 def test_a_decay_is_a_share(esm2, decay):
-    with pytest.raises(ValueError, match=r"layer_lr_decay lies in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"'layer_lr_decay' parameter .* range \(0.0, 1.0\]"):
         FullFineTuning(layer_lr_decay=decay).install(esm2)

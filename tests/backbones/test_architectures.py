@@ -28,14 +28,13 @@ from plmlearn import (
 )
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import (
-    BackboneNotFoundError,
     BackboneWeightsError,
-    hub,
     load_backbone,
+    loading,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ALIASES, ARCHITECTURES
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
 KINDS = ["esm2", "esm1b", "esmc", "prott5", "prostt5", "ankh", "ankh3"]
@@ -110,7 +109,7 @@ def test_structural_states_are_read_after_a_mark(miniature):
     states, residues = PLMEmbedder(f"{folder}#3di"), PLMEmbedder(str(folder))
     assert np.abs(states.fit_transform(["DVQLAC"]) - residues.fit_transform(["DVQLAC"])).max() > 0.01
     np.testing.assert_array_equal(states.transform(["dvqlac"]), states.transform(["DVQLAC"]))
-    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == resolve_name("prostt5")
+    assert resolve_name("prostt5-3di") == resolve_name("prostt5#3di") == ("Rostlab/ProstT5", "3di")
 
 
 def test_only_prostt5_reads_structural_states(miniature):
@@ -196,11 +195,13 @@ def test_every_matrix_takes_an_adapter(miniature, kind, data, names):
         if names != "all"
         else sum(backbone.targets.values(), ())
     )
-    live = model._restored().model
-    adapted = {name.partition(".lora_")[0] for name, p in live.encoder.named_parameters() if p.requires_grad}
+    module = model._restored().module
+    adapted = {
+        name.partition(".lora_")[0] for name, p in module.encoder.named_parameters() if p.requires_grad
+    }
     layers = backbone.architecture.layers
     assert adapted == {f"backbone.{layers}.{i}.{path}" for i in range(3) for path in paths}
-    thin = {name: p for name, p in live.encoder.named_parameters() if ".lora_B." in name}
+    thin = {name: p for name, p in module.encoder.named_parameters() if ".lora_B." in name}
     assert thin  # zero before training: a gradient has reached each of them
     assert all(tensor.abs().sum() > 0 for tensor in thin.values())
 
@@ -297,16 +298,17 @@ def test_positions_end_where_esm1b_has_no_more(make_esm, tmp_path):
 
 
 def test_every_short_name_is_an_id_of_the_hub():
-    for name, place in ALIASES.items():
-        assert re.fullmatch(r"[\w-]+/[\w.-]+(#3di)?", place), name
-        assert resolve_name(name) == place.partition("#")[0]
+    for name, checkpoint in CHECKPOINTS.items():
+        place, _, alphabet = checkpoint.place.partition("#")
+        assert re.fullmatch(r"[\w-]+/[\w.-]+", place), name
+        assert resolve_name(name) == (place, alphabet or "aa")
 
 
 @pytest.mark.parametrize(
     "name", ["prott5", "prostt5", "ankh-base", "ankh-large", "esm1b", "esm1v", "esmc-300m"]
 )
 def test_short_names_of_the_papers_are_there(name):
-    assert name in ALIASES
+    assert name in CHECKPOINTS
 
 
 def test_every_family_has_an_encoder():
@@ -324,7 +326,7 @@ def pickled_repository(miniature, tmp_path, monkeypatch):
         asked.append(revision)
         return str({None: main, "refs/pr/4": miniature("prott5")}[revision])
 
-    monkeypatch.setattr(hub, "snapshot_download", download)
+    monkeypatch.setattr(loading, "snapshot_download", download)
     return asked
 
 
@@ -339,16 +341,10 @@ def test_weights_that_the_hub_has_converted_are_found(pickled_repository, miniat
         ("Fix typo", "open", "refs/pr/3"),
         ("Adding `safetensors` variant of this model", "open", "refs/pr/4"),
     ]
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions(*rows))
+    monkeypatch.setattr(loading, "get_repo_discussions", discussions(*rows))
     found = load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
     assert pickled_repository[-1] == "refs/pr/4"
     assert found.fingerprint == load_backbone(str(miniature("prott5"))).fingerprint
-
-
-def test_pickled_weights_alone_are_refused(pickled_repository, monkeypatch):
-    monkeypatch.setattr(hub, "get_repo_discussions", discussions())
-    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
-        load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
 
 
 def test_a_classifier_of_t5_survives_a_pickle(miniature, data):
@@ -365,7 +361,7 @@ def test_mixed_layers_train_with_every_method_and_are_kept(miniature, kind, adap
     X, y = data
     model = PLMRegressor(str(miniature(kind)), adapter=adapter, layer_mixing=True, **TUNING | {"epochs": 3})
     model.fit(X, y)
-    assert model._restored().model.encoder.mixing.weights.abs().min() > 0
+    assert model._restored().module.encoder.mixing.weights.abs().min() > 0
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
     assert (

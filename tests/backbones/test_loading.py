@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from folders import change_weights
 from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
     download_backbone,
-    hub,
     load_backbone,
+    loading,
     unload_backbones,
 )
-from plmlearn.backbones.architectures import ALIASES
-from plmlearn.backbones.hub import resolve_name
+from plmlearn.backbones.backbone import CHECKPOINTS
+from plmlearn.backbones.loading import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
 CONTACT_HEAD = "esm.contact_head."
@@ -37,23 +38,10 @@ def _offline(monkeypatch):
     def refuse(**options):
         raise LocalEntryNotFoundError("no network in tests")
 
-    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    monkeypatch.setattr(loading, "snapshot_download", refuse)
     unload_backbones()
     yield
     unload_backbones()
-
-
-@pytest.fixture
-def folder(esm_folder, tmp_path) -> Path:
-    """A copy of the small ESM to spoil."""
-    return Path(shutil.copytree(esm_folder, tmp_path / "esm"))
-
-
-def change_weights(folder: Path, change) -> None:
-    """Rewrite the weights of a folder after ``change`` has been at the dict of tensors."""
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 # -- tokens ---------------------------------------------------------------------------------------
@@ -96,13 +84,34 @@ def test_no_sequences_have_no_tokens():
 
 
 def test_short_names_stand_for_hugging_face_ids():
-    assert resolve_name("esm2-650m") == ALIASES["esm2-650m"] == "facebook/esm2_t33_650M_UR50D"
-    assert resolve_name("someone/some-model") == "someone/some-model"
+    assert resolve_name("esm2-650m") == (CHECKPOINTS["esm2-650m"].place, "aa")
+    assert CHECKPOINTS["esm2-650m"].place == "facebook/esm2_t33_650M_UR50D"
+    assert resolve_name("someone/some-model") == ("someone/some-model", "aa")
 
 
 def test_a_folder_is_a_name(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    assert resolve_name("esm") == resolve_name(f"{folder}/") == str(folder)
+    assert resolve_name("esm") == resolve_name(f"{folder}/") == (str(folder), "aa")
+
+
+def test_a_path_and_the_home_folder_are_names(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_backbone(folder) is load_backbone("~/esm") is load_backbone(str(folder))
+    assert load_backbone(folder).name == str(folder)
+
+
+def test_a_folder_named_like_published_weights_wins_and_is_told(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("esm2-8m")
+    with pytest.warns(UserWarning, match=r"backbone='esm2-8m' is read from the folder .*esm2-8m, not from"):
+        assert load_backbone("esm2-8m").n_layers == 3
+
+
+def test_a_folder_without_a_checkpoint_is_no_backbone(tmp_path, monkeypatch):
+    """Results are often kept in folders named after a model."""
+    monkeypatch.chdir(tmp_path)
+    Path("esm2-8m").mkdir()
+    assert resolve_name("esm2-8m") == ("facebook/esm2_t6_8M_UR50D", "aa")
 
 
 MISSPELT = [("esm2-8M", "esm2-8m"), ("esm2_650m", "esm2-650m"), ("minni", "mini")]
@@ -152,14 +161,7 @@ def test_a_folder_without_configuration_is_refused(folder):
 
 def test_a_folder_without_weights_is_refused(folder):
     (folder / "model.safetensors").unlink()
-    with pytest.raises(BackboneNotFoundError, match=r"no \*\.safetensors"):
-        load_backbone(str(folder))
-
-
-def test_pickled_weights_are_not_read(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
+    with pytest.raises(BackboneNotFoundError, match=r"no weights; expected model\.safetensors or py"):
         load_backbone(str(folder))
 
 
@@ -265,28 +267,7 @@ def test_loading_is_silent_and_leaves_the_library_as_it_was(esm_folder, capfd):
     assert (log.get_verbosity(), log.is_progress_bar_enabled()) == (verbosity, bars)
 
 
-# -- fingerprints ---------------------------------------------------------------------------------
-
-
-def test_fingerprint_does_not_depend_on_precision_folder_or_format(esm_folder, folder):
-    expected = load_backbone(str(esm_folder)).fingerprint
-    assert load_backbone(str(folder)).fingerprint == expected
-    assert load_backbone(str(folder), precision="bf16").fingerprint == expected
-    assert load_backbone(str(folder), precision="fp16").fingerprint == expected
-
-    def halve(weights):
-        weights.update({name: tensor.bfloat16() for name, tensor in weights.items()})
-
-    change_weights(folder, halve)
-    assert load_backbone(str(folder)).fingerprint == expected
-
-
-def test_fingerprint_of_a_model_saved_without_its_language_head(esm_folder, tmp_path):
-    backbone = load_backbone(str(esm_folder))
-    backbone.model.save_pretrained(tmp_path)
-    shutil.copy(esm_folder / "vocab.txt", tmp_path)
-    shutil.copy(esm_folder / "tokenizer_config.json", tmp_path)
-    assert load_backbone(str(tmp_path)).fingerprint == backbone.fingerprint
+# -- files of weights -----------------------------------------------------------------------------
 
 
 def write_shards(esm_folder: Path, tmp_path: Path) -> Path:
@@ -304,24 +285,6 @@ def test_weights_may_lie_in_several_files(esm_folder, tmp_path):
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(BackboneWeightsError, match="cannot be read"):
         load_backbone(str(folder))
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_fingerprint_tells_other_weights(esm_folder, folder, name):
-    def nudge(weights):
-        weights[name].view(-1)[3] += 0.05
-
-    change_weights(folder, nudge)
-    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
-
-
-def test_fingerprint_tells_swapped_layers(esm_folder, folder):
-    def swap(weights):
-        first, second = (f"esm.encoder.layer.{i}.attention.self.key.weight" for i in (0, 1))
-        weights[first], weights[second] = weights[second].clone(), weights[first].clone()
-
-    change_weights(folder, swap)
-    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
 
 
 # -- random weights -------------------------------------------------------------------------------
@@ -374,8 +337,8 @@ def hub_cache(esm_folder, tmp_path, monkeypatch) -> Path:
             **(options | {"local_files_only": True}), cache_dir=tmp_path / "hub"
         )
 
-    monkeypatch.setattr(hub, "snapshot_download", local_only)
-    return fill_hub_cache(tmp_path / "hub", ALIASES["esm2-8m"], esm_folder)
+    monkeypatch.setattr(loading, "snapshot_download", local_only)
+    return fill_hub_cache(tmp_path / "hub", CHECKPOINTS["esm2-8m"].place, esm_folder)
 
 
 def test_the_hub_cache_is_read_without_network(hub_cache, esm_folder):
@@ -396,7 +359,7 @@ def test_without_network_the_error_says_what_works_offline(name):
 
 
 def test_an_impossible_id_is_not_found(monkeypatch):
-    monkeypatch.setattr(hub, "snapshot_download", huggingface_hub.snapshot_download)
+    monkeypatch.setattr(loading, "snapshot_download", huggingface_hub.snapshot_download)
     with pytest.raises(BackboneNotFoundError, match="'owner/no id'"):  # refused before any request
         load_backbone("owner/no id")
 
@@ -407,15 +370,37 @@ def test_a_download_cut_short_is_taken_up_again(hub_cache, esm_folder, tmp_path,
     shard = sorted(snapshot.glob("*.safetensors"))[1]
     blob = shard.resolve()
     shard.unlink()
-    local_only = hub.snapshot_download
+    local_only = loading.snapshot_download
 
     def resume(**options):
         if not options.get("local_files_only"):
             shard.symlink_to(blob)
         return local_only(**options)
 
-    monkeypatch.setattr(hub, "snapshot_download", resume)
+    monkeypatch.setattr(loading, "snapshot_download", resume)
     assert load_backbone("someone/sharded").fingerprint == load_backbone(str(esm_folder)).fingerprint
+
+
+def test_pickled_weights_are_fetched_where_there_are_no_others(esm_folder, folder, monkeypatch):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    pickled, asked = (folder / "pytorch_model.bin").read_bytes(), []
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (folder / name).unlink()
+
+    def download(**options):
+        asked.append(options["allow_patterns"])
+        if "pytorch_model*.bin" in options["allow_patterns"]:
+            (folder / "pytorch_model.bin").write_bytes(pickled)
+        return str(folder)
+
+    monkeypatch.setattr(loading, "snapshot_download", download)
+    monkeypatch.setattr(loading, "get_repo_discussions", lambda *a, **b: [])
+    assert load_backbone("someone/old").fingerprint == load_backbone(esm_folder).fingerprint
+    assert ["pytorch_model*.bin" in patterns for patterns in asked] == [False, False, True]
+    unload_backbones()
+    asked.clear()
+    load_backbone("someone/old")
+    assert len(asked) == 1  # found in the cache
 
 
 def test_a_damaged_download_is_removed_and_fetched_again(hub_cache, esm_folder, monkeypatch):
@@ -432,7 +417,7 @@ def test_a_damaged_download_is_removed_and_fetched_again(hub_cache, esm_folder, 
         return str(hub_cache)
 
     downloads: list[int] = []
-    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr(loading, "snapshot_download", fetch)
     blob.unlink()
     with pytest.raises(BackboneWeightsError, match=r"model.safetensors arrived damaged: SHA-256"):
         load_backbone("esm2-8m")
@@ -448,7 +433,7 @@ def test_nothing_executable_is_asked_of_the_hub(monkeypatch):
         asked.extend(options["allow_patterns"])
         raise LocalEntryNotFoundError("no network in tests")
 
-    monkeypatch.setattr(hub, "snapshot_download", spy)
+    monkeypatch.setattr(loading, "snapshot_download", spy)
     with pytest.raises(BackboneNotFoundError):
         load_backbone("someone/some-model")
     assert "*.safetensors" in asked
@@ -467,3 +452,13 @@ def test_download_prepares_a_folder_for_a_machine_without_network(hub_cache, tmp
     prepared = load_backbone(str(target))
     assert prepared.fingerprint == fingerprint
     assert prepared.tokenize(["MKV"])[0].tolist() == [0, 20, 15, 7, 2]
+
+
+def test_download_copies_pickled_weights_and_nothing_else(folder, tmp_path):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    for name in ("training_args.bin", "pytorch_model_old.bin", "modeling.py", "notes.md"):
+        (folder / name).write_bytes(b"?")
+    target = download_backbone(folder, tmp_path / "copy")
+    names = {"config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"}
+    assert {file.name for file in target.iterdir()} == names

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from plmlearn.datasets import base, clear_data_home, fetch_signal_peptides, get_data_home
-from plmlearn.datasets.origins import ORIGINS, Origin
+from plmlearn.datasets.origins import TABLES
 
 # Three proteins of the signal peptides as they are published, and the table made of them.
 FASTA = (
@@ -56,19 +56,13 @@ def served(tmp_path):
     server.server_close()
 
 
-def small_origin(url: str, sha256: str) -> Origin:
-    """Signal peptides that come from `url`."""
-    origin = ORIGINS["signal_peptides"]
-    table = dataclasses.replace(origin.tables["signal_peptides"], urls=(url,), sha256=sha256)
-    return dataclasses.replace(origin, tables={"signal_peptides": table})
-
-
 @pytest.fixture
 def move_origin(monkeypatch):
     """A function that has the signal peptides come from another address."""
 
     def move(url: str, sha256: str = hashlib.sha256(TABLE).hexdigest()) -> None:
-        monkeypatch.setitem(ORIGINS, "signal_peptides", small_origin(url, sha256))
+        table = dataclasses.replace(TABLES["signal_peptides"], urls=(url,), sha256=sha256)
+        monkeypatch.setitem(TABLES, "signal_peptides", table)
 
     return move
 

@@ -225,7 +225,7 @@ def test_pairs_interact_if_their_families_fit():
         (make_mutational_landscape, {"parent": "MKZ"}, r"parent has \['Z'\]; allowed: ACDEFGHIKLMNPQRSTVWY"),
         (make_mutational_landscape, {"parent": "MK"}, "max_mutations == 4"),
         (make_residue_labels, {"labels": "HH"}, "at least two different letters"),
-        (make_residue_labels, {"labels": "H-"}, "none of them '-'"),
+        (make_residue_labels, {"labels": "H-"}, "and no '-'"),
         (make_residue_labels, {"mean_segment": 0.5}, "mean_segment == 0.5"),
         (make_protein_pairs, {"n_proteins": 3}, "n_proteins == 3"),
     ],

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-import plmlearn.backbones.hub
+import plmlearn.backbones.loading
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
@@ -230,10 +230,10 @@ BAD_PARAMETERS = [
     ({"random_state": "lucky"}, "'random_state'"),
     ({"backbone_init": "zero"}, "'backbone_init'"),
     ({"standardize": "yes"}, "'standardize'"),
-    ({"rank": 0}, "rank is an int >= 1, got 0"),
-    ({"rank": 2.5}, "rank is an int >= 1, got 2.5"),
-    ({"alpha": 0}, "alpha is > 0"),
-    ({"lora_dropout": 1.0}, r"dropout lies in \[0, 1\)"),
+    ({"rank": 0}, r"'rank' parameter of LoRA must be an int in the range \[1, inf\). Got 0"),
+    ({"rank": 2.5}, "'rank' parameter of LoRA must be an int .*Got 2.5"),
+    ({"alpha": 0}, r"'alpha' parameter of LoRA must be a float in the range \(0.0, inf\)"),
+    ({"lora_dropout": 1.0}, r"'dropout' parameter of LoRA must be a float in the range \[0.0, 1.0\)"),
     ({"target_modules": ("key", "dense")}, "target_modules: got 'dense'; .* query, key"),
     ({"target_modules": ()}, "target_modules: got none"),
     ({"last_n_layers": 4}, "last_n_layers=4, but .* has 3 layers; pass at most 3"),
@@ -290,7 +290,7 @@ def test_without_network_the_way_out_is_named(cls, X, monkeypatch, tmp_path):
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("no network")
 
-    monkeypatch.setattr(plmlearn.backbones.hub, "snapshot_download", offline)
+    monkeypatch.setattr(plmlearn.backbones.loading, "snapshot_download", offline)
     message = "looked for 'nobody/no-such-model'.*backbone='mini'"
     assert_refused(cls("nobody/no-such-model"), BackboneNotFoundError, message, X, LABELS)
 
@@ -316,7 +316,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X):
     embedder = PLMEmbedder(str(folder)).fit(X)
     make_esm(folder, seed=1)
     for method in (pickle.loads(pickle.dumps(fitted)).predict, embedder.transform):
-        with pytest.raises(BackboneWeightsError, match="provide the original weights"):
+        with pytest.raises(BackboneWeightsError, match="provide the original folder"):
             method(X)
 
 

@@ -32,7 +32,7 @@ def test_taking_rows_keeps_them_together():
 @settings(deadline=None, max_examples=40)
 @given(n_rows=st.integers(4, 60), fraction=st.floats(0.1, 0.6), seed=st.integers(0, 99))
 def test_every_row_is_on_one_side(n_rows, fraction, seed):
-    training, validation = draw(n_rows, np.arange(n_rows) % 2).hold_out(fraction, seed)
+    training, validation = draw(n_rows, np.arange(n_rows) % 2).hold_out(fraction, seed, stratify=True)
     assert sorted(numbers(training) + numbers(validation)) == list(range(n_rows))
     assert len(validation.y) == int(np.ceil(fraction * n_rows))
 
@@ -40,13 +40,13 @@ def test_every_row_is_on_one_side(n_rows, fraction, seed):
 @pytest.mark.parametrize("labels", [[0, 1], ["a", "b"], [True, False]])
 def test_classes_have_equal_shares(labels):
     y = np.array(labels)[(np.arange(100) % 5 == 0).astype(int)]
-    training, validation = draw(100, y).hold_out(0.2, 0)
+    training, validation = draw(100, y).hold_out(0.2, 0, stratify=True)
     assert np.sum(validation.y == labels[1]) == 4
     assert np.sum(training.y == labels[1]) == 16
 
 
 def test_a_class_of_one_protein_is_no_error():
-    training, validation = draw(10, [0] * 9 + [1]).hold_out(0.3, 0)
+    training, validation = draw(10, [0] * 9 + [1]).hold_out(0.3, 0, stratify=True)
     assert len(training.y) == 7
     assert len(validation.y) == 3
 
@@ -58,19 +58,19 @@ def test_no_group_is_on_both_sides(groups, seed):
     if len(set(groups)) < 2:
         return
     groups = np.array(groups)
-    training, validation = draw(len(groups), np.zeros(len(groups)), groups).hold_out(0.3, seed)
+    training, validation = draw(len(groups), np.zeros(len(groups)), groups).hold_out(0.3, seed, stratify=True)
     assert not set(training.groups) & set(validation.groups)
     assert sorted(numbers(training) + numbers(validation)) == list(range(len(groups)))
 
 
 def test_there_must_be_two_parts():
     with pytest.raises(ValueError, match=r"part of the groups aside .* 1 in all.*X_val"):
-        draw(9, np.zeros(9), np.full(9, "same")).hold_out(0.3, 0)
+        draw(9, np.zeros(9), np.full(9, "same")).hold_out(0.3, 0, stratify=True)
     with pytest.raises(ValueError, match=r"part of the proteins aside .* 1 in all"):
-        draw(1, [1.0]).hold_out(0.3, 0)
+        draw(1, [1.0]).hold_out(0.3, 0, stratify=True)
 
 
 def test_the_seed_decides():
     labelled = draw(30, np.zeros((30, 2)))
-    splits = [numbers(labelled.hold_out(0.3, seed)[1]) for seed in (0, 0, 1)]
+    splits = [numbers(labelled.hold_out(0.3, seed, stratify=True)[1]) for seed in (0, 0, 1)]
     assert splits[0] == splits[1] != splits[2]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-import plmlearn.training.reuse as reuse
 from plmlearn import PLMEmbedder
 from plmlearn.estimators import embedder as embedder_module
+from plmlearn.training import features
 
 LAYERS = [None, 0, 1, 3, -1, -2, -4]
 
@@ -99,13 +99,13 @@ def test_embedding_does_not_depend_on_what_was_fitted(folder, X):
 def encoded(monkeypatch):
     """Which distinct sequences went through the encoder, call by call."""
     calls = []
-    run = reuse.run_frozen
+    run = features.FrozenPart.run
 
-    def listen(make, n_rows, inputs, distinct, plan):
-        calls.append(len(distinct))
-        return run(make, n_rows, inputs, distinct, plan)
+    def listen(part, chosen):
+        calls.append(len(chosen))
+        return run(part, chosen)
 
-    monkeypatch.setattr(reuse, "run_frozen", listen)
+    monkeypatch.setattr(features.FrozenPart, "run", listen)
     return calls
 
 

@@ -14,7 +14,7 @@ from plmlearn.estimators.residue_targets import (
     check_residue_y,
     is_measured,
 )
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 
 X = ["MKTAY", "GS", "ACD"]
 TEXT = ["HHE-C", "C-", "EEE"]

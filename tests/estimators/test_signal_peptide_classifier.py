@@ -24,7 +24,7 @@ from plmlearn.estimators.signal_states import (
     transitions,
 )
 from plmlearn.metrics import cleavage_site
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 
 COMMON = {"batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 OPTIONS = {"adapter": Frozen(), "epochs": 2, **COMMON}
@@ -200,7 +200,7 @@ def test_types_alone_are_enough_to_train(make, proteins):
 def test_everything_is_trained(make, proteins):
     X, y, regions, kingdom = proteins
     classifier = make(adapter=LoRA(rank=2)).fit(X, y, regions=regions, kingdom=kingdom)
-    tensors = dict(classifier._live.model.named_parameters())
+    tensors = dict(classifier._loaded.module.named_parameters())
     assert tensors["crf.transitions"].any()
     assert tensors["crf.starts"].any()
     assert tensors["kingdoms.bias"].any()

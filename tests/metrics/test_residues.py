@@ -81,20 +81,40 @@ def test_constant_predictions_rank_nothing():
         (lambda: residue_accuracy(["HH"], ["HH", "C"]), "y_true has 1 proteins, y_pred 2"),
         (
             lambda: residue_accuracy(["HH", "HHC"], ["HH", "H"]),
-            "1 of 2 proteins .*row 1 has 3 true and 1 pred",
+            "^Protein 1 has 3 true and 1 predicted entries",
         ),
-        (lambda: residue_mcc([0, 1], [[0], [1]]), "2 of 2 proteins have a single value .*row 0"),
+        (
+            lambda: residue_mcc([0, 1], [[0], [1]]),
+            r"^Protein 0 has a single value.*\nProtein 1 has a single value",
+        ),
         (lambda: residue_accuracy(["--"], ["HH"], ignore_label="-"), "No residue of y_true was measured"),
-        (lambda: residue_accuracy(["HH"], ["HH"], average="macro"), "average is 'macro'"),
+        (
+            lambda: residue_accuracy(["HH"], ["HH"], average="macro"),
+            "average='macro'; expected one of 'residue', 'protein'",
+        ),
+        (
+            lambda: residue_accuracy([[0, 1, 1]], [[0, None, 1]]),
+            "^Protein 0 has no prediction for 1 measured",
+        ),
+        (
+            lambda: residue_spearman([[1.0, 2.0]], [[1.0, np.nan]]),
+            "^Protein 0 has no prediction for 1 measured",
+        ),
         (lambda: residue_spearman([[1.0, 1.0]], [[1.0, 2.0]]), "1 different values"),
         (lambda: residue_spearman([[1.0, 1.0]], [[1.0, 2.0]], average="protein"), "No protein has two"),
         (lambda: segment_overlap(["CCC"], ["CCC"], states="H"), "no segment of the states 'H'"),
-        (lambda: segment_overlap(["CCC"], ["CCC"], average="segment"), "average is 'segment'"),
+        (lambda: segment_overlap(["CCC"], ["CCC"], average="segment"), "average='segment'; expected one of"),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_missing_entries_of_every_kind_do_not_count():
+    for true in (["H", None, "E"], ["H", float("nan"), "E"], np.array(["H", None, "E"], dtype=object)):
+        assert residue_accuracy([true], ["HHH"]) == 0.5
+        assert residue_accuracy([true], [np.ma.array(list("HHH"), mask=[0, 1, 0])]) == 0.5
 
 
 # ---- segments
@@ -142,3 +162,10 @@ def test_broken_helices_score_less_than_shifted_ones():
     shifted, broken = ["CCCCHHHHHHHHHHHCC"], ["CCCHHCHHCHHCHHCCC"]
     assert segment_overlap(true, shifted, states="H") > 0.99
     assert segment_overlap(true, broken, states="H") < 0.5
+
+
+def test_states_are_compared_whole_not_as_parts_of_a_text():
+    """ "" and "HE" are parts of "HE", but neither is one of its states."""
+    true = [np.array(["", "", "H", "H", "HE"])]
+    assert segment_overlap(true, true, states="HE") == 1
+    assert segment_overlap(true, [np.array(["C", "C", "H", "H", "C"])], states="HE") == 1

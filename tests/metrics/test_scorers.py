@@ -91,7 +91,7 @@ def test_spearman_of_columns_and_gaps():
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"'sperman' is no scorer; .*spearman, mcc"):
+    with pytest.raises(ValueError, match=r"'sperman' is not a scorer; .*spearman, mcc"):
         get_scorer("sperman")
     with pytest.raises(ValueError, match=r"y_true has shape \(2,\), y_pred \(3,\)"):
         spearman_score([1, 2], [1, 2, 3])

@@ -4,6 +4,7 @@ import csv
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,11 @@ peptides = st.lists(st.tuples(peptide, peptide), min_size=1, max_size=12)
         ("LLLLL", (5, "L")),
         (np.array(list("TTO")), (2, "T")),
         ("ISSO", (3, "S")),
+        (["", "", "S", "O"], (3, "S")),  # "" and "SL" are parts of "SLTP", and no labels of it
+        (["SL", "T", "O"], (2, "T")),
+        ([None, "S", "O"], (2, "S")),
+        (np.ma.array(list("SSLO"), mask=[1, 1, 0, 0]), (3, "L")),
+        ([1, 2], (0, "")),
     ],
 )
 def test_sites(labels, site):
@@ -89,9 +95,22 @@ def test_table_by_hand():
     assert table[2]["recall_0"] == table[2]["mcc_0"] == 1
 
 
+def test_table_reads_labels_by_position():
+    """A Series keeps its index when rows are chosen from it."""
+    labels = pd.Series(["SSSO", "IIII", "SSSO"], index=[2, 0, 1])
+    given = (["SP", "NO_SP", "SP"], ["SP", "NO_SP", "SP"])
+    assert signal_peptide_table(*given, labels, labels) == signal_peptide_table(
+        *given, list(labels), list(labels)
+    )
+
+
 def test_bad_input():
-    with pytest.raises(ValueError, match="2 true types, 1 predicted ones, 2 kingdoms"):
+    with pytest.raises(
+        ValueError, match="2 true types, 1 predicted types, 2 kingdoms; expected the same number of each"
+    ):
         signal_peptide_table(["SP", "SP"], ["SP"])
+    with pytest.raises(ValueError, match="1 true labels, 2 predicted labels"):
+        signal_peptide_table(["SP", "SP"], ["SP", "SP"], ["SO"], ["SO", "SO"])
     with pytest.raises(ValueError, match="tolerance is -1"):
         cleavage_precision(["SO"], ["SO"], tolerance=-1)
     with pytest.raises(ValueError, match="no cleavage site"):

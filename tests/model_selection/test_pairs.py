@@ -147,16 +147,19 @@ def test_same_seed_same_folds_and_frames_are_pairs():
     [
         ((["A", "B", "C"], ["D", "E", "F"]), "two lists of proteins"),
         (np.full((4, 3), "A"), r"shape \(4, 3\); expected \(n_pairs, 2\)"),
-        ([("A", "B"), ("A", "B", "C")], "1 of 2 rows are no pairs, such as row 1"),
-        (["AB", "CD"], "2 of 2 rows are no pairs"),
+        ([("A", "B"), ("A", "B", "C")], "Pair 1: has 3 entries; expected two proteins"),
+        (["AB", "CD"], "Pair 0: is of type str; expected a tuple of two proteins.\nPair 1: "),
         ((pd.Series(["A", "B", "C"]), pd.Series(["D", "E", "F"])), "two lists of proteins"),
-        ([("A", None), ("B", "C")], r"1 of 2 pairs lack a protein: rows 0; the second of row 0 is None"),
-        ([("A", "B"), ("B", "C"), (" ", "C")], r"1 of 3 pairs .* rows 2; the first of row 2 is ' '"),
-        (np.array([("", "B"), ("B", "")]), r"2 of 2 pairs lack a protein: rows 0, 1; the first of row 0"),
-        (pd.DataFrame([("A", "B"), ("B", np.nan)]), r"rows 1; the second of row 1 is nan"),
-        (pd.DataFrame([("A", "B"), ("B", None)], dtype="string"), r"rows 1; the second of row 1 is"),
-        ([("", "B")] * 12, r"12 of 12 .* rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …; the first"),
-        (np.empty((0, 2)), "no pairs"),
+        ([("A", None), ("B", "C")], r"^Pair 0: second protein is missing \(None\)\. Give it"),
+        ([("A", "B"), ("B", "C"), (" ", "C")], r"^Pair 2: first protein is missing \(' '\)"),
+        (
+            np.array([("", "B"), ("B", "")]),
+            r"^Pair 0: first protein is missing \(''\).*\nPair 1: second protein is missing",
+        ),
+        (pd.DataFrame([("A", "B"), ("B", np.nan)]), r"^Pair 1: second protein is missing \(nan\)"),
+        (pd.DataFrame([("A", "B"), ("B", None)], dtype="string"), r"^Pair 1: second protein is missing \("),
+        ([("", "B")] * 12, r"\nPair 9: first .*\n\.\.\. and 2 more; the attribute `rows`"),
+        (np.empty((0, 2)), "found 0 pairs"),
     ],
 )
 def test_bad_pairs(X, message):
@@ -186,7 +189,7 @@ def test_bad_parameters():
         list(PairKFold(clusters={**dict.fromkeys(np.unique(X), 1), X[0, 0]: None}).split(X))
     groups = np.full(X.shape, "1", dtype=object)
     groups[4, 1] = np.nan
-    with pytest.raises(ValueError, match=r"lack a cluster: rows 4; the second of row 4 is nan"):
+    with pytest.raises(ValueError, match=r"^Pair 4: second cluster is missing \(nan\)"):
         list(PairKFold().split(X, groups=groups))
     with pytest.raises(ValueError, match=r"groups has shape \(3,\)"):
         list(PairKFold().split(X, groups=[1, 2, 3]))

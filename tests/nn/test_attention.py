@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plmlearn.nn import attention
-from plmlearn.nn.attention import packed_attention, padded_attention, rotary_table, rotate
+from plmlearn.nn.attention import packed_attention, padded_attention, rotary_frequencies, rotary_table, rotate
 from plmlearn.nn.packing import PackedTokens
 
 LENGTHS = [[1], [5], [3, 3, 3], [1, 7, 7, 2, 2, 2, 30], [40, 1, 40]]
@@ -159,14 +159,14 @@ def naive_rotation(x, base):
 
 def test_rotation_equals_naive_formula():
     x = draw([12], width=6)[0].double()
-    table = rotary_table(12, 6, 10000.0, torch.device("cpu"))[:, :, None].double()
+    table = rotary_table(12, rotary_frequencies(6, 10000.0))[:, :, None].double()
     torch.testing.assert_close(rotate(x, *table), naive_rotation(x, 10000.0), atol=1e-6, rtol=1e-6)
 
 
 def test_rotation_does_not_change_its_input_and_keeps_lengths():
     x = draw([12], width=6)[0]
     before = x.clone()
-    table = rotary_table(12, 6, 10000.0, torch.device("cpu"))[:, :, None]
+    table = rotary_table(12, rotary_frequencies(6, 10000.0))[:, :, None]
     turned = rotate(x, *table)
     assert torch.equal(x, before)
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
@@ -174,5 +174,5 @@ def test_rotation_does_not_change_its_input_and_keeps_lengths():
 
 def test_gradient_of_rotation_by_finite_differences():
     x = draw([5], width=4)[0].double().requires_grad_()
-    table = rotary_table(5, 4, 100.0, torch.device("cpu"))[:, :, None].double()
+    table = rotary_table(5, rotary_frequencies(4, 100.0))[:, :, None].double()
     assert torch.autograd.gradcheck(lambda x: rotate(x, *table), x)

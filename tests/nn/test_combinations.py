@@ -6,10 +6,8 @@ import torch
 from torch import nn
 
 from plmlearn.nn.combinations import COMBINATIONS, PairModel, ResidueProjection
-from plmlearn.nn.heads import make_head
-from plmlearn.nn.packing import Encoded, PackedTokens
-from plmlearn.nn.pooling import MeanPooling
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.models import MeanPooling, make_head
+from plmlearn.nn.packing import Encoded, PackedTokens, Ragged
 
 WIDTH, LENGTHS = 6, [3, 7, 1, 5]
 PAIRS = torch.tensor([[0, 1], [1, 0], [2, 2], [3, 0]])
@@ -69,9 +67,9 @@ def test_order_matters_where_it_is_said_to(name):
 def test_residues_are_projected_one_by_one():
     projection = ResidueProjection(WIDTH)
     residues = torch.randn(4, WIDTH)
-    found = projection(Encoded(residues, [3, 1], residues[[0, 3]]))
+    found = projection(Encoded(Ragged(residues, [3, 1]), residues[[0, 3]]))
     assert found.shape == (4, 2 * ResidueProjection.WIDTH)
-    torch.testing.assert_close(found[2], projection(Encoded(residues[2:3], [1], residues[2:3]))[0])
+    torch.testing.assert_close(found[2], projection(Encoded(Ragged(residues[2:3], [1]), residues[2:3]))[0])
 
 
 class Table(nn.Module):
@@ -94,7 +92,7 @@ def test_model_is_encoder_scaler_combination_and_head(name):
     pooling = ResidueProjection(WIDTH) if combination.over_residues else MeanPooling(WIDTH)
     model = PairModel(Table(), pooling, combination, make_head("mlp", combination.width, 2, 5, 0.0))
     tokens = PackedTokens(torch.arange(sum(LENGTHS)), LENGTHS, 0, 0)
-    proteins = model.represent(tokens)
+    proteins = model.embed(tokens)
     assert proteins.lengths == (LENGTHS if combination.over_residues else [1] * len(LENGTHS))
     model.scaler.learn(proteins.values.detach())
     outputs = model(proteins, PAIRS)

@@ -1,4 +1,4 @@
-"""From tokens to outputs of rows, the head's scaler, and what a fit leaves in a model."""
+"""From tokens to outputs of samples, the head's scaler, and what a fit leaves in a model."""
 
 import copy
 
@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from plmlearn.nn.heads import EsmHead
-from plmlearn.nn.models import FeatureScaler, ProteinModel, learned_tensors, load_learned
-from plmlearn.nn.packing import PackedTokens
-from plmlearn.nn.pooling import AttentionPooling, MeanPooling
+from plmlearn.nn.models import (
+    AttentionPooling,
+    EsmHead,
+    FeatureScaler,
+    MeanPooling,
+    ProteinModel,
+    learned_tensors,
+    load_learned,
+)
+from plmlearn.nn.packing import PackedTokens, Ragged
 
 WIDTH = 5
 
@@ -32,8 +38,8 @@ class _IdsAsFeatures(nn.Module):
 TOKENS = PackedTokens(torch.tensor([100, 2, 4, 100, 100, 7, 100]), [4, 3], 1, 1)
 
 
-def test_each_row_gets_its_own_sequence():
-    """Three rows over two sequences; special tokens (ids 100) do not enter the mean."""
+def test_each_sample_gets_its_own_sequence():
+    """Three samples over two sequences; special tokens (ids 100) do not enter the mean."""
     model = ProteinModel(_IdsAsFeatures(), MeanPooling(WIDTH), nn.Identity())
     outputs = model(TOKENS, torch.tensor([1, 0, 1]))
     assert outputs.tolist() == [[7.0] * WIDTH, [3.0] * WIDTH, [7.0] * WIDTH]
@@ -41,9 +47,9 @@ def test_each_row_gets_its_own_sequence():
 
 def test_pooled_values_are_used_where_they_are_known():
     model = ProteinModel(_IdsAsFeatures(), MeanPooling(WIDTH), nn.Identity())
-    pooled = torch.tensor([[1.0] * WIDTH, [2.0] * WIDTH])
-    tokens = PackedTokens(TOKENS.ids, TOKENS.lengths, 1, 1, pooled=pooled)
-    assert model(tokens, torch.tensor([1, 0])).tolist() == [[2.0] * WIDTH, [1.0] * WIDTH]
+    pooled = Ragged(torch.tensor([[1.0] * WIDTH, [2.0] * WIDTH]), [1, 1])
+    assert model.embed(pooled) is pooled
+    assert model(pooled, torch.tensor([1, 0])).tolist() == [[2.0] * WIDTH, [1.0] * WIDTH]
 
 
 def test_scaler_standardises_what_it_learned_from():
@@ -59,7 +65,7 @@ def test_scaler_standardises_what_it_learned_from():
 
 def test_scaler_stands_between_pooling_and_head():
     model = ProteinModel(_IdsAsFeatures(), MeanPooling(WIDTH), nn.Identity())
-    model.scaler.learn(model.pool(TOKENS).detach())  # means 3 and 7
+    model.scaler.learn(model.embed(TOKENS).values.detach())  # means 3 and 7
     outputs = model(TOKENS, torch.tensor([0, 1]))
     torch.testing.assert_close(outputs, torch.tensor([[-1.0] * WIDTH, [1.0] * WIDTH]))
 

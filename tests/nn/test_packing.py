@@ -14,12 +14,12 @@ def make_tokens(lengths: list[int], n_prefix: int = 1, n_suffix: int = 1) -> Pac
 
 
 @given(LENGTHS)
-def test_positions_starts_and_groups_match_a_loop(lengths):
+def test_positions_starts_and_runs_match_a_loop(lengths):
     tokens = make_tokens(lengths)
     assert tokens.positions.tolist() == [i for n in lengths for i in range(n)]
     assert tokens.starts.tolist() == [sum(lengths[:i]) for i in range(len(lengths))]
-    assert [length for n, length in tokens.groups for _ in range(n)] == lengths
-    neighbours = zip(tokens.groups, tokens.groups[1:])
+    assert [length for n, length in tokens.runs for _ in range(n)] == lengths
+    neighbours = zip(tokens.runs, tokens.runs[1:])
     assert all(left[1] != right[1] for left, right in neighbours)
 
 
@@ -38,6 +38,6 @@ def test_unpack_gives_residues_and_first_tokens(lengths):
     hidden = torch.arange(sum(lengths) * 3.0).view(-1, 3)
     encoded = unpack(hidden, tokens)
     pieces = hidden.split(lengths)
-    assert torch.equal(encoded.residues, torch.cat([piece[1:-1] for piece in pieces]))
+    assert torch.equal(encoded.residues.values, torch.cat([piece[1:-1] for piece in pieces]))
     assert torch.equal(encoded.first, torch.stack([piece[0] for piece in pieces]))
-    assert encoded.lengths == [n - 2 for n in lengths]
+    assert encoded.residues.lengths == [n - 2 for n in lengths]

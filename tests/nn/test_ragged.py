@@ -1,12 +1,13 @@
-"""Values of residues, row behind row, against lists of rows."""
+"""Values of residues in one tensor against lists of tensors."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.testing import assert_close
 
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import Ragged
 
 lengths = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 
@@ -33,10 +34,32 @@ def test_sums_maxima_softmax_and_spread_equal_a_loop(lengths):
     rows = draw(lengths)
     ragged = Ragged.of(rows)
     assert_close(ragged.sums(), torch.stack([row.sum(0) for row in rows]))
+    assert_close(ragged.means(), torch.stack([row.mean(0) for row in rows]))
     assert_close(ragged.maxima(), torch.stack([row.max(0).values for row in rows]))
     assert_close(ragged.softmax().values, torch.cat([row.softmax(0) for row in rows]))
     numbers = torch.arange(len(rows))
     assert ragged.spread(numbers).tolist() == [i for i, n in enumerate(lengths) for _ in range(n)]
+
+
+def test_weighted_means_equal_a_loop():
+    rows, scores = draw([2, 5, 1]), draw([2, 5, 1], seed=1)
+    found = Ragged.of(rows).weighted_means(Ragged.of(scores))
+    assert_close(found, torch.stack([(s.softmax(0) * row).sum(0) for row, s in zip(rows, scores)]))
+    single = [s[:, :1] for s in scores]  # one score for all features
+    found = Ragged.of(rows).weighted_means(Ragged.of(single))
+    assert_close(found, torch.stack([(s.softmax(0) * row).sum(0) for row, s in zip(rows, single)]))
+
+
+@pytest.mark.parametrize("pads", [True, False])
+@pytest.mark.parametrize("size", [1, 3, 7, 9])
+def test_convolution_is_that_of_each_sample_with_zeros_around_it(size, pads):
+    torch.manual_seed(2)
+    conv = nn.Conv1d(3, 4, size, padding=size // 2 if pads else 0)
+    rows = draw([5, 1, 12, 3, 3, 2])
+    plain = nn.Conv1d(3, 4, size, padding=size // 2)
+    plain.load_state_dict(conv.state_dict())
+    alone = torch.cat([plain(row.T[None])[0].T for row in rows])
+    assert_close(Ragged.of(rows).convolved(conv).values, alone)
 
 
 def test_padding_is_zero_and_masked():
@@ -46,7 +69,7 @@ def test_padding_is_zero_and_masked():
     assert not padded[~mask].any()
 
 
-@pytest.mark.parametrize("method", ["sums", "maxima", "softmax"])
+@pytest.mark.parametrize("method", ["sums", "means", "maxima", "softmax"])
 def test_gradients_reach_every_value(method):
     values = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from plmlearn.nn.ragged import Ragged
-from plmlearn.nn.residue_heads import RESIDUE_HEADS, PackedConv, StartBias, make_residue_head
+from plmlearn.nn.packing import Ragged
+from plmlearn.nn.residue_heads import RESIDUE_HEADS, StartBias, make_residue_head
 
 WIDTH, N_OUTPUTS = 6, 3
 LENGTHS = [5, 1, 12, 3, 3, 2]
@@ -43,16 +43,6 @@ def test_dropout_acts_in_training_only(name):
     head = make_residue_head(name, WIDTH, N_OUTPUTS, None, 0.5)
     assert not torch.equal(head(features()), head(features()))
     assert torch.equal(head.eval()(features()), head(features()))
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 9])
-def test_convolution_is_that_of_each_sequence_with_zeros_around_it(size):
-    torch.manual_seed(2)
-    layer = PackedConv(WIDTH, 4, size)
-    plain = nn.Conv1d(WIDTH, 4, size, padding=size // 2)
-    plain.load_state_dict(layer.conv.state_dict())
-    alone = torch.cat([plain(row.T[None])[0].T for row in features().rows])
-    assert_close(layer(features()), alone)
 
 
 def test_cnn_sees_six_neighbours_on_each_side():

@@ -19,10 +19,10 @@ def test_esm2s_shares(backbone):
     rng = np.random.default_rng(0)
     n = 400_000
     ids = rng.choice(np.array(masking.residues, dtype=np.uint8), n)
-    asked, positions = masking.ask(ids, rng)
+    masked_ids, positions = masking.mask(ids, rng)
     chosen = len(positions)
     assert chosen == pytest.approx(0.15 * n, abs=5 * np.sqrt(n * 0.15 * 0.85))
-    fates = asked[positions]
+    fates = masked_ids[positions]
     masked = (fates == backbone.config.mask_token_id).sum()
     assert masked == pytest.approx(0.8 * chosen, abs=5 * np.sqrt(chosen * 0.16))
     changed = ((fates != ids[positions]) & (fates != backbone.config.mask_token_id)).sum()
@@ -33,13 +33,13 @@ def test_esm2s_shares(backbone):
     ]
     assert drawn.min() > 0.8 * drawn.mean()
     untouched = np.delete(np.arange(n), positions)
-    np.testing.assert_array_equal(asked[untouched], ids[untouched])
+    np.testing.assert_array_equal(masked_ids[untouched], ids[untouched])
 
 
 def test_only_standard_residues_are_chosen(backbone):
     ids, _ = backbone.tokenize(["MXBOUZ" * 200])
     before = ids.copy()
-    _, positions = Masking.of(backbone, rate=0.99).ask(ids, np.random.default_rng(0))
+    _, positions = Masking.of(backbone, rate=0.99).mask(ids, np.random.default_rng(0))
     assert set(ids[positions]) == {backbone.vocabulary["M"]}
     np.testing.assert_array_equal(ids, before)
 
@@ -77,17 +77,17 @@ def test_ends_are_seen_as_often_as_half_of_all_places(backbone):
     assert np.mean(seen) == pytest.approx(0.1, abs=0.03)
 
 
-def test_questions_hold_the_step_whole(backbone, draw_proteins):
-    """Whatever the token budget, every position is asked once with its true residue."""
+def test_batches_hold_the_step_whole(backbone, draw_proteins):
+    """Whatever the token budget, every position is predicted once with its true residue."""
     corpus = Corpus(backbone, draw_proteins(20))
     masking, rng = Masking.of(backbone, rate=0.3), np.random.default_rng(1)
     ids, lengths = draw_crops(corpus, np.arange(20), 30, rng)
-    asked, positions = masking.ask(ids, rng)
+    masked_ids, positions = masking.mask(ids, rng)
     for budget in (1, 50, 10_000):
-        questions = list(masked_batches(ids, asked, positions, lengths, budget, torch.device("cpu")))
-        np.testing.assert_array_equal(np.concatenate([q.places for q in questions]), positions)
-        np.testing.assert_array_equal(torch.cat([q.tokens.ids for q in questions]), asked)
-        np.testing.assert_array_equal(torch.cat([q.targets for q in questions]), ids[positions])
-        rows = torch.cat([q.tokens.ids[q.positions] for q in questions])
-        np.testing.assert_array_equal(rows, asked[positions])
-        assert [n for q in questions for n in q.tokens.lengths] == lengths.tolist()
+        batches = list(masked_batches(ids, masked_ids, positions, lengths, budget, torch.device("cpu")))
+        np.testing.assert_array_equal(np.concatenate([batch.places for batch in batches]), positions)
+        np.testing.assert_array_equal(torch.cat([batch.tokens.ids for batch in batches]), masked_ids)
+        np.testing.assert_array_equal(torch.cat([batch.targets for batch in batches]), ids[positions])
+        rows = torch.cat([batch.tokens.ids[batch.positions] for batch in batches])
+        np.testing.assert_array_equal(rows, masked_ids[positions])
+        assert [n for batch in batches for n in batch.tokens.lengths] == lengths.tolist()

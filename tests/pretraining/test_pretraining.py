@@ -4,13 +4,12 @@ import os
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import transformers
 from safetensors.torch import load
 from sklearn.base import clone
@@ -19,6 +18,9 @@ from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, save
 from plmlearn import load as load_estimator
 from plmlearn.adapters import LoRA
 from plmlearn.backbones import BackboneWeightsError
+from plmlearn.pretraining.likelihood import hide_parts, site_log_probabilities
+from plmlearn.pretraining.loop import RowStream
+from plmlearn.pretraining.masking import Corpus, Masking, draw_crops
 from plmlearn.sequences import SequenceError
 
 TINY = {"n_layers": 2, "width": 32, "n_heads": 2, "batch_size": 8, "crop_length": 24, "precision": "fp32"}
@@ -68,23 +70,18 @@ def logits_of(reference, sequence: str, hidden: list[int]) -> np.ndarray:
 def test_saved_folder_gives_the_same_logits_in_transformers(fitted, reference, proteins):
     sequence = proteins[0]
     expected = logits_of(reference, sequence, [2, 5])
-    live = fitted._restored()
-    vocabulary = live.backbone.vocabulary
-    from plmlearn.pretraining.likelihood import site_log_probabilities
-    from plmlearn.pretraining.masking import Corpus
-
-    ids = Corpus(live.backbone, [sequence])[0].copy()
+    model = fitted._restored()
+    vocabulary = model.backbone.vocabulary
+    ids = Corpus(model.backbone, [sequence])[0].copy()
     ids[[3, 6]] = vocabulary["<mask>"]
     places = np.arange(1, len(ids) - 1)
-    got = site_log_probabilities(live.model, ids, places, live.masking, live.plan, hide=False)
+    masking = Masking.of(model.backbone)
+    got = site_log_probabilities(model.module, ids, places, masking, model.config, hide=False)
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_training_loss_equals_a_direct_computation(make_esm, tmp_path, proteins):
     """The first step's loss on its hidden residues, from transformers' logits one crop at a time."""
-    from plmlearn.pretraining.loop import RowStream
-    from plmlearn.pretraining.masking import Corpus, Masking, draw_crops
-
     folder = make_esm(tmp_path)
     lm = PLMMaskedLM(
         str(folder),
@@ -95,17 +92,17 @@ def test_training_loss_equals_a_direct_computation(make_esm, tmp_path, proteins)
         validation_fraction=None,
         **QUIET,
     ).fit(proteins)
-    live = lm._restored()
-    plan, corpus = live.plan, Corpus(live.backbone, proteins)
-    rng = np.random.default_rng([plan.seed, 2, 0])
-    ids, lengths = draw_crops(corpus, RowStream(len(proteins), plan.seed).take(0, 8), 24, rng)
-    asked, positions = Masking.of(live.backbone).ask(ids, rng)
+    loaded = lm._restored()
+    seed, corpus = loaded.config.seed, Corpus(loaded.backbone, proteins)
+    rng = np.random.default_rng([seed, 2, 0])
+    ids, lengths = draw_crops(corpus, RowStream(len(proteins), seed).take(0, 8), 24, rng)
+    masked_ids, positions = Masking.of(loaded.backbone).mask(ids, rng)
     model = transformers.EsmForMaskedLM.from_pretrained(folder).eval()
     with torch.no_grad():
         rows = torch.cat(
             [
                 model(torch.from_numpy(crop.astype(np.int64))[None]).logits[0]
-                for crop in np.split(asked, np.cumsum(lengths)[:-1])
+                for crop in np.split(masked_ids, np.cumsum(lengths)[:-1])
             ]
         )
     expected = torch.nn.functional.cross_entropy(
@@ -151,6 +148,24 @@ def tiny_transform(folder, sequences):
     return PLMEmbedder(str(folder), precision="fp32").fit_transform(sequences)
 
 
+def test_an_adapter_on_a_quantized_backbone(folder, proteins, tmp_path):
+    settings = {"adapter": LoRA(rank=2), "max_steps": 3, "validation_fraction": None, **FP32}
+    plain = PLMMaskedLM(str(folder), **settings).fit(proteins)
+    lm = PLMMaskedLM(str(folder), quantization="int8", **settings).fit(proteins)
+    assert lm._loaded.backbone.quantization == "int8"
+    assert (lm.n_parameters_, lm.n_trainable_parameters_) == (
+        plain.n_parameters_,
+        plain.n_trainable_parameters_,
+    )
+    expected = lm.score_samples(proteins[:4])
+    np.testing.assert_allclose(expected, plain.score_samples(proteins[:4]), atol=0.02)
+    assert not np.array_equal(expected, plain.score_samples(proteins[:4]))
+    again = load_estimator(save(lm, tmp_path / "estimator"))
+    np.testing.assert_array_equal(again.score_samples(proteins[:4]), expected)
+    with pytest.raises(ValueError, match=r"quantization='int8' has rounded the weights.*plmlearn\.save"):
+        lm.save_pretrained(tmp_path / "checkpoint")
+
+
 def test_results_do_not_depend_on_the_token_budget(proteins):
     small, large = (tiny(max_tokens=n, max_steps=3).fit(proteins) for n in (64, 4096))
     for name, tensor in load(small._trained).items():
@@ -193,16 +208,13 @@ def test_pseudo_perplexity_by_hand(fitted, reference, proteins):
 
 def test_score_samples_by_hand(fitted, reference, proteins):
     """Every residue once, in the parts that the sequence's own digest draws."""
-    from plmlearn.pretraining.likelihood import hide_parts
-    from plmlearn.pretraining.masking import Corpus
-
-    live = fitted._restored()
-    corpus = Corpus(live.backbone, proteins[:3])
+    backbone = fitted._restored().backbone
+    corpus = Corpus(backbone, proteins[:3])
     expected = []
     for row in range(3):
         logs = []
-        for view in hide_parts(corpus, live.masking, 0):
-            if view.row == row:
+        for view in hide_parts(corpus, Masking.of(backbone), 0):
+            if view.sequence == row:
                 found = logits_of(reference, proteins[row], list(view.places - 1))
                 logs += [found[p - 1, corpus[row][p]] for p in view.places]
         assert len(logs) == len(proteins[row])
@@ -244,17 +256,8 @@ def test_held_out_losses_add_up(proteins):
 
 # -- resuming -------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os, signal, sys
-sys.path[:0] = {path!r}
-import torch; torch.set_num_threads(1)
-from tests.pretraining.test_pretraining import long_run
-lm = long_run({folder!r}, {kill_at!r})
-open({out!r}, "wb").write(lm._trained)
-"""
 
-
-def long_run(folder: str, kill_at: int | None) -> PLMMaskedLM:
+def long_run(folder: Path, kill_at: int | None) -> None:
     """A run with all that a checkpoint has to hold; killed without warning behind a step."""
     rng = np.random.default_rng(5)
     X = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in rng.integers(8, 40, 30)]
@@ -263,29 +266,27 @@ def long_run(folder: str, kill_at: int | None) -> PLMMaskedLM:
         if progress["step"] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return tiny(
+    lm = tiny(
         max_steps=12,
         optimizer="muon",
         averaging=0.9,
         curriculum=[(0.5, 12)],
         evaluate_every=4,
         validation_fraction=0.2,
-        checkpoint=folder,
+        checkpoint=str(folder),
         checkpoint_minutes=0,
         callbacks=[die],
     ).fit(X)
+    folder.with_suffix(".bin").write_bytes(lm._trained)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    root = str(Path(__file__).parents[2])
-
-    def run(folder: str, kill_at: int | None) -> int:
-        code = SCRIPT.format(
-            path=[root], folder=str(tmp_path / folder), kill_at=kill_at, out=str(tmp_path / f"{folder}.bin")
-        )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, fresh_processes):
+    def run(folder: str, kill_at: int | None) -> int | None:
+        process = fresh_processes.Process(target=long_run, args=(tmp_path / folder, kill_at))
+        process.start()
+        process.join(300)
+        return process.exitcode
 
     assert run("whole", None) == 0
     assert run("killed", 7) == -signal.SIGKILL
@@ -316,34 +317,31 @@ def test_a_checkpoint_of_another_configuration(proteins, tmp_path):
         tiny(max_steps=2, width=64, checkpoint=str(tmp_path)).fit(proteins)
 
 
-def test_two_processes_train_one_model(proteins, tmp_path):
+def train_as_one_of_two(rank: int, port: int, proteins: list[str], out: Path) -> None:
+    """What a process that ``accelerate launch`` has started does."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    lm = tiny(max_steps=3).fit(proteins)
+    assert (dist.get_world_size(), dist.get_rank()) == (2, rank)
+    out.write_bytes(lm._trained)
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_one_model(proteins, tmp_path, fresh_processes):
     """Under gloo, as ``accelerate launch`` starts them: gradients are those of one process."""
-    code = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from plmlearn import PLMMaskedLM\n"
-        f"X = {proteins!r}\n"
-        f"lm = PLMMaskedLM(**{ {**TINY, **QUIET, 'max_steps': 3, 'validation_fraction': None}!r}).fit(X)\n"
-        "import torch.distributed as dist\n"
-        "assert dist.get_world_size() == 2\n"
-        "open(sys.argv[1] + str(dist.get_rank()), 'wb').write(lm._trained)\n"
-        "dist.destroy_process_group()\n"
-    )
-    port = 20_000 + os.getpid() % 20_000
-    workers = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "LOCAL_RANK": str(rank),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out")]
-        workers.append(subprocess.Popen(command, env=environment))
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    both = [(tmp_path / f"out{rank}").read_bytes() for rank in range(2)]
+    outputs = [tmp_path / f"out{rank}" for rank in range(2)]
+    workers = [
+        fresh_processes.Process(
+            target=train_as_one_of_two, args=(rank, 20_000 + os.getpid() % 20_000, proteins, out)
+        )
+        for rank, out in enumerate(outputs)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    both = [out.read_bytes() for out in outputs]
     assert both[0] == both[1]
     alone = load(tiny(max_steps=3).fit(proteins)._trained)
     for name, tensor in load(both[0]).items():
@@ -410,6 +408,11 @@ def test_validation_that_repeats_training_is_counted(proteins):
     [
         ({"width": 30, "n_heads": 4}, "width=30 is not an even multiple of n_heads=4"),
         ({"adapter": LoRA()}, "with backbone=None all is trained"),
+        ({"quantization": "int8"}, "with backbone=None all are trained; pass quantization=None"),
+        (
+            {"backbone": "mini", "quantization": "int8"},
+            "FullFineTuning trains the backbone's own weights, which quantization='int8' has rounded",
+        ),
         ({"curriculum": [(0.5, 24)]}, "crops of 8 to less than crop_length=24"),
         ({"curriculum": [(1.0, 12)]}, "add up to less than 1"),
         ({"optimizer": "sgd"}, "'optimizer' parameter"),

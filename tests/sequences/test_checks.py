@@ -4,6 +4,7 @@ import copy
 import pickle
 import string
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,16 @@ def test_the_callers_data_is_not_changed_and_not_shared(container):
         before is now or before == now for before, now in zip(items, after)
     )  # records compare by identity
     assert [str(getattr(item, "seq", item)) for item in after] == RAW
+
+
+@pytest.mark.parametrize("dtype", [object, str])
+def test_a_column_of_an_array_is_read_as_a_frame_of_one_column(dtype):
+    column = np.array(RAW, dtype=dtype).reshape(-1, 1)
+    assert check_sequences(column).tolist() == CLEAN
+    assert check_sequences(column[:1]).tolist() == CLEAN[:1]
+    assert lists_of(check_residue_targets(["HHECC", "HHHHHH", "EEEEE"], column))[0] == list("HHECC")
+    error = refused(check_sequences, np.array([["MKV"], [None]], dtype=object))
+    assert error.rows == [1]
 
 
 def test_a_clean_object_array_is_copied():
@@ -252,6 +263,91 @@ def test_every_kind_of_bad_row_has_its_line(bad, text):
     assert text in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("MKJV", "Pass invalid='replace' to map it to X."),
+        ("MK-V", "Gaps belong to an alignment: remove them"),
+        ("MK..V", "Gaps belong to an alignment: remove them"),
+        ("MK(MSE)V", "Write a modified residue as its parent, M for (MSE)"),
+        ("MK[Oxidation]V", "Write a modified residue as its parent"),
+        ("MK<mask>V", "A special token such as <mask> is not a residue: write X"),
+        ("MK*V", "stop codon"),
+    ],
+)
+def test_the_hint_fits_the_character(text, hint):
+    error = str(refused(check_sequences, [text]))
+    assert error.endswith(hint) or hint in error
+    assert ("invalid='replace'" in error) == (
+        text == "MKJV"
+    )  # an X per character of a gap or of "(MSE)" is wrong
+
+
+class Row(NamedTuple):
+    """What ``DataFrame.itertuples`` yields."""
+
+    id: str
+    seq: object
+
+
+@pytest.mark.parametrize(
+    ("seq", "text"),
+    [
+        (float("nan"), "is missing (nan)"),
+        (pd.NA, "is missing (<NA>)"),
+        (pd.NaT, "is missing (NaT)"),
+        (np.float32("nan"), "is missing"),
+        (None, "is missing (None)"),
+        (True, "is True of type bool"),
+        (np.True_, "of type bool"),
+        (5, "is 5 of type int"),
+        (["M", "K"], "is a list"),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda seq: Row("P1", seq), lambda seq: Record(seq, "P1")])
+def test_a_record_without_text_is_not_a_protein(make, seq, text):
+    """ "NAN" and "TRUE" would pass as residues."""
+    error = refused(check_sequences, [Row("P0", "MKV"), make(seq)])
+    assert error.rows == [1]
+    assert str(error).startswith("Sequence 1 ('P1') ")
+    assert text in str(error)
+    assert refused(check_pairs, [("MKV", make(seq))]).rows == [0]
+
+
+def test_rows_of_a_frame_with_a_missing_sequence():
+    frame = pd.DataFrame({"id": ["P0", "P1"], "seq": ["MKV", None]})
+    assert refused(check_sequences, list(frame.itertuples())).rows == [1]
+    assert check_sequences(list(frame[:1].itertuples())).tolist() == ["MKV"]
+
+
+@pytest.mark.parametrize("text", ["nan", "None", "NaN"])
+@pytest.mark.parametrize("invalid", ["raise", "replace"])
+def test_missing_values_that_became_text_are_missing(text, invalid):
+    """What numpy makes of ["MKV", nan], and astype(str) of None."""
+    error = refused(check_sequences, np.array(["MKV", text]), invalid=invalid)
+    assert f"Sequence 1 is missing ('{text}')" in str(error)
+    assert check_sequences(["NAN"]).tolist() == ["NAN"]  # Asn-Ala-Asn
+
+
+# ---- sequences: DNA by mistake
+
+
+@pytest.mark.parametrize("X", [["ATGGCC", "ATGAAATGA"], ["AUGGCC", "NNN"], ["atggcntaa*"]])
+def test_nucleotides_are_warned_of_once(X):
+    with pytest.warns(UserWarning, match="look like DNA or RNA.*Translate") as caught:
+        check_sequences(X)
+    with pytest.warns(UserWarning, match="look like DNA or RNA") as of_pairs:
+        check_pairs([(text, X[0]) for text in X])
+    assert len(caught) == len(of_pairs) == 1
+    assert caught[0].filename == of_pairs[0].filename == __file__
+    check_sequences([*X, "MKV"])  # proteins among them: no warning
+
+
+def test_short_peptides_are_not_taken_for_nucleotides():
+    check_sequences(["GAG", "TAT", "NNN"])
+    check_residue_targets(["HHEC"], ["ACGT"])  # estimators check the sequences themselves, and warn then
+
+
 def test_all_kinds_of_bad_rows_are_in_one_error():
     X = ["MKV"]
     for bad, _ in BAD_ROWS:
@@ -382,7 +478,7 @@ def test_no_rows(X):
         check_sequences(X)
 
 
-@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (3, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 3), (3, 1, 1)])
 def test_arrays_of_two_dimensions(shape):
     with pytest.raises(ValueError, match=r"expected \(n_sequences,\)\. Pass one column: X\[:, 0\]"):
         check_sequences(np.array(RAW).reshape(shape))
@@ -738,8 +834,8 @@ def test_sequences_are_accepted_in_every_form_the_estimators_take():
         ([[0, 1], 3], "has shape ()"),
         ([[0, 1], None], "expected one label per residue"),
         ([[0, 1], np.array([b"H", b"E"])], "expected one label per residue"),
-        ([[0, 1], [0, 0.25]], "has 0.25, which is no label"),
-        ([[0, 1], [0, float("inf")]], "has inf, which is no label"),
+        ([[0, 1], [0, 0.25]], "has 0.25, which is not a label"),
+        ([[0, 1], [0, float("inf")]], "has inf, which is not a label"),
         ([[0, 1], ""], "has 0 entries for 2 residues"),
     ],
 )

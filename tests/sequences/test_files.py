@@ -1,12 +1,15 @@
 """FASTA and CSV files: plain and compressed, tidy and untidy."""
 
+import csv
 import gzip
 import lzma
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from plmlearn.sequences import read_csv, read_fasta
+from plmlearn import PLMClassifier
+from plmlearn.sequences import files, read_csv, read_fasta
 
 OPENERS = {"": open, ".gz": gzip.open, ".xz": lzma.open, ".GZ": gzip.open}
 
@@ -104,6 +107,8 @@ def test_csv_columns_of_any_name_do_not_collide(write):
         (["1e-3", "2E4", "3."], np.array([1e-3, 2e4, 3])),
         (["1.5", "nan", "NaN"], np.array([1.5, np.nan, np.nan])),
         (["1.5", "", "2"], np.array([1.5, np.nan, 2])),
+        (["1", "NA", "2"], np.array([1, np.nan, 2])),
+        (["-1", "null", "N/A"], np.array([-1, np.nan, np.nan])),
         (["-.5", "+2"], np.array([-0.5, 2])),
     ],
 )
@@ -122,7 +127,6 @@ def test_csv_numbers(write, entries, expected):
         ["1" * 30, "1" * 20],
         ["1_000", "2"],
         ["0.5 0.25", "nan 1"],
-        ["", ""],
         ["-", "+"],
         ["e5", "."],
         ["٣", "1"],
@@ -146,10 +150,145 @@ def test_csv_missing_column(write):
 
 
 def test_csv_ragged_rows_are_all_named(write):
-    with pytest.raises(ValueError, match=r"expected 2 fields .*; line 3 has 1, line 5 has 3\."):
+    with pytest.raises(ValueError, match=r"expected 2 fields .*; 2 lines .* line 3 has 1, line 5 has 3\."):
         read_csv(write("a.csv", "sequence,y\nMKV,1\nMKV\nMKV,1\nMKV,1,2\n"))
-    with pytest.raises(ValueError, match=r"line 11 has 1 and 2 lines more\."):
+    with pytest.raises(ValueError, match=r"12 lines .* line 11 has 1, …\."):
         read_csv(write("b.csv", "sequence,y\n" + "MKV\n" * 12))
+
+
+def test_csv_missing_labels_are_missing_not_classes(write):
+    path = write("a.csv", "sequence,y,note\nMKV,in,\nMST,,NA\nMAA,NA,x\nMGG, ,x\nMWW,out,x\n")
+    data = read_csv(path, target="y")
+    assert data.target.tolist() == ["in", None, None, None, "out"]
+    assert data.columns["y"].tolist() == ["in", "", "NA", "", "out"]
+    assert data.columns["note"].tolist()[:2] == ["", "NA"]
+    with pytest.raises(ValueError, match=r"y is missing \(nan or None\) in 3 rows: 1, 2, 3;"):
+        PLMClassifier("mini", epochs=1, verbose=0).fit(data.sequences, data.target)
+    assert read_csv(write("b.csv", "sequence,y\nMKV,\nMST,\n"), target="y").target.tolist() == [None, None]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_blanks_around_entries_are_not_part_of_them(write, delimiter):
+    rows = ["sequence, y ,split", "MKV, 1.5, train", 'MST , 2 ,"test"', 'MAA,\u00a03, "a, b"']
+    text = "\n".join(rows).replace(",", delimiter).replace(f"a{delimiter}", "a,")
+    data = read_csv(write("a.csv", text), target="y")
+    assert data.sequences.tolist() == ["MKV", "MST", "MAA"]
+    assert data.target.tolist() == [1.5, 2, 3]
+    assert data.columns["split"].tolist() == ["train", "test", "a, b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("start", ["", "\n", "\r\n \r\n", ";;;\r\n"])
+def test_csv_as_excel_saves_it(tmp_path, encoding, start):
+    text = start + "sequence;note;;\r\nMKV;Größe;;\r\n;;;\r\nMST;b;;\r\n;;;\r\n;\r\n"
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    path = tmp_path / "a.csv"
+    path.write_bytes((mark + text).encode(encoding))
+    data = read_csv(path, target="note")
+    assert list(data.columns) == ["sequence", "note"]
+    assert data.sequences.tolist() == ["MKV", "MST"]
+    assert data.target.tolist() == ["Größe", "b"]
+
+
+def test_csv_columns_without_a_name(write):
+    data = read_csv(write("a.csv", ",sequence\n0,MKV\n1,MST\n"))  # as pandas writes its index
+    assert data.columns[""].tolist() == ["0", "1"]
+    with pytest.raises(ValueError, match="several columns named ''"):
+        read_csv(write("b.csv", ",,sequence\n0,0,MKV\n"))
+    with pytest.raises(ValueError, match=r"expected 1 fields .* 1 lines .*: line 3 has 2"):
+        read_csv(write("c.csv", "sequence,\nMKV,\nMST,b\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('sequence,y\nMKV,1\nMST,"2\nMAA,3\nMGG,4\n', "line 3: a quote opens a field and is never closed"),
+        ('sequence,y\nMKV,1\nMST,"2\nMAA,3\nMGG,"4"\n', "line 3: text follows a closing quote"),
+        (
+            'sequence,y\nMKV,"a\nMST,b\nMAA,c"\nMGG,d\n',
+            "line 2: a quoted field goes on over 2 more lines",
+        ),
+        ('sequence,y\n\nMKV,"a"b\n', "line 3: text follows a closing quote"),
+        ('"sequence,y\nMKV,1\n', "line 1: a quote opens a field and is never closed"),
+    ],
+)
+def test_csv_a_quote_that_is_not_closed_swallows_no_rows(write, text, message):
+    with pytest.raises(ValueError, match=rf"a\.csv.*, {message}"):
+        read_csv(write("a.csv", text))
+
+
+def test_csv_line_breaks_within_a_field_are_kept(write):
+    data = read_csv(write("a.csv", 'sequence,note\nMKV,"first\nsecond, third"\n"MST\nMAA",b\n'))
+    assert data.sequences.tolist() == ["MKV", "MST\nMAA"]
+    assert data.columns["note"].tolist() == ["first\nsecond, third", "b"]
+    assert read_csv(write("b.csv", 'sequence\n"MST\nMAA"\n')).sequences.tolist() == ["MST\nMAA"]
+
+
+def test_csv_a_very_long_field(write):
+    path = write("a.csv", f"sequence,y\nMKV,1\n{'M' * 200_000},2\n")
+    with pytest.raises(ValueError, match=r"a\.csv.*, line 3: a field is longer than csv\.field_size"):
+        read_csv(path)
+    limit = csv.field_size_limit(10**6)
+    try:
+        assert len(read_csv(path).sequences[1]) == 200_000
+    finally:
+        csv.field_size_limit(limit)
+
+
+# ---- damaged files
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+@pytest.mark.parametrize("ending", ["gz", "xz"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-9], lambda b: b[:40] + b"\xff\x00" + b[42:], lambda b: b">P1"]
+)
+def test_a_damaged_file_is_named(read, ending, damage, tmp_path):
+    letters = np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), size=3000)
+    text = "sequence\n" + "".join(letters) if read is read_csv else ">P1\n" + "".join(letters)
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(damage({"gz": gzip, "xz": lzma}[ending].compress(text.encode())))
+    with pytest.raises(
+        OSError, match=rf"a\.{ending} is damaged, or not compressed as its name says"
+    ) as caught:
+        read(path)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+def test_what_is_not_text_is_refused(read, write):
+    workbook = b"PK\x03\x04\x14\x00\x06\x00"
+    for content in (workbook, "sequence\nMKV\n".encode("utf-16-le")):
+        with pytest.raises(ValueError, match=r"a\.csv.*, line 1 has NUL characters; expected text"):
+            read(write("a.csv", content))
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+@pytest.mark.parametrize("line", [b"MKVLA\n", b"MKVLA"], ids=["lines", "one line"])
+def test_a_file_that_unpacks_without_end_is_refused(read, line, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_ALWAYS_UNPACKED", 1000)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress((b"sequence\n" if read is read_csv else b">P1\n") + line * 10**6))
+    with pytest.raises(ValueError, match=r"bomb\.gz unpacks to more than 100 times its size.*gunzip"):
+        read(path)
+
+
+def test_a_file_that_unpacks_without_end_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_ALWAYS_UNPACKED", 1000)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(b"sequence\n" + b"MKVLA" * 10**7))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="unpacks to more than 100 times"):
+        read_csv(path)
+    assert tracemalloc.get_traced_memory()[1] < 400 * path.stat().st_size < 30e6  # of 50 MB
+    tracemalloc.stop()
+
+
+def test_any_file_may_unpack_to_some_size(tmp_path):
+    path = tmp_path / "a.fasta.gz"
+    path.write_bytes(gzip.compress(b">P1\n" + b"MKVLA\n" * 10**5))
+    assert path.stat().st_size < 5_000  # of 600,000 bytes
+    assert len(read_fasta(path).sequences[0]) == 5 * 10**5
 
 
 def test_csv_without_rows_or_with_a_name_twice(write):

@@ -6,11 +6,11 @@ import torch
 
 from plmlearn.training import devices
 from plmlearn.training.devices import (
+    auto_max_tokens,
     autocast,
     is_out_of_memory,
     resolve_device,
     resolve_precision,
-    total_memory,
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -102,8 +102,13 @@ def test_the_allocators_own_error_is_recognised():
     assert is_out_of_memory(caught.value)
 
 
-def test_total_memory_of_a_cpu_is_that_of_the_machine():
-    assert total_memory(CPU) == psutil.virtual_memory().total
+def test_the_token_budget_is_bounded_and_the_same_on_every_machine(monkeypatch):
+    """4 GiB of activations on a CPU: 16 numbers per layer and feature of a token."""
+    monkeypatch.setattr(psutil, "virtual_memory", None)
+    for width, n_layers, expected in [(320, 6, 4096), (1280, 33, 1588), (2560, 400, 512)]:
+        assert auto_max_tokens(CPU, torch.float32, width, n_layers) == expected
+    assert auto_max_tokens(CPU, torch.float32, 1280, 0) == 4096  # nothing is kept
+    assert auto_max_tokens(torch.device("cuda"), torch.bfloat16, 320, 6) == 65536
 
 
 def test_autocast_brings_adapters_to_the_precision_of_the_frozen_weights():

@@ -13,9 +13,10 @@ from plmlearn.backbones import load_backbone
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 from plmlearn.training import memory
-from plmlearn.training.batching import TokenizedSequences, draw_steps, split_by_budget
+from plmlearn.training.batching import TokenizedSequences, split_by_budget
 from plmlearn.training.devices import autocast
-from plmlearn.training.memory import activation_bytes_per_token, auto_max_tokens
+from plmlearn.training.memory import activation_bytes_per_token
+from plmlearn.training.steps import draw_samples
 
 CPU = torch.device("cpu")
 MATRICES = ("query", "key", "value", "output", "ffn_in", "ffn_out")
@@ -123,22 +124,6 @@ def test_each_further_layer_costs_what_it_keeps(checkpointing):
     assert counts[1] - counts[0] == pytest.approx(kept[1] - kept[0], rel=0.1)
 
 
-def test_the_budget_fills_a_quarter_of_memory_within_bounds(monkeypatch):
-    backbone = load_backbone("mini")
-    per_token = activation_bytes_per_token(backbone, 6, checkpointing=False)
-    for total, expected in [(1 << 20, 512), (4 * 1000 * per_token, 1000), (1 << 50, 4096)]:
-        monkeypatch.setattr(memory, "total_memory", lambda device, total=total: total)
-        assert auto_max_tokens(backbone, CPU, 6) == expected
-
-
-def test_checkpointing_and_fewer_trained_layers_leave_room_for_more_tokens(monkeypatch):
-    backbone = load_backbone("mini")
-    monkeypatch.setattr(memory, "total_memory", lambda device: 300 << 20)
-    all_layers = auto_max_tokens(backbone, CPU, 6)
-    assert 512 < all_layers < auto_max_tokens(backbone, CPU, 2) < 4096
-    assert all_layers < auto_max_tokens(backbone, CPU, 6, checkpointing=True)
-
-
 # -- whole estimates ------------------------------------------------------------------------------
 
 
@@ -153,22 +138,22 @@ def test_the_estimate_against_what_a_step_keeps(adapter, precision):
     X = proteins([200] * 4)
     classifier = PLMClassifier("mini", adapter=adapter, precision=precision, device="cpu")
     estimate = classifier.memory_estimate(X)
-    live = classifier._build(1, None)
-    tokens = TokenizedSequences(live.backbone, X).pack(range(4), CPU)
-    trained = [p for p in live.model.parameters() if p.requires_grad]
+    loaded = classifier._build(classifier._task(), 1, None)
+    tokens = TokenizedSequences(loaded.backbone, X).pack(range(4), CPU)
+    trained = [p for p in loaded.module.parameters() if p.requires_grad]
 
     def step():
-        with autocast(CPU, live.plan.dtype):
-            return live.model(tokens, torch.arange(4)).sum()
+        with autocast(CPU, loaded.config.dtype):
+            return loaded.module(tokens, torch.arange(4)).sum()
 
-    kept = kept_bytes(step, [*live.model.parameters(), *live.model.buffers()])
+    kept = kept_bytes(step, [*loaded.module.parameters(), *loaded.module.buffers()])
     step().backward()
     optimizer = torch.optim.AdamW(trained)
     optimizer.step()
     state = [t for of_one in optimizer.state.values() for t in of_one.values() if t.ndim]
     assert estimate.gradients == sum(p.grad.nbytes for p in trained)
     assert estimate.optimizer_state == sum(t.nbytes for t in state)
-    assert estimate.frozen_weights == sum(t.nbytes for t in live.backbone.tensors())
+    assert estimate.frozen_weights == sum(t.nbytes for t in loaded.backbone.tensors())
     copies = estimate.trained_tensors - sum(p.nbytes for p in trained)
     assert 0.6 < (estimate.activations + copies) / kept < (3 if adapter.last_n_layers else 1.7)
 
@@ -195,18 +180,18 @@ def test_prompts_and_prefixes_are_counted(adapter, precision):
             "mini", adapter=clone(adapter).set_params(n_tokens=n_tokens), precision=precision, device="cpu"
         )
         estimate = classifier.memory_estimate(X)
-        live = classifier._build(1, None)
-        tokens = TokenizedSequences(live.backbone, X).pack(range(4), CPU)
-        with autocast(CPU, live.plan.dtype):
+        loaded = classifier._build(classifier._task(), 1, None)
+        tokens = TokenizedSequences(loaded.backbone, X).pack(range(4), CPU)
+        with autocast(CPU, loaded.config.dtype):
             kept.append(
                 kept_bytes(
-                    lambda live=live, tokens=tokens: live.model(tokens, torch.arange(4)).sum(),
-                    [*live.model.parameters(), *live.model.buffers()],
+                    lambda loaded=loaded, tokens=tokens: loaded.module(tokens, torch.arange(4)).sum(),
+                    [*loaded.module.parameters(), *loaded.module.buffers()],
                 )
             )
         counted.append(estimate.activations)
         assert estimate.n_learned == n_tokens
-    working = activation_bytes_per_token(live.backbone, 0, checkpointing=False)
+    working = activation_bytes_per_token(loaded.backbone, 0, checkpointing=False)
     more_kept, more_counted = kept[1] - kept[0], counted[1] - counted[0]
     assert 0.95 * more_kept < more_counted < 1.2 * more_kept + 4 * 32 * working
 
@@ -294,8 +279,9 @@ def test_no_batch_of_an_epoch_is_larger_than_foreseen(lengths, max_tokens, batch
     lengths = np.array(lengths)
     foreseen = memory._largest_batch(lengths, max_tokens, batch_size)
     sizes = []
-    for rows in draw_steps(len(lengths), batch_size, np.random.default_rng(seed)):
-        in_step = np.sort(lengths[rows])
+    drawn = draw_samples(len(lengths), len(lengths), np.random.default_rng(seed))
+    for first in range(0, len(lengths), batch_size):
+        in_step = np.sort(lengths[drawn[first : first + batch_size]])
         cuts = split_by_budget(in_step, max_tokens)
         sizes += [part.sum() for part in np.split(in_step, cuts[1:])]
     assert max(sizes) <= foreseen <= max(max_tokens, lengths.max())

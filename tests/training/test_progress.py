@@ -1,4 +1,7 @@
-"""The bar counts every step, shows what it should, and keeps quiet where nobody looks on."""
+"""The bar counts every step and shows what it should; a log file gets a line per epoch."""
+
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,13 +9,15 @@ import torch
 from torch import nn
 
 from plmlearn.backbones import load_backbone
-from plmlearn.training import progress
-from plmlearn.training.batching import TokenizedSequences
+from plmlearn.training import engine
+from plmlearn.training.batching import Inputs
 from plmlearn.training.config import TrainingConfig
-from plmlearn.training.engine import TrainingData, train
-from plmlearn.training.progress import ProgressBar
+from plmlearn.training.engine import Progress, train
+from plmlearn.training.steps import TrainingData
 
-PLAN = TrainingConfig(max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2)
+CONFIG = TrainingConfig(
+    max_tokens=99, device=torch.device("cpu"), dtype=torch.float32, epochs=3, batch_size=2
+)
 
 
 class Linear(nn.Module):
@@ -22,31 +27,37 @@ class Linear(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(()))
 
-    def forward(self, tokens, sequence_of_row):
+    def forward(self, tokens, index):
         means = torch.stack([ids.float().mean() for ids in tokens.ids.split(tokens.lengths)])
-        return (self.weight * means)[sequence_of_row, None]
+        return (self.weight * means)[index, None]
 
 
-def run(bar: ProgressBar, **options) -> None:
-    inputs = TokenizedSequences(load_backbone("mini"), ["MKV", "A", "GG", "WWWW", "C"])
+def run(bar: Progress, config: TrainingConfig = CONFIG, **options) -> None:
+    inputs = Inputs.of(load_backbone("mini"), ["MKV", "A", "GG", "WWWW", "C"])
     data = TrainingData(inputs, np.ones(5, dtype=np.float32), np.ones(5, dtype=np.float32))
-    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, PLAN, callbacks=[bar], **options)
+    train(Linear(), lambda outputs, y: (outputs[:, 0] - y).square(), data, config, callbacks=[bar], **options)
 
 
 @pytest.fixture
 def terminal(monkeypatch):
     """A bar that is shown although no terminal is there."""
-    tqdm = progress.tqdm
-    monkeypatch.setattr(progress, "tqdm", lambda **options: tqdm(**(options | {"disable": False})))
+    tqdm = engine.tqdm
+    monkeypatch.setattr(engine, "tqdm", lambda **options: tqdm(**(options | {"disable": False})))
 
 
-def test_nothing_is_shown_where_nobody_looks_on(capfd):
-    run(ProgressBar(3))
-    assert capfd.readouterr() == ("", "")
+def test_a_log_file_gets_a_line_per_epoch(capfd):
+    run(Progress())
+    out, lines = capfd.readouterr()
+    assert out == ""
+    told = [
+        re.fullmatch(r"epoch (\d)/3: train_loss [\d.]+, residues/s [\d,]+, 0:00:\d\d left", line)
+        for line in lines.splitlines()
+    ]
+    assert [line[1] for line in told] == ["1", "2", "3"]
 
 
 def test_the_bar_counts_every_step(terminal, capfd):
-    bar = ProgressBar(3)
+    bar = Progress()
     run(bar)
     assert (bar.bar_.n, bar.bar_.total) == (9, 9)
     assert bar.residues_ == 3 * 11
@@ -54,9 +65,15 @@ def test_the_bar_counts_every_step(terminal, capfd):
     assert "0/9" in capfd.readouterr().err
 
 
+def test_the_bar_counts_the_steps_of_epochs_that_are_drawn(terminal):
+    bar = Progress()
+    run(bar, replace(CONFIG, epoch_size=12))
+    assert (bar.bar_.n, bar.bar_.total) == (18, 18)
+
+
 def test_the_bar_shows_validation(terminal):
-    bar = ProgressBar(3)
-    inputs = TokenizedSequences(load_backbone("mini"), ["MKV"])
+    bar = Progress()
+    inputs = Inputs.of(load_backbone("mini"), ["MKV"])
     validation = TrainingData(inputs, np.ones(1, dtype=np.float32), np.ones(1, dtype=np.float32))
     run(bar, validation=validation, scorer=lambda outputs: 0.25)
     assert bar.shown_["valid_score"] == "0.250"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plmlearn.training.schedules import SCHEDULES, schedule_shape
+from plmlearn.training.engine import SCHEDULES, schedule_shape
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -17,7 +17,18 @@ from .esm import PackedEsm
 from .esmc import PackedEsmc
 from .t5 import PackedT5
 
-__all__ = ["ENCODERS", "PackedEncoder", "PackedEsm", "PackedEsmc", "PackedT5", "make_encoder"]
+__all__ = [
+    "ENCODERS",
+    "FORWARD_VERSION",
+    "PackedEncoder",
+    "PackedEsm",
+    "PackedEsmc",
+    "PackedT5",
+    "make_encoder",
+]
+
+# Part of the cache's keys: raise it whenever an encoder or a pooling computes other numbers than before.
+FORWARD_VERSION = 1
 
 ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm, "esmc": PackedEsmc, "t5": PackedT5}
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..attention import packed_attention
-from ..packing import PackedTokens
-from ..prompts import learned_part
+from ..packing import Activations, PackedTokens
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -136,7 +135,6 @@ class PackedEncoder(nn.Module, ABC):
         key: Tensor,
         value: Tensor,
         tokens: PackedTokens,
-        attend: Callable[..., Tensor] = packed_attention,
         **options: Any,
     ) -> Tensor:
         """Attention of a layer, with its learned prefix where it has one.
@@ -147,36 +145,29 @@ class PackedEncoder(nn.Module, ABC):
         prefix = learned_part(block, "prefix")
         if prefix is not None:
             key, value = prefix(key, value, tokens)
-        return tokens.rounded(attend(query, key, value, tokens, **options))
+        return tokens.rounded(packed_attention(query, key, value, tokens, **options))
 
     @torch.no_grad()
     def trunk(self, tokens: PackedTokens) -> Tensor:
         """Activations that enter the first trained layer, (T, D) in the compute precision."""
-        return self._by_pieces(self._trunk, tokens)
+        return _by_pieces(self._trunk, tokens)
 
     def _trunk(self, tokens: PackedTokens) -> Tensor:
         hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
         return hidden.to(self.compute_dtype)
 
-    def forward(self, tokens: PackedTokens) -> Tensor:
-        """Hidden state behind the last layer run, (T, D) in float32."""
-        return self._forward(tokens) if torch.is_grad_enabled() else self._by_pieces(self._forward, tokens)
+    def forward(self, inputs: Any) -> Tensor:
+        """Hidden state after the last layer run, (T, D) in float32, of tokens or of activations."""
+        return self._forward(inputs) if torch.is_grad_enabled() else _by_pieces(self._forward, inputs)
 
-    def _by_pieces(self, run: Callable[[PackedTokens], Tensor], tokens: PackedTokens) -> Tensor:
-        """A protein in more windows than may go through at once, some windows after others."""
-        if tokens.offsets is None or tokens.max_tokens is None:
-            return run(tokens)
-        return torch.cat([run(piece) for piece in tokens.pieces()])
-
-    def _forward(self, tokens: PackedTokens) -> Tensor:
-        if self.mixing is not None:
-            return self.mixing(self._states(tokens))
-        if self.trunk_depth == 0:
-            hidden = self.embed(tokens)
+    def _forward(self, inputs: PackedTokens | Activations) -> Tensor:
+        if isinstance(inputs, Activations):
+            hidden, tokens = inputs.values.float(), inputs.tokens
+        elif self.mixing is not None:
+            return self.mixing(self._states(inputs))
         else:
-            hidden = (self.trunk(tokens) if tokens.trunk is None else tokens.trunk).float()
-        hidden = self.run(hidden, tokens, self.trunk_depth, self.depth)
-        return self._last(hidden)
+            hidden, tokens = self.trunk(inputs).float() if self.trunk_depth else self.embed(inputs), inputs
+        return self._last(self.run(hidden, tokens, self.trunk_depth, self.depth))
 
     def _states(self, tokens: PackedTokens) -> list[Tensor]:
         """Every hidden state, from the token embeddings to the last."""
@@ -188,6 +179,15 @@ class PackedEncoder(nn.Module, ABC):
 
     def _last(self, hidden: Tensor) -> Tensor:
         return self.finish(hidden) if self.depth == self.n_layers else hidden
+
+
+Part = TypeVar("Part", PackedTokens, Activations)
+
+
+def _by_pieces(run: Callable[[Part], Tensor], inputs: Part) -> Tensor:
+    """A protein in more windows than may go through at once, some windows after others."""
+    results = [run(piece) for piece in inputs.pieces()]
+    return results[0] if len(results) == 1 else torch.cat(results)
 
 
 @cache
@@ -227,3 +227,8 @@ def layer_norm(norm: nn.LayerNorm, hidden: Tensor) -> Tensor:
     """Layer norm of the float32 stream; the norm's own tensors may be of any precision."""
     bias = None if norm.bias is None else norm.bias.float()
     return F.layer_norm(hidden, norm.normalized_shape, norm.weight.float(), bias, norm.eps)
+
+
+def learned_part(block: nn.Module, name: str) -> Any:
+    """A layer's child of this name, or None."""
+    return dict(block.named_children()).get(name)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..attention import rotary_factors, rotate
-from ..packing import PackedTokens
+from ..packing import PackedTokens, Ragged
 from .base import PackedEncoder, layer_norm
 
 
@@ -44,19 +43,19 @@ class PackedEsm(PackedEncoder):
         masked = tokens.ids == self.config.mask_token_id
         if not masked.any():
             return hidden * (1 - self._MASKED_IN_PRETRAINING)
-        lengths = tokens.lengths_tensor
-        share = torch.segment_reduce(masked.float(), "mean", lengths=lengths)
-        factor = (1 - self._MASKED_IN_PRETRAINING) / (1 - share)
-        factor = torch.repeat_interleave(factor, lengths, output_size=len(masked))
-        return (hidden * factor[:, None]).masked_fill(masked[:, None], 0.0)
+        in_sequences = Ragged(masked.float(), tokens.lengths)
+        factor = (1 - self._MASKED_IN_PRETRAINING) / (1 - in_sequences.means())
+        return (hidden * in_sequences.spread(factor)[:, None]).masked_fill(masked[:, None], 0.0)
 
     def shared(self, tokens: PackedTokens) -> Tensor | None:
         """Factors of rotary positions, (2, n_rows, H, K)."""
         if self.config.position_embedding_type != "rotary":
             return None
-        n_heads = self.config.num_attention_heads
-        base = getattr(self.config, "rope_theta", 10000.0)
-        return rotary_factors(tokens, n_heads, self.width // n_heads, base, self.compute_dtype)
+        # As the checkpoint stores them: those of ESM-2 are rounded to half precision.
+        frequencies = next(x for name, x in self.backbone.named_buffers() if name.endswith("inv_freq"))
+        return rotary_factors(
+            tokens, self.config.num_attention_heads, frequencies.float(), self.compute_dtype
+        )
 
     def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Tensor | None) -> Tensor:
         hidden = hidden + self._attend(block, hidden, tokens, shared)

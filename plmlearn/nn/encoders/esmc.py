@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..attention import rotary_factors, rotate
+from ..attention import rotary_factors, rotary_frequencies, rotate
 from ..packing import PackedTokens
 from .base import PackedEncoder, layer_norm
 
@@ -31,7 +31,8 @@ class PackedEsmc(PackedEncoder):
         """Factors of rotary positions, (2, n_rows, H, K)."""
         config = self.config
         base = config.rope_parameters["rope_theta"]
-        return rotary_factors(tokens, config.num_attention_heads, config.head_dim, base, self.compute_dtype)
+        frequencies = rotary_frequencies(config.head_dim, base, tokens.device)
+        return rotary_factors(tokens, config.num_attention_heads, frequencies, self.compute_dtype)
 
     def layer(self, block: Any, hidden: Tensor, tokens: PackedTokens, shared: Tensor) -> Tensor:
         hidden = hidden + self._attend(block, hidden, tokens, shared) / block.scaling_factor

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..biased_attention import PositionBias, biased_attention
+from ..attention import PositionBias
 from ..packing import PackedTokens
 from .base import PackedEncoder
 
@@ -68,7 +68,7 @@ class PackedT5(PackedEncoder):
             linear(normed).to(self.compute_dtype).unflatten(-1, (self.config.num_heads, -1))
             for linear in (project.q, project.k, project.v)
         )
-        context = self.attention(block, query, key, value, tokens, attend=biased_attention, bias=bias)
+        context = self.attention(block, query, key, value, tokens, scale=1.0, bias=bias)
         return project.o(context.flatten(1))
 
     def _feed_forward(self, part: Any, hidden: Tensor) -> Tensor:

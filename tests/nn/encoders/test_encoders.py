@@ -11,9 +11,9 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from plmlearn.backbones.architectures import ARCHITECTURES
+from plmlearn.backbones.backbone import ARCHITECTURES
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.packing import PackedTokens
+from plmlearn.nn.packing import Activations, PackedTokens
 
 MASK = 32
 LENGTHS = [3, 9, 9, 40, 2, 9, 17]
@@ -193,7 +193,7 @@ def test_trunk_and_rest_equal_the_whole(model, depth):
     expected = packed(model, tokens)
     assert torch.equal(encoder(tokens), expected)
     if depth:
-        known = PackedTokens(tokens.ids, tokens.lengths, 1, 1, trunk=encoder.trunk(tokens))
+        known = Activations(encoder.trunk(tokens), tokens)
         assert torch.equal(encoder(known), expected)
 
 
@@ -201,7 +201,7 @@ def test_trunk_and_rest_equal_the_whole(model, depth):
 def test_a_known_trunk_is_used_and_nothing_below_it_runs(esm2, monkeypatch):
     tokens = draw_tokens()
     encoder = make_encoder(esm2, trunk_depth=2)
-    known = PackedTokens(tokens.ids, tokens.lengths, 1, 1, trunk=encoder.trunk(tokens).flip(1))
+    known = Activations(encoder.trunk(tokens).flip(1), tokens)
     calls = watch_layers(encoder, monkeypatch)
     changed = encoder(known)
     assert calls == [2]
@@ -260,7 +260,7 @@ def test_a_trunk_read_from_a_store_gives_the_same_bfloat16_numbers(esm2_bf16):
     encoder = make_encoder(esm2_bf16, compute_dtype=torch.bfloat16, trunk_depth=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         trunk = encoder.trunk(tokens)
-        known = PackedTokens(tokens.ids, tokens.lengths, 1, 1, trunk=trunk)
+        known = Activations(trunk, tokens)
         assert trunk.dtype == torch.bfloat16
         assert torch.equal(encoder(known), encoder(tokens))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from plmlearn.nn.biased_attention import PositionBias, biased_attention, padded_biased_attention
+from plmlearn.nn.attention import PositionBias, packed_attention, padded_attention, sums_by_distance
 from plmlearn.nn.packing import PackedTokens
 
 N_HEADS, WIDTH = 3, 16
@@ -54,7 +54,7 @@ def expected(tokens, inputs, scale):
     return run(function, tokens, inputs, scale)
 
 
-@pytest.mark.parametrize("function", [biased_attention, padded_biased_attention])
+@pytest.mark.parametrize("function", [packed_attention, padded_attention])
 @pytest.mark.parametrize("lengths", LENGTHS, ids=str)
 @pytest.mark.parametrize("n_before", [0, 3])
 @pytest.mark.parametrize("scale", [1.0, 0.25])
@@ -67,7 +67,7 @@ def test_values_and_gradients_equal_a_plain_softmax(function, lengths, n_before,
 
 def test_bfloat16_keeps_to_its_rounding():
     tokens, inputs = draw([40, 40, 90], dtype=torch.bfloat16)
-    found, exact = run(biased_attention, tokens, inputs, 0.25), expected(tokens, inputs, 0.25)
+    found, exact = run(packed_attention, tokens, inputs, 0.25), expected(tokens, inputs, 0.25)
     for a, b in zip(found, exact, strict=True):
         assert a.dtype == torch.bfloat16
         assert (a.double() - b).norm() / b.double().norm() < 0.015
@@ -76,7 +76,7 @@ def test_bfloat16_keeps_to_its_rounding():
 def test_a_frozen_bias_wants_no_gradient():
     tokens, (query, key, value, line) = draw([5, 6])
     query.requires_grad_(True)
-    biased_attention(query, key, value, tokens, bias=PositionBias(line)).sum().backward()
+    packed_attention(query, key, value, tokens, bias=PositionBias(line), scale=1.0).sum().backward()
     assert query.grad is not None
     assert line.grad is None
 
@@ -92,5 +92,22 @@ def test_long_sequences_hold_no_matrix_of_biases(monkeypatch):
     tokens, inputs = draw([600])
     inputs = [x.requires_grad_(True) for x in inputs]
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        biased_attention(*inputs[:3], tokens, bias=PositionBias(inputs[3]))
+        packed_attention(*inputs[:3], tokens, bias=PositionBias(inputs[3]), scale=1.0)
     assert max(kept) <= 600 * N_HEADS * WIDTH * 4
+
+
+def test_a_line_holds_the_biases_of_all_pairs():
+    line = torch.randn(2, 2 * 5 - 1, generator=torch.Generator().manual_seed(0))
+    square = PositionBias(line).square
+    for query in range(5):
+        for key in range(5):
+            assert torch.equal(square[:, query, key], line[:, key - query + 4])
+
+
+def test_sums_by_distance_equal_a_loop():
+    square = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0))
+    expected = torch.zeros(2, 9)
+    for query in range(5):
+        for key in range(5):
+            expected[:, key - query + 4] += square[:, 4 - query, key]  # the last query comes first
+    torch.testing.assert_close(sums_by_distance(square), expected)

@@ -1,4 +1,4 @@
-"""Steps over pairs: each protein encoded once, the same gradients however a step is cut."""
+"""Gradients of a step, of proteins or of pairs: those of a loop over its samples, however it is cut."""
 
 from dataclasses import replace
 
@@ -11,21 +11,18 @@ from plmlearn.adapters import FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from plmlearn.nn.encoders import make_encoder
-from plmlearn.nn.heads import make_head
-from plmlearn.nn.pooling import MeanPooling
-from plmlearn.training.batching import make_batches
+from plmlearn.nn.models import MeanPooling, ProteinModel, make_head
+from plmlearn.training.batching import Inputs, make_batches
 from plmlearn.training.config import TrainingConfig
-from plmlearn.training.engine import TrainingData, train
-from plmlearn.training.pair_steps import (
-    PairNet,
-    TokenizedPairs,
-    features_of_pairs,
-    outputs_of_pairs,
-    represent_proteins,
-)
+from plmlearn.training.devices import Budget
+from plmlearn.training.engine import train
+from plmlearn.training.inference import embeddings_of, outputs_of, over_pairs
+from plmlearn.training.steps import Step, StepGradients, TrainingData
 
 CPU = torch.device("cpu")
-PLAN = TrainingConfig(max_tokens=10_000, device=CPU, dtype=torch.float32, batch_size=7, lr=1e-2, head_lr=1e-2)
+CONFIG = TrainingConfig(
+    max_tokens=10_000, device=CPU, dtype=torch.float32, batch_size=7, lr=1e-2, head_lr=1e-2
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def squared(outputs, targets):
 
 
 def data_of(backbone, pairs, ordered=False) -> TrainingData:
-    inputs = TokenizedPairs(backbone, pairs, ordered=ordered)
+    inputs = Inputs.of_pairs(backbone, pairs, ordered=ordered)
     rng = np.random.default_rng(1)
     weights = rng.uniform(0.5, 1.5, len(pairs)).astype(np.float32)
     return TrainingData(inputs, rng.normal(size=len(pairs)).astype(np.float32), weights / weights.mean())
@@ -89,56 +86,57 @@ def spied(model) -> Spy:
 
 
 def test_proteins_are_held_once_and_order_only_where_it_counts(backbone, pairs):
-    ordered = TokenizedPairs(backbone, pairs, ordered=True)
-    either = TokenizedPairs(backbone, pairs, ordered=False)
-    flipped = TokenizedPairs(backbone, pairs[:, ::-1], ordered=False)
-    assert ordered.n_distinct == len(set(pairs.ravel()))
-    np.testing.assert_array_equal(either.of_row, flipped.of_row)
-    np.testing.assert_array_equal(either.ids, flipped.ids)
+    ordered = Inputs.of_pairs(backbone, pairs, ordered=True)
+    either = Inputs.of_pairs(backbone, pairs, ordered=False)
+    flipped = Inputs.of_pairs(backbone, pairs[:, ::-1], ordered=False)
+    assert len(ordered.sequences) == len(set(pairs.ravel()))
+    np.testing.assert_array_equal(either.index, flipped.index)
+    np.testing.assert_array_equal(either.sequences.ids, flipped.sequences.ids)
     letters = {i: letter for letter, i in backbone.vocabulary.items()}
-    for row, numbers in enumerate(ordered.of_row):
+    for row, numbers in enumerate(ordered.index):
         for column, number in enumerate(numbers):
-            ids = ordered.ids[ordered.starts[number] :][: ordered.lengths[number]]
+            tokens = ordered.sequences
+            ids = tokens.ids[tokens.starts[number] :][: tokens.lengths[number]]
             assert "".join(letters[i] for i in ids[1:-1].tolist()) == pairs[row, column]
 
 
-def test_rows_of_the_proteins_alone(backbone, pairs):
-    inputs = TokenizedPairs(backbone, pairs, ordered=False)
-    batches = list(make_batches(inputs.proteins, np.arange(inputs.n_distinct), 60, CPU))
-    assert sorted(np.concatenate([b.rows for b in batches])) == list(range(inputs.n_distinct))
+def test_samples_of_the_proteins_alone(backbone, pairs):
+    inputs = Inputs.of_pairs(backbone, pairs, ordered=False)
+    batches = list(make_batches(inputs.of_each_sequence, np.arange(len(inputs.sequences)), 60, CPU))
+    assert sorted(np.concatenate([b.samples for b in batches])) == list(range(len(inputs.sequences)))
     assert len(inputs) == len(pairs)
 
 
-# -- steps ----------------------------------------------------------------------------------------
+# -- gradients of pairs ---------------------------------------------------------------------------
 
 
-def plain_gradients(model, data, rows) -> dict:
+def gradients_of(model, config) -> StepGradients:
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return StepGradients(model, squared, config, Budget(config.max_tokens), scaler)
+
+
+def plain_gradients(model, data, rows) -> tuple[float, dict]:
     """A loop over pairs: each encodes both of its proteins."""
     total = 0.0
     for row in rows:
-        tokens = data.inputs.pack(data.inputs.of_row[row], CPU)
-        outputs = model(model.represent(tokens), torch.tensor([[0, 1]]))
+        tokens = data.inputs.sequences.pack(data.inputs.index[row], CPU)
+        outputs = model(model.embed(tokens), torch.tensor([[0, 1]]))
         loss = squared(outputs, torch.tensor(data.targets[[row]]))
         total = total + loss[0] * float(data.weights[row]) / len(rows)
     total.backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("combine", COMBINATIONS)
 @pytest.mark.parametrize("max_tokens", [10_000, 90, 1])
 def test_gradients_of_a_step_equal_a_loop_over_its_pairs(backbone, pairs, combine, max_tokens):
     data = data_of(backbone, pairs, ordered=combine == "concat")
-    expected = plain_gradients(make_model(backbone, combine), data, np.arange(len(pairs)))
-    model, found = make_model(backbone, combine), {}
-
-    class Watched(PairNet):
-        def notify(self, name, **kwargs):
-            if name == "on_grad_computed":
-                found.update({n: p.grad.clone() for n, p in kwargs["named_parameters"] if p.grad is not None})
-            super().notify(name, **kwargs)
-
-    plan = replace(PLAN, max_tokens=max_tokens, batch_size=len(pairs))
-    train(model, squared, data, plan, net_class=Watched)
+    expected_loss, expected = plain_gradients(make_model(backbone, combine), data, np.arange(len(pairs)))
+    model = make_model(backbone, combine)
+    step = Step(data, np.arange(len(pairs)))
+    loss = gradients_of(model, replace(CONFIG, max_tokens=max_tokens)).add(step)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert loss == pytest.approx(expected_loss, rel=1e-4)
     assert found.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], atol=1e-5, rtol=1e-3, msg=name)
@@ -150,7 +148,7 @@ def test_trained_weights_do_not_depend_on_the_budget(backbone, pairs, adapter):
     trained = []
     for max_tokens in (10_000, 80):
         model = make_model(backbone, adapter=adapter)
-        train(model, squared, data, replace(PLAN, max_tokens=max_tokens, epochs=2), net_class=PairNet)
+        train(model, squared, data, replace(CONFIG, max_tokens=max_tokens, epochs=2))
         trained.append({name: p.detach() for name, p in model.named_parameters() if p.requires_grad})
     for name, value in trained[0].items():
         torch.testing.assert_close(trained[1][name], value, atol=1e-4, rtol=1e-3, msg=name)
@@ -165,27 +163,26 @@ def test_dropout_falls_alike_in_both_passes(backbone, pairs, max_tokens):
     with torch.no_grad():
         for p in lora_b:
             p.normal_(0, 0.2)
-    net = PairNet(model, squared, replace(PLAN, max_tokens=max_tokens, batch_size=len(pairs)))
-    net.initialize()
-    (step,) = net.get_iterator(data, training=True)
+    gradients = gradients_of(model, replace(CONFIG, max_tokens=max_tokens))
+    step = Step(data, np.arange(len(pairs)))
 
     def loss() -> float:
         torch.manual_seed(5)
-        net.optimizer_.zero_grad()
-        return net._backpropagate(step)
+        model.zero_grad()
+        return gradients.add(step)
 
     model.train()
     loss()
-    gradients = [p.grad.clone() for p in lora_b]
-    size = sum(float(g.square().sum()) for g in gradients)
+    wanted = [p.grad.clone() for p in lora_b]
+    size = sum(float(g.square().sum()) for g in wanted)
     moved, epsilon = [], 0.0002 / size**0.5
     for sign in (1, -1):
         with torch.no_grad():
-            for p, g in zip(lora_b, gradients):
+            for p, g in zip(lora_b, wanted):
                 p += sign * epsilon * g
         moved.append(loss())
         with torch.no_grad():
-            for p, g in zip(lora_b, gradients):
+            for p, g in zip(lora_b, wanted):
                 p -= sign * epsilon * g
     assert (moved[0] - moved[1]) / (2 * epsilon) == pytest.approx(size, rel=0.02)
 
@@ -194,7 +191,7 @@ def test_dropout_falls_alike_in_both_passes(backbone, pairs, max_tokens):
 def test_a_step_encodes_each_protein_once_with_gradients(backbone, pairs, max_tokens, passes):
     data, model = data_of(backbone, pairs), make_model(backbone)
     spy = spied(model)
-    train(model, squared, data, replace(PLAN, max_tokens=max_tokens, batch_size=20), net_class=PairNet)
+    train(model, squared, data, replace(CONFIG, max_tokens=max_tokens, batch_size=20))
     n_distinct = len(set(pairs.ravel()))
     assert spy.n_with_gradients == n_distinct
     assert len(spy.seen) == passes * n_distinct
@@ -204,11 +201,52 @@ def test_a_step_encodes_each_protein_once_with_gradients(backbone, pairs, max_to
 def test_validation_encodes_each_protein_once(backbone, pairs):
     data, model = data_of(backbone, pairs), make_model(backbone)
     spy = spied(model)
-    history = train(model, squared, data, replace(PLAN, batch_size=20), validation=data, net_class=PairNet)
+    history = train(model, squared, data, replace(CONFIG, batch_size=20), validation=data)
     assert len(spy.seen) == 2 * len(set(pairs.ravel()))
-    outputs = outputs_of_pairs(model, data.inputs, PLAN)
+    outputs = outputs_of(model, data.inputs, CONFIG)
     expected = ((outputs[:, 0] - data.targets) ** 2 * data.weights).mean()
     assert history[-1]["valid_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+# -- proteins -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [None, np.arange(1.0, 10)], ids=["proteins", "residues"])
+@pytest.mark.parametrize("max_tokens", [10_000, 60, 1])
+def test_gradients_of_proteins_equal_a_loop_over_them(backbone, draw_proteins, max_tokens, sizes):
+    proteins = [*draw_proteins(7, seed=5), *draw_proteins(2, seed=5)]  # the last two repeat the first two
+    inputs, rng = Inputs.of(backbone, proteins), np.random.default_rng(2)
+    weights = rng.uniform(0.5, 1.5, 9).astype(np.float32)
+    data = TrainingData(inputs, rng.normal(size=9).astype(np.float32), weights, sizes)
+    samples = np.array([8, 0, 3, 1, 6, 5])
+
+    def make_protein_model() -> ProteinModel:
+        torch.manual_seed(0)
+        encoder = make_encoder(FullFineTuning().install(backbone))
+        return ProteinModel(encoder, MeanPooling(encoder.width), make_head("esm", encoder.width, 1, 8, 0.0))
+
+    expected, model = make_protein_model(), make_protein_model()
+    total = 0.0
+    for i in samples:
+        outputs = expected(inputs.sequences.pack([inputs.index[i]], CPU), torch.tensor([0]))
+        total = total + squared(outputs, data.targets[i])[0] * float(weights[i])
+    mean = total / (len(samples) if sizes is None else sizes[samples].sum())
+    mean.backward()
+    loss = gradients_of(model, replace(CONFIG, max_tokens=max_tokens)).add(Step(data, samples))
+    assert loss == pytest.approx(mean.item(), rel=1e-4)
+    for name, parameter in expected.named_parameters():
+        found = model.get_parameter(name).grad
+        torch.testing.assert_close(found, parameter.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_gradients_add_to_those_that_are_there(backbone, pairs):
+    data, model = data_of(backbone, pairs), make_model(backbone)
+    gradients, step = gradients_of(model, CONFIG), Step(data, np.arange(4))
+    once = gradients.add(step)
+    first = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    assert gradients.add(step) == once
+    for name, gradient in first.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, 2 * gradient)
 
 
 # -- inference ------------------------------------------------------------------------------------
@@ -216,15 +254,15 @@ def test_validation_encodes_each_protein_once(backbone, pairs):
 
 @pytest.mark.parametrize("combine", COMBINATIONS)
 def test_outputs_are_those_of_each_pair_alone(backbone, pairs, combine, monkeypatch):
-    monkeypatch.setattr("plmlearn.training.pair_steps._NUMBERS_AT_ONCE", 1000)
+    monkeypatch.setattr("plmlearn.training.inference._NUMBERS_AT_ONCE", 1000)
     model = make_model(backbone, combine).eval()
-    inputs = TokenizedPairs(backbone, pairs, ordered=combine == "concat")
-    outputs = outputs_of_pairs(model, inputs, replace(PLAN, max_tokens=70))
-    features = features_of_pairs(model, inputs, PLAN)
+    inputs = Inputs.of_pairs(backbone, pairs, ordered=combine == "concat")
+    outputs = outputs_of(model, inputs, replace(CONFIG, max_tokens=70))
+    features = over_pairs(model, inputs, CONFIG, model.combination)
     assert features.shape == (len(pairs), model.combination.width)
     with torch.no_grad():
         for row in range(len(pairs)):
-            alone = model.represent(inputs.pack(inputs.of_row[row], CPU))
+            alone = model.embed(inputs.sequences.pack(inputs.index[row], CPU))
             both = torch.tensor([[0, 1]])
             np.testing.assert_allclose(outputs[row], model(alone, both)[0], atol=1e-5)
             np.testing.assert_allclose(features[row], model.combination(alone, both)[0], atol=1e-5)
@@ -232,13 +270,13 @@ def test_outputs_are_those_of_each_pair_alone(backbone, pairs, combine, monkeypa
 
 def test_a_pair_and_its_reverse_in_one_call_are_equal_to_the_last_bit(backbone, pairs):
     model = make_model(backbone)
-    both = TokenizedPairs(backbone, np.concatenate([pairs, pairs[:, ::-1]]), ordered=False)
-    outputs = outputs_of_pairs(model, both, PLAN)
+    both = Inputs.of_pairs(backbone, np.concatenate([pairs, pairs[:, ::-1]]), ordered=False)
+    outputs = outputs_of(model, both, CONFIG)
     np.testing.assert_array_equal(outputs[: len(pairs)], outputs[len(pairs) :])
 
 
 def test_some_proteins_alone(backbone, pairs):
-    model, inputs = make_model(backbone), TokenizedPairs(backbone, pairs, ordered=False)
-    every = represent_proteins(model, inputs, PLAN)
-    some = represent_proteins(model, inputs, PLAN, np.array([1, 4]))
+    model, inputs = make_model(backbone), Inputs.of_pairs(backbone, pairs, ordered=False)
+    every = embeddings_of(model, inputs.of_each_sequence, CONFIG)
+    some = embeddings_of(model, inputs.of_each_sequence, CONFIG, np.array([1, 4]))
     torch.testing.assert_close(some.values, every.values[[1, 4]], atol=1e-5, rtol=1e-5)

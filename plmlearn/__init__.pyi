@@ -1,0 +1,30 @@
+from . import adapters as adapters
+from . import backbones as backbones
+from . import baselines as baselines
+from . import cache as cache
+from . import datasets as datasets
+from . import metrics as metrics
+from . import model_selection as model_selection
+from . import presets as presets
+from . import pretraining as pretraining
+from . import sequences as sequences
+from . import similarity as similarity
+from .backbones import download_backbone as download_backbone
+from .estimators.embedder import PLMEmbedder as PLMEmbedder
+from .estimators.frozen import PLMFrozenMLP as PLMFrozenMLP
+from .estimators.frozen import PLMFrozenMLPRegressor as PLMFrozenMLPRegressor
+from .estimators.pair import PLMPairClassifier as PLMPairClassifier
+from .estimators.pair import PLMPairRegressor as PLMPairRegressor
+from .estimators.protein import PLMClassifier as PLMClassifier
+from .estimators.protein import PLMLoRAClassifier as PLMLoRAClassifier
+from .estimators.protein import PLMLoRARegressor as PLMLoRARegressor
+from .estimators.protein import PLMRegressor as PLMRegressor
+from .estimators.residue import PLMResidueClassifier as PLMResidueClassifier
+from .estimators.residue import PLMResidueRegressor as PLMResidueRegressor
+from .estimators.signal_peptides import PLMSignalPeptideClassifier as PLMSignalPeptideClassifier
+from .persistence import SavedModelError as SavedModelError
+from .persistence import load as load
+from .persistence import save as save
+from .pretraining import PLMMaskedLM as PLMMaskedLM
+
+__version__: str

@@ -1,0 +1,405 @@
+"""What a backbone is: the architectures and checkpoints that exist, and one loaded encoder.
+
+``TokenFormat``                    how residues become tokens
+``ARCHITECTURES``, ``CHECKPOINTS``   what an architecture needs, and short names of published weights
+``Backbone``                       a frozen encoder and how it reads sequences
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Container, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..sequences import ALPHABET
+from ..sequences.clean import LETTERS
+from .quantization import Quantization
+
+Alphabet = Literal["aa", "3di"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TokenFormat:
+    """How a sequence becomes tokens.
+
+    Parameters
+    ----------
+    prefix, suffix : tuple of str
+        Special tokens before and after the residues.
+    token : str, default="{}"
+        Format string that turns a residue letter into its token.
+    substitutes : dict of str to str
+        Letters that are read as another letter.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters are: amino acids, or Foldseek's structural states.
+    """
+
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+    token: str = "{}"
+    substitutes: dict[str, str] = field(default_factory=dict)
+    alphabet: Alphabet = "aa"
+
+    def token_of(self, letter: str) -> str:
+        """The token of an upper-case letter."""
+        letter = self.substitutes.get(letter, letter)
+        return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
+
+    def fits(self, vocabulary: Container[str]) -> bool:
+        """Whether a vocabulary holds every token that this format uses."""
+        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
+        return all(token in vocabulary for token in needed)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one architecture is loaded, read and adapted.
+
+    Parameters
+    ----------
+    model_class : str
+        Class of transformers that holds the encoder.
+    token_formats : tuple of TokenFormat
+        The first one that fits a checkpoint's vocabulary applies.
+    layers : str
+        Path of the list of layers inside the model.
+    targets : dict of str to tuple of str
+        plmlearn's names of the adaptable matrices, and their paths inside a layer. A checkpoint may
+        lack some of these paths.
+    settings : tuple of str
+        Fields of the configuration that embeddings depend on.
+    max_length : int
+        Residues of the longest sequence that pretraining saw.
+    load_options : dict
+        Further arguments of the model class.
+    optional_weights : tuple of str
+        Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
+    precisions : tuple of str
+        Precisions in which no activation overflows.
+    """
+
+    model_class: str
+    token_formats: tuple[TokenFormat, ...]
+    layers: str
+    targets: dict[str, tuple[str, ...]]
+    settings: tuple[str, ...]
+    max_length: int
+    load_options: dict = field(default_factory=dict)
+    optional_weights: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+
+
+# ProtTrans and Ankh were trained with these letters written as X.
+_NO_RARE = dict.fromkeys("UZOB", "X")
+
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+
+ARCHITECTURES = {
+    "esm": Architecture(
+        model_class="EsmModel",
+        load_options={"add_pooling_layer": False},
+        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
+        layers="encoder.layer",
+        targets={
+            "query": ("attention.self.query",),
+            "key": ("attention.self.key",),
+            "value": ("attention.self.value",),
+            "output": ("attention.output.dense",),
+            "ffn_in": ("intermediate.dense",),
+            "ffn_out": ("output.dense",),
+        },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "layer_norm_eps",
+            "token_dropout",
+            "mask_token_id",
+            "pad_token_id",
+            "position_embedding_type",
+            "max_position_embeddings",
+            "rope_theta",
+            "emb_layer_norm_before",
+        ),
+        optional_weights=("contact_head.",),
+        max_length=1022,
+    ),
+    "esmc": Architecture(
+        model_class="EsmcModel",
+        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
+        layers="layers",
+        targets={
+            "query": ("self_attn.q_proj",),
+            "key": ("self_attn.k_proj",),
+            "value": ("self_attn.v_proj",),
+            "output": ("self_attn.o_proj",),
+            "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
+            "ffn_out": ("mlp.down_proj",),
+        },
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "num_key_value_heads",
+            "head_dim",
+            "hidden_act",
+            "rope_parameters",
+        ),
+        max_length=2046,
+    ),
+    "t5": Architecture(
+        model_class="T5EncoderModel",
+        token_formats=(
+            # ProstT5: lower-case letters are Foldseek's structural states.
+            TokenFormat(("<AA2fold>",), ("</s>",), "▁{}", _NO_RARE),
+            TokenFormat(("<fold2AA>",), ("</s>",), alphabet="3di"),
+            TokenFormat((), ("</s>",), "▁{}", _NO_RARE),  # ProtT5
+            TokenFormat(("[NLU]",), ("</s>",), "{}", _NO_RARE),  # Ankh 3
+            TokenFormat((), ("</s>",), "{}", _NO_RARE),  # Ankh
+        ),
+        layers="encoder.block",
+        targets={
+            "query": ("layer.0.SelfAttention.q",),
+            "key": ("layer.0.SelfAttention.k",),
+            "value": ("layer.0.SelfAttention.v",),
+            "output": ("layer.0.SelfAttention.o",),
+            "ffn_in": tuple(f"layer.1.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1")),
+            "ffn_out": ("layer.1.DenseReluDense.wo",),
+        },
+        settings=(
+            *_SIZES,
+            "d_ff",
+            "d_kv",
+            "layer_norm_epsilon",
+            "feed_forward_proj",
+            "relative_attention_num_buckets",
+            "relative_attention_max_distance",
+        ),
+        precisions=("fp32", "bf16"),
+        max_length=1022,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Published weights with a short name.
+
+    Parameters
+    ----------
+    place : str
+        Id on the Hugging Face hub. With ``#3di`` after it, letters are structural states.
+    licence : str
+        As the publishers state it.
+    """
+
+    place: str
+    licence: str
+
+
+CHECKPOINTS = {
+    "esm2-8m": Checkpoint("facebook/esm2_t6_8M_UR50D", "MIT"),
+    "esm2-35m": Checkpoint("facebook/esm2_t12_35M_UR50D", "MIT"),
+    "esm2-150m": Checkpoint("facebook/esm2_t30_150M_UR50D", "MIT"),
+    "esm2-650m": Checkpoint("facebook/esm2_t33_650M_UR50D", "MIT"),
+    "esm2-3b": Checkpoint("facebook/esm2_t36_3B_UR50D", "MIT"),
+    "esm2-15b": Checkpoint("facebook/esm2_t48_15B_UR50D", "MIT"),
+    "esm1b": Checkpoint("facebook/esm1b_t33_650M_UR50S", "MIT"),
+    "esm1v": Checkpoint("facebook/esm1v_t33_650M_UR90S_1", "MIT"),
+    "esmc-300m": Checkpoint("biohub/ESMC-300M", "MIT"),
+    "esmc-600m": Checkpoint("biohub/ESMC-600M", "MIT"),
+    "esmc-6b": Checkpoint("biohub/ESMC-6B", "MIT"),
+    "prott5": Checkpoint("Rostlab/prot_t5_xl_half_uniref50-enc", "AFL 3.0"),
+    "prott5-full": Checkpoint("Rostlab/prot_t5_xl_uniref50", "AFL 3.0"),
+    "prostt5": Checkpoint("Rostlab/ProstT5", "MIT"),
+    "prostt5-3di": Checkpoint("Rostlab/ProstT5#3di", "MIT"),
+    "ankh-base": Checkpoint("ElnaggarLab/ankh-base", "CC BY-NC-SA 4.0"),
+    "ankh-large": Checkpoint("ElnaggarLab/ankh-large", "CC BY-NC-SA 4.0"),
+    "ankh3-large": Checkpoint("ElnaggarLab/ankh3-large", "CC BY-NC-SA 4.0"),
+}
+
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+
+_TOKENIZED_AT_ONCE = 4096  # sequences: keeps the temporary copies of the look-up small
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A frozen pretrained encoder and how it reads sequences.
+
+    Its tensors are shared by all models built on it: never change them in place.
+
+    Parameters
+    ----------
+    name : str
+        As the caller gave it.
+    revision : str or None
+        Branch, tag or commit, as the caller gave it.
+    model : nn.Module
+        The transformers model, in evaluation mode, without gradients.
+    architecture : Architecture
+    vocabulary : dict of str to int
+    precision : {"fp32", "bf16", "fp16"}
+        Of the matrices. Norms are float32.
+    quantization : {"int8", "nf4"}, optional
+        How the layers' matrices are held. Products are computed in ``precision``.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters of sequences are: amino acids, or Foldseek's structural states.
+    folder : Path, default=PosixPath('.')
+        Where its files are.
+    weights : str, default=""
+        Digest of the tensors as they are stored.
+    """
+
+    name: str
+    revision: str | None
+    model: nn.Module
+    architecture: Architecture
+    vocabulary: dict[str, int]
+    precision: Precision
+    quantization: Quantization | None = None
+    alphabet: Alphabet = "aa"
+    folder: Path = Path(".")
+    weights: str = ""
+
+    @property
+    def config(self) -> Any:
+        """Configuration of the transformers model."""
+        return self.model.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the matrix products."""
+        return DTYPES[self.precision]
+
+    @property
+    def arithmetic(self) -> str:
+        """What decides the last digits of a result, besides the weights: ``"bf16"``, ``"bf16-nf4"``."""
+        return f"{self.precision}-{self.quantization}" if self.quantization else self.precision
+
+    @property
+    def layers(self) -> Any:
+        """The list of layers, from the lowest to the highest."""
+        return self.model.get_submodule(self.architecture.layers)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return len(self.layers)
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of parameters of the encoder."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @cached_property
+    def targets(self) -> dict[str, tuple[str, ...]]:
+        """plmlearn's names of the adaptable matrices, and their paths inside each layer."""
+        here = {name for name, _ in self.layers[0].named_modules()}
+        paths = self.architecture.targets.items()
+        return {name: tuple(path for path in candidates if path in here) for name, candidates in paths}
+
+    def share(self) -> nn.Module:
+        """A model with modules of its own over this backbone's tensors; it takes milliseconds."""
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
+
+    def tensors(self) -> list[Tensor]:
+        """All parameters and buffers."""
+        return [*self.model.parameters(), *self.model.buffers()]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything that embeddings depend on.
+
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
+        how letters become tokens. It is the same in every precision, file format and folder.
+        """
+        settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
+        settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
+        tokens = [asdict(self.token_format), self._token_ids.tolist()]
+        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def token_format(self) -> TokenFormat:
+        """How sequences become tokens, chosen by the vocabulary."""
+        for token_format in self.architecture.token_formats:
+            if token_format.alphabet == self.alphabet and token_format.fits(self.vocabulary):
+                return token_format
+        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
+        raise ValueError(
+            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
+            f"{letters}, so plmlearn cannot read them with it."
+        )
+
+    @property
+    def n_positions(self) -> int | None:
+        """Residues of the longest sequence that has position embeddings; None without a limit."""
+        if getattr(self.config, "position_embedding_type", None) != "absolute":
+            return None
+        n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
+        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+
+    @cached_property
+    def _token_ids(self) -> np.ndarray:
+        """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
+        ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
+        unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
+        for letter in LETTERS:
+            ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
+        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
+            ids[byte] = self.vocabulary[token]
+        return ids
+
+    def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of clean sequences, by one table look-up for all of them.
+
+        Parameters
+        ----------
+        sequences : sequence of str
+            As :func:`plmlearn.sequences.check_sequences` returns them.
+
+        Returns
+        -------
+        ids : ndarray of uint8, shape (n_tokens,)
+            The sequences one after another, each with its special tokens. They equal the ids of the
+            official tokenizer.
+        lengths : ndarray of int, shape (n_sequences,)
+            Tokens of each sequence.
+
+        Raises
+        ------
+        ValueError
+            A sequence is longer than the backbone has positions for.
+        """
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        longest = lengths.max(initial=0)
+        if self.n_positions is not None and longest > self.n_positions:
+            raise ValueError(
+                f"A sequence has {longest} residues, but {self.name!r} has positions for {self.n_positions}. "
+                f"Pass max_length={self.n_positions} or less."
+            )
+        n_prefix, n_suffix = len(self.token_format.prefix), len(self.token_format.suffix)
+        specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
+        prefix, suffix = specials[:n_prefix], specials[n_prefix:]
+        lengths += n_prefix + n_suffix
+        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
+            chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
+            text = "".join([prefix + sequence + suffix for sequence in chunk])
+            place = slice(end, end := end + len(text))
+            ids[place] = self._token_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+        return ids, lengths

@@ -1,0 +1,86 @@
+"""torch's random numbers under a seed, without a trace outside.
+
+Initial weights and dropout draw from torch's global generators. ``seeded`` lets one thread at a time do so
+and puts the generators back, so that fits in several threads give what each gives alone.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Lock:
+    """A lock that a forked process finds open, whatever a thread of its parent was doing."""
+
+    def __init__(self):
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = threading.RLock()
+
+
+_one_at_a_time = _Lock()
+
+RandomState = tuple[Tensor, Tensor | None]
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Within this context torch draws by the seed; afterwards its generators are as they were before.
+
+    Parameters
+    ----------
+    seed : int
+    device : torch.device, optional
+        A GPU that draws too.
+    """
+    with _one_at_a_time.lock, _restored(device):
+        torch.default_generator.manual_seed(seed)
+        if _is_gpu(device):
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def replayed(state: RandomState, device: torch.device | None = None) -> Iterator[None]:
+    """Within this context numbers come as they did from ``state`` on; outside none was drawn."""
+    with _restored(device):
+        _set(state, device)
+        yield
+
+
+def random_state(device: torch.device | None = None) -> RandomState:
+    """Where the generators stand."""
+    gpu: Any = device
+    return torch.get_rng_state(), torch.cuda.get_rng_state(gpu) if _is_gpu(device) else None
+
+
+@contextmanager
+def _restored(device: torch.device | None) -> Iterator[None]:
+    state = random_state(device)
+    try:
+        yield
+    finally:
+        _set(state, device)
+
+
+def _set(state: RandomState, device: torch.device | None) -> None:
+    on_cpu, on_device = state
+    gpu: Any = device
+    torch.set_rng_state(on_cpu)
+    if on_device is not None:
+        torch.cuda.set_rng_state(on_device, gpu)
+
+
+def _is_gpu(device: torch.device | None) -> bool:
+    return device is not None and device.type == "cuda"

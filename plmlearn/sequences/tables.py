@@ -1,0 +1,157 @@
+"""``read_csv``: tables of proteins with a header line, every fault named by its line."""
+
+import csv
+import difflib
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from .clean import LETTERS, first_few, object_array
+from .files import read_lines
+
+# Strict, for labels per residue may be digits: "0011" must not become 11.
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})")
+_NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|nan", re.IGNORECASE)
+_MISSING = {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "None", "NULL", "null"}
+# What the csv module says, and what it means for the user.
+_CSV_ERRORS = {
+    "unexpected end of data": "a quote opens a field and is never closed. Close or delete it.",
+    "field larger": "a field is longer than csv.field_size_limit() allows. Is a quote never closed? If the "
+    "field is right, raise that limit first.",
+    "expected after": "text follows a closing quote. Write a quote within a quoted field twice.",
+}
+
+
+def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None = None) -> Bunch:
+    """Read protein sequences and what is known about them from a table with one header line.
+
+    Parameters
+    ----------
+    path : str or Path
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``. Commas, tabs or semicolons
+        separate its columns: whichever makes most columns of the header.
+    sequence : str, default="sequence"
+        Name of the column with the sequences.
+    target : str or None, default=None
+        Name of the column to predict.
+
+    Returns
+    -------
+    Bunch
+        ``sequences``: array of ``str``. ``target``: None without a ``target``; else an array of int or float
+        if all entries are numbers, of ``str`` if not. A missing entry, empty or written as pandas reads it
+        ("NA", "NaN", "null", …), is nan among numbers and None among text; estimators refuse both by row.
+        ``columns``: a dict from the name of every column to its array of ``str``.
+
+    Raises
+    ------
+    ValueError
+        The table has no rows or lacks a column; a column name occurs twice; rows have too many or too few
+        fields; a quote is never closed; or the file is not text, or unpacks to more than 100 times its size.
+    OSError
+        The file is missing or damaged.
+
+    Notes
+    -----
+    Blanks around an entry are removed. Empty lines, lines of nothing but separators, and columns without a
+    name or entries at the end of the table are left out.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from plmlearn.sequences import read_csv
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "variants.csv")
+    ...     _ = path.write_text("sequence,fitness,split\\nMKVLA,1.5,train\\nMKVLG,0.25,test\\n")
+    ...     variants = read_csv(path, target="fitness")
+    >>> variants.sequences
+    array(['MKVLA', 'MKVLG'], dtype=object)
+    >>> variants.target
+    array([1.5 , 0.25])
+    >>> variants.columns["split"]
+    array(['train', 'test'], dtype=object)
+    """
+    rows = _rows(path, sequence)
+    _, header = next(rows, (1, []))
+    if header:
+        _check_header(path, header, sequence, target)
+    entries: list[list[str]] = [[] for _ in header]
+    odd = []
+    for line, row in rows:
+        if len(row) != len(header):
+            odd.append(f"line {line} has {len(row)}")
+        for column, entry in zip(entries, row):
+            column.append(entry)
+    if odd:
+        raise ValueError(
+            f"{path}: expected {len(header)} fields in each line, as in the header; {len(odd)} lines differ: "
+            f"{first_few(odd)}. Put quotes around an entry that has the separator in it."
+        )
+    if not any(entries):
+        raise ValueError(f"{path} holds no rows; expected a header line and one line per protein.")
+    columns = dict(zip(header, map(object_array, entries)))
+    found = None if target is None else _as_target(columns[target])
+    return Bunch(sequences=columns[sequence], target=found, columns=columns)
+
+
+def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of the header, then of every row that has an entry."""
+    lines = read_lines(path)
+    n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
+    delimiter = max(",\t;", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=True, strict=True)
+    header: list[str] = []
+    line = n_blank + 1
+    try:
+        for row in reader:
+            row = [entry.strip() for entry in row]
+            while len(row) > len(header) and not row[-1]:
+                row.pop()
+            if n_blank + reader.line_num > line:
+                _check_quotes(path, line, row, header, sequence, delimiter)
+            if any(row):
+                yield line, row
+            header = header or row
+            line = n_blank + reader.line_num + 1
+    except csv.Error as error:
+        told = (text for part, text in _CSV_ERRORS.items() if part in str(error))
+        raise ValueError(f"{path}, line {line}: {next(told, error)}") from error
+
+
+def _check_header(path: str | Path, header: list[str], sequence: str, target: str | None) -> None:
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        names = ", ".join(name or "''" for name in twice)
+        raise ValueError(f"{path} has several columns named {names}; expected different names.")
+    for name in (sequence, target):
+        if name is not None and name not in header:
+            close = difflib.get_close_matches(name, header, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(header)}.{hint}")
+
+
+def _check_quotes(
+    path: str | Path, line: int, row: list[str], header: list[str], sequence: str, delimiter: str
+) -> None:
+    """Refuse a quoted field over several lines that are rows themselves: a quote was not closed."""
+    lines = [text.split(delimiter) for entry in row for text in entry.splitlines()[1:]]
+    cells = [dict(zip(header, cells)).get(sequence, "") for cells in lines if len(cells) == len(header) > 1]
+    if any(cell and not cell.strip(f"{LETTERS} ") for cell in cells):
+        raise ValueError(
+            f"{path}, line {line}: a quoted field goes on over {len(lines)} more lines that look like rows. "
+            "Close its quote, or take the line breaks out of the field."
+        )
+
+
+def _as_target(entries: np.ndarray) -> np.ndarray:
+    """Entries as int or float if all are numbers, else as they are; missing ones as nan or None."""
+    measured = [entry for entry in entries if entry not in _MISSING]
+    if len(measured) == len(entries) and all(map(_WHOLE.fullmatch, measured)):
+        return entries.astype(np.int64)
+    if measured and all(map(_NUMBER.fullmatch, measured)):
+        return np.array([float("nan" if entry in _MISSING else entry) for entry in entries])
+    return object_array(None if entry in _MISSING else entry for entry in entries)

@@ -1,0 +1,199 @@
+"""Features: what the frozen part of a model makes of sequences, computed once, before training.
+
+Where nothing below the head is trained, these are embeddings, one per protein or one per residue; where
+only the last layers are trained, the activations that enter them. Same weights, same sequence, same depth
+and precision give the same numbers, so the cache finds them again in every epoch, fold and candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backbones import Backbone
+from ..cache import Computed, Entries, default_cache
+from ..nn.encoders import FORWARD_VERSION
+from ..nn.models import EncoderModel, ModelInputs
+from ..nn.packing import Activations, Ragged
+from .batching import Batch, Inputs, TokenizedSequences, to_device
+from .config import TrainingConfig
+from .devices import Budget, autocast
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a model's frozen part makes of distinct sequences.
+
+    Parameters
+    ----------
+    tokens : TokenizedSequences
+    stage : {"trunk", "pooled", "residues"}
+        (L, D) activations that enter the first trained layer, (1, D) pooled embeddings, or (L, D) residue
+        embeddings.
+    values : Entries
+        Of each sequence; None for those that the cache had no room for, which are computed when needed.
+    """
+
+    tokens: TokenizedSequences
+    stage: str
+    values: Entries
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.tokens.lengths
+
+    @property
+    def residue_lengths(self) -> np.ndarray:
+        return self.tokens.residue_lengths
+
+    @property
+    def costs(self) -> np.ndarray:
+        """The tokens of each sequence, or 1 where all are pooled.
+
+        A batch with one unknown embedding is encoded whole, so known ones cost their tokens too.
+        """
+        if self.stage == "pooled" and not len(self.values.missing):
+            return np.ones_like(self.lengths)
+        return self.lengths
+
+    def pack(
+        self, chosen: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
+    ) -> ModelInputs:
+        found = [self.values[i] for i in chosen]
+        if any(values is None for values in found):
+            return self.tokens.pack(chosen, device, max_tokens)
+        joined = to_device(torch.cat(found), device)
+        if self.stage == "trunk":
+            return Activations(joined, self.tokens.pack(chosen, device, max_tokens))
+        return Ragged(joined, [len(values) for values in found])
+
+
+def with_features(model: EncoderModel, inputs: Inputs, backbone: Backbone, config: TrainingConfig) -> Inputs:
+    """The same samples over features, where a part of the model is frozen; else over tokens, as they came.
+
+    Parameters
+    ----------
+    model : EncoderModel
+    inputs : Inputs
+        Over tokens.
+    backbone : Backbone
+    config : TrainingConfig
+    """
+    stage, tokens = reusable_stage(model), inputs.sequences
+    if stage is None:
+        return inputs
+    frozen = FrozenPart(model, stage, tokens, backbone, config)
+    values = frozen.recall()
+    if stage == "pooled":
+        frozen.complete(values)
+    elif len(values.missing):
+        default_cache().say_too_large(int(tokens.lengths.sum()) * model.encoder.width * frozen.item_bytes)
+    return replace(inputs, sequences=FeatureSet(tokens, stage, values))
+
+
+def frozen_embeddings(
+    model: EncoderModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
+) -> Entries:
+    """Embeddings of each sequence, pooled or per residue as the model reads them; it must be frozen."""
+    frozen = FrozenPart(model, model.keeps, tokens, backbone, config)
+    return frozen.complete(frozen.recall())
+
+
+def reusable_stage(model: EncoderModel) -> str | None:
+    """What of the frozen part to keep: "pooled" or "residues" embeddings, "trunk" activations, or nothing."""
+    encoder = model.encoder
+    if encoder.trunk_depth == 0 or encoder.mixing is not None:
+        return None  # a mean of all hidden states changes with its weights
+    return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
+
+
+class FrozenPart:
+    """The part of a model up to a stage, run on sequences: what it computes is kept by content.
+
+    Parameters
+    ----------
+    model : EncoderModel
+    stage : {"trunk", "pooled", "residues"}
+    tokens : TokenizedSequences
+    backbone : Backbone
+    config : TrainingConfig
+    """
+
+    def __init__(
+        self,
+        model: EncoderModel,
+        stage: str,
+        tokens: TokenizedSequences,
+        backbone: Backbone,
+        config: TrainingConfig,
+    ):
+        self.model, self.stage, self.tokens = model, stage, tokens
+        self.backbone, self.config = backbone, config
+        self.counts = {
+            "trunk": tokens.lengths,
+            "pooled": np.ones(len(tokens), dtype=int),
+            "residues": tokens.residue_lengths,
+        }[stage]
+        """Vectors of each sequence."""
+        self.item_bytes = model.encoder.compute_dtype.itemsize if stage == "trunk" else 4
+
+    @property
+    def namespace(self) -> str:
+        """All but the sequence that the numbers depend on."""
+        encoder = self.model.encoder
+        part = {
+            "trunk": f"trunk-{encoder.trunk_depth}",
+            "pooled": f"pooled-{type(getattr(self.model, 'pooling', None)).__name__}-{encoder.depth}",
+            "residues": f"residues-{encoder.depth}",
+        }[self.stage]
+        compiled = "-compiled" if encoder.compiled else ""  # compiled layers round differently
+        backbone = self.backbone
+        return f"{backbone.fingerprint}-v{FORWARD_VERSION}-{backbone.arithmetic}-{part}{compiled}"
+
+    def recall(self) -> Entries:
+        """Found or computed; None where the cache has no room."""
+        return default_cache().fetch(
+            self.namespace,
+            self.tokens.keys(),
+            self.run,
+            bytes_needed=int(self.counts.sum()) * self.backbone.config.hidden_size * self.item_bytes,
+            persist=self.stage == "pooled",
+        )
+
+    def complete(self, values: Entries) -> Entries:
+        """With what the cache had no room for, computed for this call alone."""
+        for chosen, counts, computed in self.run(values.missing):
+            values.put(chosen, computed, counts)
+        return values
+
+    def run(self, chosen: np.ndarray) -> Iterator[Computed]:
+        """Sequences, how many vectors each has, and all these vectors: batch by batch, longest first."""
+        budget = Budget(self.config.max_tokens)
+        for batch, vectors in budget.run_batches(self._batches, self._compute, chosen, self._n_tokens):
+            yield batch.samples, self.counts[batch.samples], vectors
+
+    def _batches(self, waiting: np.ndarray, max_tokens: int) -> Iterator[Batch]:
+        order = waiting[np.argsort(-self.tokens.lengths[waiting], kind="stable")]
+        while len(order):
+            fits = int(np.searchsorted(self.tokens.lengths[order].cumsum(), max_tokens, side="right"))
+            batch, order = order[: max(1, fits)], order[max(1, fits) :]
+            packed = self.tokens.pack(batch, self.config.device, max_tokens)
+            yield Batch(batch, packed, torch.arange(len(batch)))
+
+    def _compute(self, batch: Batch) -> Tensor:
+        inputs: Any = batch.inputs
+        with torch.no_grad(), autocast(self.config.device, self.config.dtype):
+            if self.stage == "trunk":
+                return self.model.encoder.trunk(inputs).cpu()
+            return self.model.embed(inputs).values.cpu()
+
+    def _n_tokens(self, waiting: np.ndarray) -> int:
+        return int(self.tokens.lengths[waiting].sum())

@@ -1,0 +1,230 @@
+"""What an epoch is made of: data, optimiser steps drawn at random, and the gradients of a step.
+
+An optimiser step is a random draw of samples, whatever their lengths. Its gradients are the same however the
+token budget cuts it into batches. A step of proteins runs batch by batch, and gradients add up. The pairs of
+a step share proteins: each distinct protein is encoded once, then all pairs are scored together. Where their
+proteins exceed the token budget, they are encoded twice, exactly: first without gradients, to learn what the
+loss asks of each protein's vector, then batch by batch with gradients, to pass that on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nn.packing import Ragged
+from ..nn.randomness import random_state, replayed
+from .batching import Batch, Inputs, make_batches
+from .config import TrainingConfig
+from .devices import Budget, autocast
+from .inference import Outputs
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples to learn from, or to validate on.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    targets : ndarray of shape (n_samples, ...) or Ragged
+        One target per sample, or one per residue of each sample.
+    weights : ndarray of shape (n_samples,)
+        Weight of each sample; their mean is 1.
+    sizes : ndarray of shape (n_samples,), optional
+        Losses that each sample's loss adds up: its measured residues. None where a sample has one.
+    strata : ndarray of shape (n_samples,), optional
+        Class of each sample, where an epoch is to draw equally many of each.
+    """
+
+    inputs: Inputs
+    targets: np.ndarray | Ragged
+    weights: np.ndarray
+    sizes: np.ndarray | None = None
+    strata: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def targets_of(self, samples: np.ndarray, device: torch.device) -> Outputs:
+        """Targets of some samples on a device."""
+        if isinstance(self.targets, Ragged):
+            return self.targets.take(samples).to(device)
+        return torch.from_numpy(self.targets[samples]).to(device)
+
+    def size(self, samples: np.ndarray) -> float:
+        """By what the summed loss of these samples is divided, however they are cut into batches."""
+        return len(samples) if self.sizes is None else float(self.sizes[samples].sum())
+
+
+@dataclass(frozen=True)
+class Step:
+    """Samples of one optimiser step, or of one validation pass."""
+
+    data: TrainingData
+    samples: np.ndarray
+    number: int = 0
+    epoch: int = 0
+
+    @property
+    def n_residues(self) -> int:
+        return int(self.data.inputs.n_residues[self.samples].sum())
+
+    @property
+    def size(self) -> float:
+        """By what the step's summed loss is divided."""
+        return self.data.size(self.samples)
+
+
+class TrainingSteps:
+    """An epoch's optimiser steps, drawn anew each time it is iterated over."""
+
+    def __init__(self, data: TrainingData, config: TrainingConfig):
+        self.data, self.batch_size = data, config.batch_size
+        self.epoch_size = config.epoch_size or len(data)
+        self.rng = np.random.default_rng(config.seed)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-self.epoch_size // self.batch_size)
+
+    def __iter__(self) -> Iterator[Step]:
+        self.epoch += 1
+        drawn = draw_samples(len(self.data), self.epoch_size, self.rng, strata=self.data.strata)
+        for i in range(len(self)):
+            samples = drawn[i * self.batch_size : (i + 1) * self.batch_size]
+            yield Step(self.data, samples, (self.epoch - 1) * len(self) + i + 1, self.epoch)
+
+
+class ValidationPass:
+    """All validation samples as one step."""
+
+    def __init__(self, data: TrainingData):
+        self.data = data
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Step]:
+        yield Step(self.data, np.arange(len(self.data)))
+
+
+def draw_samples(
+    n_samples: int, n_drawn: int, rng: np.random.Generator, *, strata: np.ndarray | None = None
+) -> np.ndarray:
+    """Samples of one epoch in random order, none drawn again before all others were.
+
+    Parameters
+    ----------
+    n_samples, n_drawn : int
+    rng : Generator
+    strata : ndarray of shape (n_samples,), optional
+        Class of each sample; equally many are drawn of each class.
+
+    Examples
+    --------
+    >>> draw_samples(3, 7, np.random.default_rng(0))
+    array([2, 0, 1, 2, 1, 0, 2])
+    """
+    if strata is None:
+        n_rounds = -(-n_drawn // n_samples)
+        return np.concatenate([rng.permutation(n_samples) for _ in range(n_rounds)])[:n_drawn]
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    shares = np.diff(np.arange(len(members) + 1) * n_drawn // len(members))
+    drawn = [own[draw_samples(len(own), n, rng)] for own, n in zip(members, shares) if n]
+    return rng.permutation(np.concatenate(drawn))
+
+
+Loss = Callable[[Any, Any], Tensor]
+"""Outputs and targets of N samples to one loss per sample, (N,)."""
+
+
+@dataclass
+class StepGradients:
+    """Puts the gradients of a step's loss where the optimiser finds them.
+
+    Parameters
+    ----------
+    model : nn.Module
+    loss : callable
+    config : TrainingConfig
+    budget : Budget
+    scaler : torch.amp.GradScaler
+    """
+
+    model: Any
+    loss: Loss
+    config: TrainingConfig
+    budget: Budget
+    scaler: torch.amp.GradScaler
+
+    def add(self, step: Step) -> float:
+        """Add the step's gradients to those that are there; returns its mean loss."""
+        if step.data.inputs.are_pairs:
+            return self._add_pairs(step)
+        batches = make_batches(step.data.inputs, step.samples, self.budget.max_tokens, self.config.device)
+        shares = [self._add_batch(batch, step) for batch in batches]
+        return sum(map(float, shares))  # asked for last: a GPU computes while the next batch is packed
+
+    def weighted_loss(self, outputs: Outputs, samples: np.ndarray, data: TrainingData) -> Tensor:
+        """The weighted sum of the losses of some samples."""
+        targets = data.targets_of(samples, self.config.device)
+        weights = torch.from_numpy(data.weights[samples]).to(self.config.device)
+        return (self.loss(outputs, targets) * weights).sum()
+
+    def _add_batch(self, batch: Batch, step: Step) -> Tensor:
+        with autocast(self.config.device, self.config.dtype):
+            outputs = self.model(batch.inputs, batch.index).float()
+        share = self.weighted_loss(outputs, batch.samples, step.data) / step.size
+        self.scaler.scale(share).backward()
+        return share.detach()
+
+    # -- pairs --------------------------------------------------------------------------------
+
+    def _add_pairs(self, step: Step) -> float:
+        inputs = step.data.inputs
+        distinct, place = np.unique(inputs.index[step.samples], return_inverse=True)
+        batches = list(
+            make_batches(inputs.of_each_sequence, distinct, self.budget.max_tokens, self.config.device)
+        )
+        order = np.concatenate([batch.samples for batch in batches])
+        pairs = np.argsort(np.searchsorted(distinct, order))[place.reshape(-1, 2)]
+        if len(batches) == 1:
+            return self._score_pairs(self._encode(batches[0]), pairs, step)
+        states, proteins = [], []
+        with torch.no_grad():
+            for batch in batches:
+                states.append(random_state(self.config.device))
+                proteins.append(self._encode(batch))
+        whole = Ragged.joined(proteins)
+        values: Any = whole.values.requires_grad_()
+        loss = self._score_pairs(whole, pairs, step)
+        if not _trains_below_the_pairs(self.model):
+            return loss
+        wanted = values.grad.split([len(part.values) for part in proteins])
+        for batch, state, gradient in zip(batches, states, wanted, strict=True):
+            with replayed(state, self.config.device):
+                self._encode(batch).values.backward(gradient)
+        return loss
+
+    def _encode(self, batch: Batch) -> Ragged:
+        with autocast(self.config.device, self.config.dtype):
+            return self.model.embed(batch.inputs)
+
+    def _score_pairs(self, proteins: Ragged, pairs: np.ndarray, step: Step) -> float:
+        """Gradients of the step's loss as far down as ``proteins`` go; returns the loss."""
+        with autocast(self.config.device, self.config.dtype):
+            outputs = self.model(proteins, torch.from_numpy(pairs).to(self.config.device))
+        loss = self.weighted_loss(outputs, step.samples, step.data) / step.size
+        self.scaler.scale(loss).backward()
+        return float(loss.detach())
+
+
+def _trains_below_the_pairs(model: Any) -> bool:
+    below: list[nn.Module] = [model.encoder, model.pooling]
+    return any(parameter.requires_grad for module in below for parameter in module.parameters())
