@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from models import MAKERS, fit, results
-from saved_folders import MANIFEST, as_format_1, nodes, peft_blocks, read_document, write_document
+from saved_folders import MANIFEST, nodes, peft_blocks, read_document, write_document
+from sklearn.utils._param_validation import InvalidParameterError
 
 import plmlearn
 from plmlearn import SavedModelError
@@ -386,7 +387,8 @@ def judge(folder: Path, name: str) -> str:
 def _is_ours(error: BaseException) -> bool:
     """Whether the package raised the error itself, in words."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return str(Path(plmlearn.__file__).parent) in last.filename
+    home = str(Path(plmlearn.__file__).parent)
+    return home in last.filename or isinstance(error, InvalidParameterError)
 
 
 def _raw(error: BaseException) -> str:
@@ -432,7 +434,6 @@ def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str
         ways: tuple = LIES if lies else DAMAGE
         way, folder = ways[rng.integers(len(ways))], home / "tampered"
         shutil.copytree(whole / name, folder)
-        early = lies and rng.random() < 0.2
         if lies:
             document = read_document(folder)
             way(document, folder, rng)
@@ -440,8 +441,6 @@ def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str
                 write_document(folder, document)
             except (TypeError, AttributeError, KeyError):  # a list of files that is none
                 write_document(folder, document, refresh=False)
-            if early and isinstance(document.get("estimator"), dict):
-                as_format_1(folder)
         else:
             way(folder, rng, whole)
         with warnings.catch_warnings():
