@@ -186,7 +186,7 @@ def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
 def _check_counts(_: Saved, state: State, path: str) -> None:
     """No rank, width or number of layers beyond what memory has room for."""
     for name, value in state.items():
-        if isinstance(value, Integral) and value > LARGEST and name != "projection_seed":
+        if isinstance(value, Integral) and int(value) > LARGEST and name != "projection_seed":
             raise SavedModelError(f"{path}.{name} is {value}; expected at most {LARGEST}.")
 
 
