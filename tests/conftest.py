@@ -49,7 +49,9 @@ def fresh_processes() -> multiprocessing.context.BaseContext:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
-        context.Process(target=int).start()  # the server reads the environment when it starts
+        first = context.Process(target=int)
+        first.start()  # and with it the server, which reads the environment now
+        first.join()
     return context
 
 
