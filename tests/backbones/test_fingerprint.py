@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from plmlearn import PLMEmbedder, PLMLoRARegressor
 from plmlearn.backbones import BackboneWeightsError, check_fingerprint, load_backbone
 from plmlearn.nn import encoders
-from plmlearn.training import reuse
+from plmlearn.training import features
 
 pytestmark = pytest.mark.usefixtures("fresh")
 
@@ -177,7 +177,7 @@ def test_a_fitted_estimator_refuses_another_configuration(folder, field):
     again = json.loads(json.dumps(model.backbone_fingerprint_))
     with pytest.raises(BackboneWeightsError, match="weights, configuration or vocabulary differ"):
         check_fingerprint(load_backbone(folder), again)
-    model._live = None
+    model._loaded = None
     with pytest.raises(BackboneWeightsError, match=f"with fingerprint {again}"):
         model.predict(PROTEINS)
 
@@ -185,7 +185,7 @@ def test_a_fitted_estimator_refuses_another_configuration(folder, field):
 def test_a_corrected_forward_pass_finds_no_old_numbers(empty_cache, esm_folder, monkeypatch):
     PLMEmbedder(str(esm_folder)).fit_transform(PROTEINS)
     before = {block.namespace for block in empty_cache.default_cache()._memory}
-    monkeypatch.setattr(reuse, "FORWARD_VERSION", encoders.FORWARD_VERSION + 1)
+    monkeypatch.setattr(features, "FORWARD_VERSION", encoders.FORWARD_VERSION + 1)
     PLMEmbedder(str(esm_folder)).fit_transform(PROTEINS)
     after = {block.namespace for block in empty_cache.default_cache()._memory}
     assert len(before) == 1
