@@ -475,7 +475,7 @@ def test_a_model_without_backbone_is_no_larger_than_what_was_trained(X, tmp_path
     for name, value in {"n_layers": 60_000, "width": 60_000, "ffn_width": 60_000}.items():
         plmlearn.save(model, folder)
         edited(folder, lambda d, name=name, value=value: architecture(d, name, value))
-        with pytest.raises(SavedModelError, match=r"has more weights than the \d+ that are saved"):
+        with pytest.raises(SavedModelError, match=r"have more weights than the \d+ saved"):
             plmlearn.load(folder)
 
 

@@ -112,7 +112,7 @@ class AdaLoRA(PeftMethod):
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Mean distance of each thin matrix times its transpose from the identity, weighted: a scalar."""
         layers = [module for module in model.modules() if isinstance(module, SVDLinear)]
-        thin = [m for layer in layers for m in (layer.lora_A["default"], layer.lora_B["default"].T)]
+        thin: Any = [m for layer in layers for m in (layer.lora_A["default"], layer.lora_B["default"].T)]
         distances = [torch.linalg.norm(m @ m.T - torch.eye(len(m), device=m.device)) for m in thin]
         return self.orthogonality * torch.stack(distances).mean()
 

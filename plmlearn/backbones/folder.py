@@ -47,14 +47,17 @@ def find_weights(folder: Path) -> list[Path]:
     Raises
     ------
     BackboneWeightsError
-        An index is damaged, or names a file outside the folder.
+        An index is damaged, or names a file outside the folder; or there are several ``*.ckpt``.
     """
     for single, index in _FILES:
         if (folder / single).exists():
             return [folder / single]
         if (folder / index).exists():
             return _read_index(folder / index)
-    return list(folder.glob("*.ckpt"))
+    found = list(folder.glob("*.ckpt"))
+    if len(found) > 1:
+        raise BackboneWeightsError(f"{folder} holds {len(found)} *.ckpt files; keep the one that is meant.")
+    return found
 
 
 def _read_index(index: Path) -> list[Path]:
@@ -125,7 +128,7 @@ def _unreadable(file: Path, reason: str) -> BackboneWeightsError:
 
 
 def digest_tensors(tensors: Mapping[str, Tensor], without: tuple[str, ...] = ()) -> str:
-    """Digest of names, shapes, data types and every bit; about a second per GB.
+    """Digest of names, shapes, data types and every bit; one to two seconds per GB.
 
     Parameters
     ----------

@@ -18,7 +18,12 @@ from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
 from .peak_memory import PeakMemory
 
-_COSTS = {"fit_seconds": np.mean, "peak_mb": np.max, "peak_gpu_mb": np.max, "fitted_mb": np.mean}
+_COSTS: dict[str, Any] = {
+    "fit_seconds": np.mean,
+    "peak_mb": np.max,
+    "peak_gpu_mb": np.max,
+    "fitted_mb": np.mean,
+}
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,7 @@ def compare(
     ('additive', True)
     """
     names = list(estimators)
-    if not len(random_states):
-        raise ValueError("random_states is empty; expected at least one seed, or None.")
-    if not names or (reference is not None and reference not in names):
-        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
-    reference, scoring = names[0] if reference is None else reference, _scorers(scoring)
+    reference, scoring = _check_reference(reference, names, random_states), _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in names}
     ratios = []
@@ -161,9 +162,8 @@ def compare(
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
             folds[name] += Parallel(n_jobs=n_jobs)(delayed(_fold)(*task, split) for split in splits)
-    shape = len(random_states), len(splits)
     table = {
-        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], shape)
+        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], (len(random_states), -1))
         for name in names
         for metric in folds[name][0][0]
     }
@@ -178,6 +178,15 @@ def compare(
         for (name, metric), values in table.items()
     ]
     return Comparison(rows, table, reference, confidence)
+
+
+def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:
+    """The estimator to compare with: the first one where none is named."""
+    if not len(random_states):
+        raise ValueError("random_states is empty; expected at least one seed, or None.")
+    if not names or (reference is not None and reference not in names):
+        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
+    return names[0] if reference is None else reference
 
 
 def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[float, float]:
@@ -218,7 +227,9 @@ def _statistics(
 ) -> dict[str, float]:
     """Mean score, its interval, and its difference to the others; nan for the reference's own."""
     if values.size < 2:
-        raise ValueError("One score tells nothing of its error; expected 2 or more folds or random_states.")
+        raise ValueError(
+            "A single score has no estimate of its error; expected 2 or more folds or random_states."
+        )
     values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
     mean, half = float(values.mean()), stats.t.ppf((1 + confidence) / 2, df=len(values) - 1)
     half *= corrected_ttest(values, ratio)[0]

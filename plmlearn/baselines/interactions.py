@@ -1,7 +1,6 @@
 """Pairs, by counting with ``PairDegreeClassifier`` or by relatives with ``PairSimilarityClassifier``.
 
-Both see which proteins interact in training, and nothing of why. What a model of pairs reports is worth the
-margin over them.
+Both know which proteins interact in training, but not why. A model of pairs is worth what it gains over them.
 """
 
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ class _PairBaseline(ClassifierMixin, BaseEstimator):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PairDegreeClassifier(_PairBaseline):
-    """Pairs by how often each of the two proteins interacts in training; sequences are not looked at.
+    """Pairs by how often each of the two proteins interacts in training; sequences are not used.
 
     Its score is that of :func:`plmlearn.model_selection.pair_leakage`: the log odds of a positive label among
     the training pairs of either protein, added up. At level C3 no protein was seen and all scores are equal.
@@ -82,7 +81,7 @@ class PairDegreeClassifier(_PairBaseline):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PairSimilarityClassifier(_PairBaseline):
-    """Pairs by the training pairs of their relatives: interacting homologs (interologs), and no more.
+    """Pairs by the training pairs of their relatives, that is, by interacting homologs (interologs).
 
     Every training pair (a', b') votes on a pair (a, b) with the weight s(a, a') s(b, b'), in both orders,
     where s is the identity of two proteins times the shares of them that align, and 1 for a protein with

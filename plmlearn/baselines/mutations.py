@@ -24,7 +24,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
 
     Reference-free analysis: the effect of a residue is how the variants that have it differ from the mean of
     all, not from a wild type. Sites that do not vary in training tell nothing and are left out. Effects are
-    shrunk by ridge regression, for many pairs of residues are seen once or never.
+    shrunk by ridge regression, because many pairs of residues are seen once or never.
 
     Parameters
     ----------

@@ -167,7 +167,7 @@ class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"}, default="mean"
@@ -335,7 +335,7 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"}, default="mean"

@@ -50,7 +50,7 @@ class ResidueLabels:
     class_weight: Any
     constraints: Any
 
-    kind: ClassVar[str] = "labels"
+    kind: ClassVar[Literal["labels", "values"]] = "labels"
 
     def learn(self, y: Rows) -> ResidueClassTarget:
         return ResidueClassTarget.learn(y, self.class_weight, self.constraints)
@@ -60,7 +60,7 @@ class ResidueLabels:
 class ResidueValues:
     """Targets that are numbers of residues."""
 
-    kind: ClassVar[str] = "values"
+    kind: ClassVar[Literal["labels", "values"]] = "values"
 
     def learn(self, y: Rows) -> ResidueValueTarget:
         return ResidueValueTarget.learn(y)
@@ -247,7 +247,7 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -489,7 +489,7 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional

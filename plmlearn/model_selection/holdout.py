@@ -66,7 +66,7 @@ def hold_out_pairs(edges: np.ndarray, classes: np.ndarray, share: float, seed: i
     every other.
     """
     random, n_nodes = check_random_state(seed), int(edges.max()) + 1
-    component = components(*edges.T, n_nodes)[edges[:, 0]]
+    component = components(edges[:, 0], edges[:, 1], n_nodes)[edges[:, 0]]
     if component.any():
         counts = count_classes(component, classes)
         drawn = draw_clusters(counts, share, random)
@@ -122,10 +122,10 @@ def join_labels(*labels: Any) -> np.ndarray:
 def _flaws(
     out: np.ndarray, kept: np.ndarray, whole: np.ndarray, share: float
 ) -> tuple[bool, int, float, float]:
-    """What is worse about a draw, first things first, from the rows by class of its parts, (n, n_classes).
+    """How a draw falls short, the most important first, from rows by class of its parts, (n, n_classes).
 
-    Whether it holds out too many or too few rows; how many classes it keeps none of; how far off it is; the
-    share of rows that are lost, plus the differences between the classes' shares of held-out rows and of all.
+    Whether it holds out too many or too few rows; of how many classes it keeps none; how far off it is; the
+    share of rows that are lost, plus the differences between the shares of classes held out and of all.
     """
     out, kept, whole = (rows.sum(axis=0) for rows in (out, kept, whole))
     n, n_out, wanted = whole.sum(), out.sum(), share * whole.sum()

@@ -1,6 +1,6 @@
 """What a split leaks, in numbers: ``leakage_report`` for proteins, ``pair_leakage`` for pairs.
 
-``degree_scores`` is what ``pair_leakage`` tries on the labels: how often each protein interacts.
+``degree_scores`` predicts pairs from how often each protein interacts in training, and from nothing else.
 """
 
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ def leakage_report(
 ) -> LeakageReport:
     """Nearest training protein of every test protein, and how identical it is.
 
-    A model is not shown to generalise by test proteins that have a close relative in training.
+    Test proteins with a close relative in training do not show that a model generalises.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ class PairLeakage:
         Mean number of training pairs of the proteins in positive test pairs, over that in negative ones:
         1 = no bias. None without labels, or where no test protein occurs in training.
     degree_auroc, degree_aupr : float or None
-        What :func:`degree_scores` reach on the test pairs without a look at any sequence. An AUROC well above
-        0.5, or an AUPR well above the share of positives, is what a model has to beat before it has learned
-        anything of interactions. None without labels.
+        What the degrees of the proteins alone reach on the test pairs. Where the AUROC is well above 0.5, or
+        the AUPR well above the share of positives, a model has to beat them to show that it has learned
+        anything about interactions. None without labels.
     """
 
     share_c1: float
@@ -162,7 +162,7 @@ def pair_leakage(
     *,
     clusters: Mapping[Any, Any] | None = None,
 ) -> PairLeakage:
-    """How much of a test set of pairs a model could answer from having seen the proteins.
+    """What test pairs share with training pairs, and how well that alone predicts their labels.
 
     Parameters
     ----------

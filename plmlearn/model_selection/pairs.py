@@ -228,7 +228,7 @@ class _Folds:
 
 def _units(graph: PairGraph, n_splits: int) -> np.ndarray:
     """What is dealt as one: a component with at most a fold's share of the pairs, otherwise a single node."""
-    component = components(*graph.edges.T, graph.n_nodes)
+    component = components(graph.edges[:, 0], graph.edges[:, 1], graph.n_nodes)
     n_pairs = np.bincount(component[graph.edges[:, 0]], minlength=component.max() + 1)
     small = n_pairs[component] <= len(graph.edges) / n_splits
     alone = component.max() + 1 + np.arange(graph.n_nodes)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -277,13 +276,13 @@ class _CpuAttention(torch.autograd.Function):
         d_line = torch.zeros(line.shape) if wants_line else None
         slices = _slices(ctx.runs, len(query), len(key))
         for (n, own, seen), log_sum in zip(slices, log_sums, strict=True):
-            turned = (_turned(_heads(x[own], n), line) for x in (grad, query, out))
-            heads: Any = *turned, _heads(key[seen], n), _heads(value[seen], n)
+            g, q, o = (_turned(_heads(x[own], n), line) for x in (grad, query, out))
+            k, v = _heads(key[seen], n), _heads(value[seen], n)
             if line is None and grad.dtype != torch.bfloat16:
-                d_query, d_key, d_value = _library_backward(*heads, log_sum, ctx.scale)
+                d_query, d_key, d_value = _library_backward(g, q, o, k, v, log_sum, ctx.scale)
             else:
                 d_query, d_key, d_value = _blocked_backward(
-                    *heads, log_sum, ctx.scale, line, d_line, wants_query=wants_query
+                    g, q, o, k, v, log_sum, ctx.scale, line, d_line, wants_query=wants_query
                 )
             grads[0][own] = _packed(_turned(d_query, line))
             grads[1][seen], grads[2][seen] = _packed(d_key), _packed(d_value)

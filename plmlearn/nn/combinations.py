@@ -73,7 +73,7 @@ class SymmetricPair(PooledCombination):
 
 
 class OrderedPair(PooledCombination):
-    """One vector behind the other: for relations that have a direction."""
+    """One vector after the other: for relations that have a direction."""
 
     ordered = True
     copies = 2

@@ -115,7 +115,7 @@ class Ragged:
 
     @classmethod
     def joined(cls, parts: Sequence[Ragged]) -> Ragged:
-        """The rows of several, in their order."""
+        """The samples of several, in their order."""
         return cls(torch.cat([part.values for part in parts]), [n for part in parts for n in part.lengths])
 
     def __len__(self) -> int:
@@ -205,7 +205,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """Token ids of B sequences in one row.
+    """Token ids of B sequences in one line.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def encode(value: Any, path: str, arrays: Arrays) -> Any:
     if saved is not None and type(value) is saved.cls:
         state = value.__getstate__() if isinstance(value, BaseEstimator) else vars(value)
         kept = {name: part for name, part in state.items() if name not in _LEFT_OUT}
+        kept = {name: fspath(part) if isinstance(part, PathLike) else part for name, part in kept.items()}
         saved.check_state(kept, path)
         parts = {name: encode(part, f"{path}.{name}", arrays) for name, part in kept.items()}
         return {"object": type(value).__name__, "state": parts}

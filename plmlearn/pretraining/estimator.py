@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -37,7 +38,7 @@ from .watch import Watch
 class PretrainingParameters(Parameters):
     """What is trained, on what, and how."""
 
-    backbone: str | None = field(default=None, kw_only=False)
+    backbone: str | PathLike[str] | None = field(default=None, kw_only=False)
     adapter: Adapter | None = None
     epochs: float = 10
     max_steps: int | None = None
@@ -68,7 +69,7 @@ class PretrainingParameters(Parameters):
     verbose: int = 1
 
     _parameter_constraints: ClassVar[dict] = {
-        "backbone": [str, None],
+        "backbone": [str, PathLike, None],
         "adapter": [Adapter, None],
         "epochs": [Interval(Real, 0, None, closed="neither")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
@@ -110,7 +111,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     Parameters
     ----------
-    backbone : str, optional
+    backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
         short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
     adapter : Adapter, optional

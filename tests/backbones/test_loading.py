@@ -15,7 +15,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from sklearn.base import clone
 
+from plmlearn import PLMEmbedder, load, save
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
@@ -98,6 +100,14 @@ def test_a_path_and_the_home_folder_are_names(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert load_backbone(folder) is load_backbone("~/esm") is load_backbone(str(folder))
     assert load_backbone(folder).name == str(folder)
+
+
+def test_estimators_take_a_path_and_keep_it(folder, tmp_path):
+    embedder = PLMEmbedder(folder).fit(["MKV"])
+    again = load(save(embedder, tmp_path / "saved"))
+    assert again.backbone == str(folder)
+    for other in (clone(embedder).fit(["MKV"]), again):
+        np.testing.assert_array_equal(other.transform(["MKV"]), embedder.transform(["MKV"]))
 
 
 def test_a_folder_named_like_published_weights_wins_and_is_told(folder, monkeypatch):

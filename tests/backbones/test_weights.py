@@ -82,6 +82,14 @@ def test_a_checkpoint_of_lightning_is_read(esm_folder, folder):
     assert found.fingerprint == load_backbone(esm_folder).fingerprint
 
 
+def test_several_checkpoints_of_lightning_are_refused(folder):
+    (folder / "model.safetensors").unlink()
+    for epoch in (1, 2):
+        torch.save({}, folder / f"epoch={epoch}.ckpt")
+    with pytest.raises(BackboneWeightsError, match=r"holds 2 \*\.ckpt files; keep the one"):
+        load_backbone(folder)
+
+
 def test_float64_and_float16_are_read(folder):
     change_weights(folder, lambda weights: weights.update({k: x.double() for k, x in weights.items()}))
     exact = load_backbone(folder).model.state_dict()

@@ -399,7 +399,7 @@ def test_duplicates_are_not_parted(proteins):
 
 
 def test_validation_that_repeats_training_is_counted(proteins):
-    with pytest.warns(UserWarning, match=r"2 of 3 sequences of X_val are also in X \(rows 0, 2 of X_val\)"):
+    with pytest.warns(UserWarning, match=r"2 of 3 sequences of X_val are also in X \(X_val's rows 0, 2\)"):
         tiny(max_steps=1).fit(proteins[:30], X_val=[proteins[3], proteins[35], proteins[4]])
 
 

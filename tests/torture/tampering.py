@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import importlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -12,14 +15,14 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from models import MAKERS, fit, results
-from saved_folders import MANIFEST, as_format_1, nodes, peft_blocks, read_document, write_document
+from saved_folders import MANIFEST, nodes, peft_blocks, read_document, write_document
+from sklearn.utils._param_validation import InvalidParameterError
 
 import plmlearn
 from plmlearn import SavedModelError
@@ -324,6 +327,7 @@ LIES = (
 
 executions: list[str] = []
 _watched = False
+CANARIES = ("canary", "megatron/evil")
 _EVENTS = (
     "subprocess.Popen",
     "os.system",
@@ -337,13 +341,15 @@ _EVENTS = (
 def _watch(event: str, arguments: tuple) -> None:
     if not _watched:
         return
-    if event in _EVENTS or (event == "import" and ("canary" in arguments[0] or "megatron" in arguments[0])):
+    code = getattr(arguments[0], "co_filename", "") if event == "exec" else ""
+    opened = str(arguments[0]) if event == "open" else ""
+    if event in _EVENTS or any(name in text for name in CANARIES for text in (code, opened)):
         executions.append(f"{event} {arguments!r:.200}")
 
 
-@contextmanager
+@contextlib.contextmanager
 def watch(seconds: float = 60) -> Iterator[None]:
-    """Note every import of a canary, process, pickle and connection; end what hangs."""
+    """Note every canary that is opened or run, every process, pickle and connection; end what hangs."""
     global _watched
 
     def give_up(*_: Any) -> None:
@@ -381,7 +387,8 @@ def judge(folder: Path, name: str) -> str:
 def _is_ours(error: BaseException) -> bool:
     """Whether the package raised the error itself, in words."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return str(Path(plmlearn.__file__).parent) in last.filename
+    home = str(Path(plmlearn.__file__).parent)
+    return home in last.filename or isinstance(error, InvalidParameterError)
 
 
 def _raw(error: BaseException) -> str:
@@ -393,7 +400,6 @@ def _raw(error: BaseException) -> str:
 
 def prepare(home: Path, names: list[str]) -> Path:
     """Whole folders of several estimators, twice each with other seeds, and canaries to import."""
-    sys.path.insert(0, str(home))
     (home / "megatron").mkdir()
     for path in (home / "megatron" / "evil.py", home / "canary.py"):
         path.write_text(f"open({str(home / 'executed')!r}, 'w').close()")
@@ -405,9 +411,21 @@ def prepare(home: Path, names: list[str]) -> Path:
     return whole
 
 
+def prove_that_canaries_are_noticed(home: Path) -> None:
+    (home / "canary_to_import.py").touch()
+    sys.path.insert(0, str(home))
+    with watch():
+        importlib.import_module("canary_to_import")
+        with contextlib.suppress(AttributeError):
+            pickle.loads(b"cos\nnothing\n.")
+    assert {line.split()[0] for line in executions} == {"open", "exec", "pickle.find_class"}
+    executions.clear()
+
+
 def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str]]:
     """Judge as many folders; returns how often each outcome was, and a line for each fault."""
     sys.addaudithook(_watch)
+    prove_that_canaries_are_noticed(home)
     names = list(MAKERS) if n_folders > 200 else ["lora", "peft-lora", "mlp", "residues"]
     whole, outcomes, faults = prepare(home, names), Counter(), []
     for trial in range(n_folders):
@@ -416,7 +434,6 @@ def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str
         ways: tuple = LIES if lies else DAMAGE
         way, folder = ways[rng.integers(len(ways))], home / "tampered"
         shutil.copytree(whole / name, folder)
-        early = lies and rng.random() < 0.2
         if lies:
             document = read_document(folder)
             way(document, folder, rng)
@@ -424,8 +441,6 @@ def tamper(home: Path, n_folders: int, seed: int = 0) -> tuple[Counter, list[str
                 write_document(folder, document)
             except (TypeError, AttributeError, KeyError):  # a list of files that is none
                 write_document(folder, document, refresh=False)
-            if early and isinstance(document.get("estimator"), dict):
-                as_format_1(folder)
         else:
             way(folder, rng, whole)
         with warnings.catch_warnings():

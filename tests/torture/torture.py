@@ -39,7 +39,7 @@ def torture(home: Path, n_kills: int, n_folders: int) -> list[str]:
     from tampering import tamper
 
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+    warnings.simplefilter("ignore")
     faults = []
     for title, run, n in (("kills", kill, n_kills), ("folders", tamper, n_folders)):
         (home / title).mkdir()
