@@ -18,7 +18,7 @@ class Hits:
     query_coverage, target_coverage : ndarray of float, shape (n_hits,)
         Share of either protein that lies inside the alignment; 0 to 1.
     score : ndarray of float, shape (n_hits,)
-        What ranks the hits of a query: bits of the alignment; for variants, score or number of equal residues.
+        What ranks the hits of a query: bits of the alignment; for variants, their score or equal residues.
     """
 
     query: np.ndarray
