@@ -411,11 +411,12 @@ LIES = {
     "layers": ("MLP", lambda d: state(d, "mlp_").update(coefs_=[]), r"mlp_\.coefs_ has the shapes \[\]"),
     "features": ("MLP", lambda d: state(d, "scaler_").update(n_features_in_=5), "do not fit 5 features"),
     "a width": ("MLP", lambda d: state(d, "embedder_").update(n_features_out_=5), "do not fit together"),
-    "a dropout": (
-        "adapter=LoRA",
-        lambda d: state(d, "adapter").update(dropout="all"),
-        "must be a float .*Got 'all'",
+    "a parameter": (
+        "peft",
+        lambda d: state(d, "adapter").pop("config"),
+        r"adapter\.config is missing; PeftAdapter has no default",
     ),
+    "a dropout": ("adapter=LoRA", lambda d: state(d, "adapter").update(dropout="all"), "dropout is 'all'"),
     "tensors": ("LoRA", lambda d: d["adapter_names"].update(more="more"), "expected those of adapter_names"),
     "nesting": ("LoRA", lambda d: state(d).update(history_=nested(340)), "recursion"),
 }

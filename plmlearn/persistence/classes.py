@@ -85,6 +85,9 @@ class Saved:
             if name not in state:
                 raise SavedModelError(f"{path}.{name} is missing; expected {rule.expected}.")
             rule.check(f"{path}.{name}", state[name])
+        for name in self.parameter_names - state.keys():
+            if not hasattr(self.cls, name):
+                raise SavedModelError(f"{path}.{name} is missing; {self.cls.__name__} has no default for it.")
         self.check_parameters(state, path)
         if self.check is not None:
             self.check(self, state, path)
