@@ -44,7 +44,7 @@ from plmlearn.datasets import (
     fetch_stability,
 )
 from plmlearn.pretraining.likelihood import hide_parts, log_likelihoods
-from plmlearn.pretraining.masking import Corpus
+from plmlearn.pretraining.masking import Corpus, Masking
 
 CORPUS_HELD_OUT = 400  # the first proteins of the corpus; tools/train_mini.py does not train on them
 SHORTEST, LONGEST = 40, 254
@@ -134,15 +134,16 @@ def perplexity(scale: float) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, proteins in protein_sets(max(10, int(300 * scale))).items():
-        live = models["mini"]._restored()
-        tokens = Corpus(live.backbone, proteins)
-        views = hide_parts(tokens, live.masking, 0, n_parts=1)
+        backbone = models["mini"]._restored().backbone
+        tokens = Corpus(backbone, proteins)
+        views = hide_parts(tokens, Masking.of(backbone), 0, n_parts=1)
         n = sum(len(view.places) for view in views)
         found = {}
         for model_name, lm in models.items():
             run = lm._restored()
-            found[model_name] = log_likelihoods(run.model, tokens, views, run.plan)[0].sum()
-        simple = np.array([neighbours.log_likelihood(proteins[v.row], v.places - 1) for v in views]).sum(0)
+            found[model_name] = log_likelihoods(run.module, tokens, views, run.config)[0].sum()
+        simple = [neighbours.log_likelihood(proteins[v.sequence], v.places - 1) for v in views]
+        simple = np.sum(simple, axis=0)
         values = [found["mini"], simple[0], simple[1], found["random weights"]]
         lines.append(f"| {name} | {n:,} | " + " | ".join(f"{np.exp(-v / n):.2f}" for v in values) + " |")
     return "\n".join(lines)
@@ -356,11 +357,11 @@ def throughput(scale: float) -> str:
         random_state=0,
         verbose=0,
     ).fit(proteins)
-    plan = lm._restored().plan
+    run = lm._restored().config
     rate = max(row["residues_per_second"] for row in lm.history_)
-    share = 6 * lm.n_parameters_ * rate / matrix_rate(plan.device, plan.dtype)
+    share = 6 * lm.n_parameters_ * rate / matrix_rate(run.device, run.dtype)
     return (
-        f"Training reads {rate:,.0f} residues/s on {plan.device.type} in {str(plan.dtype)[6:]}: "
+        f"Training reads {rate:,.0f} residues/s on {run.device.type} in {str(run.dtype)[6:]}: "
         f"{share:.0%} of the matrix products that this machine computes in that time."
     )
 

@@ -46,7 +46,7 @@ def fitted(folder: str, sequences: list[str], **options) -> PLMLoRAClassifier:
 def merging(folder: str, sequences: list[str], rounds: int, target_modules) -> Row:
     plain, merged = (fitted(folder, sequences, precision="fp32", target_modules=target_modules) for _ in "ab")
     expected = plain.predict_proba(sequences)
-    for module in merged._restored().model.modules():
+    for module in merged._restored().module.modules():
         if isinstance(module, peft.tuners.lora.LoraLayer):
             module.get_base_layer().weight = torch.nn.Parameter(module.get_base_layer().weight.clone())
             module.merge()

@@ -328,7 +328,7 @@ def length_rows(folder: str, rounds: int) -> list[Row]:
 
 def attention_seconds(config, n_proteins: int, length: int, embedder: PLMEmbedder) -> float:
     """Seconds of torch's attention alone, for that many proteins and all layers."""
-    dtype = embedder._backbone().dtype
+    dtype = embedder._load().backbone.dtype
     heads = config.num_attention_heads
     query = torch.randn(1, heads, length + 2, config.hidden_size // heads).to(DEVICE, dtype)
     start = time.perf_counter()

@@ -66,11 +66,26 @@ windows.
 ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a
 SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
 
-Weights are read from safetensors, or else from `pytorch_model.bin` as tensors alone: no other content of a
-pickled file is accepted, and nothing in it is executed. If the main branch of a repository has no
-safetensors, plmlearn prefers those that Hugging Face's own robot converted in a pull request. It can find
-them only with network. For machines without network, prepare a folder with
-`plmlearn.backbones.download_backbone`.
+## Your own checkpoints
+
+A folder holds `config.json`, the tokenizer's files and the weights: `model.safetensors`, `pytorch_model.bin`,
+either in shards with an index, or one Lightning `*.ckpt`. Safetensors are preferred where both are there.
+Pickled files are read as tensors alone (`torch.load(weights_only=True)`): a file that asks for anything
+else is refused, and nothing in it is executed. A folder with a peft adapter beside the weights is refused;
+merge the adapter first.
+
+The encoder may be stored inside another model. Its prefix (`esm.`, `module.`, `model.esm.`,
+`base_model.model.`, ...) is found when exactly one prefix holds the whole encoder, and a warning names it.
+Task heads, language heads and poolers are ignored. Rotary frequencies are used as they are stored, as in
+transformers, and computed where they are not.
+
+`fit` keeps a fingerprint of the backbone: each stored bit of the encoder's tensors and their data type, the
+configuration, and how letters become tokens. It does not depend on the file format or the folder. Another
+fingerprint at prediction is an error, and cached embeddings belong to one fingerprint.
+
+From the hub, safetensors on the main branch are taken first, then those that the hub's own robot has
+converted in a pull request (found only with network), then `pytorch_model.bin`. Use
+`plmlearn.backbones.download_backbone` to prepare a folder for machines without network.
 """
 
 

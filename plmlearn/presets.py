@@ -224,7 +224,7 @@ def _schmirler(
     return Preset(_SCHMIRLER, (*_OF_ALL_TASKS, *departures), parameters=parameters, tasks=tasks)
 
 
-def _lora_of_schmirler(target_modules: str) -> dict[str, Any]:
+def _lora_of_schmirler(target_modules: Any) -> dict[str, Any]:
     adapter = LoRA(rank=4, alpha=1, bias="all", target_modules=target_modules)
     return {"adapter": adapter, "lr": 3e-4, "head_lr": 3e-4}
 

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,25 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory):
         if "plmlearn.cache" in sys.modules:  # read the variable when it was imported
             sys.modules["plmlearn.cache"].limit(folder=folder)
         yield
+
+
+@pytest.fixture(scope="session")
+def fresh_processes() -> multiprocessing.context.BaseContext:
+    """A context whose processes begin with the imports that every estimator needs, and with nothing else.
+
+    A process of ``subprocess`` spends many times as long on importing torch, peft and scikit-learn as most
+    tests take. These are forked from a server that has imported them once; plmlearn they import themselves.
+    """
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload(["torch", "sklearn.model_selection", "scipy.stats", "peft", "skorch"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        first = context.Process(target=int)
+        first.start()  # and with it the server, which reads the environment now
+        first.join()
+    return context
 
 
 @pytest.fixture

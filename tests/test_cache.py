@@ -1,7 +1,6 @@
 """The cache of activations: what it finds again, what it forgets, and what trouble costs (time alone)."""
 
 import errno
-import multiprocessing
 import os
 import warnings
 from pathlib import Path
@@ -389,10 +388,9 @@ def fill_store(folder: str, first: int, barrier) -> None:
         assert None not in found
 
 
-def test_two_processes_fill_one_store(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    workers = [context.Process(target=fill_store, args=(str(tmp_path), i, barrier)) for i in (0, 50)]
+def test_two_processes_fill_one_store(tmp_path, fresh_processes):
+    barrier = fresh_processes.Barrier(2)
+    workers = [fresh_processes.Process(target=fill_store, args=(str(tmp_path), i, barrier)) for i in (0, 50)]
     for worker in workers:
         worker.start()
     for worker in workers:

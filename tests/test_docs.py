@@ -111,6 +111,20 @@ def test_decisions_are_all_listed_in_the_guide():
     assert set(listed) == records
 
 
+def test_files_that_pages_name_exist():
+    """Between backticks, from the top of the project or of the package."""
+    named = {
+        (name_of(page), path)
+        for page in PAGES
+        for path in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|md))`", page.read_text())
+    }
+    homes = (ROOT, ROOT / "plmlearn")
+    assert len(named) > 20
+    assert {
+        (page, path) for page, path in named if not any((home / path).exists() for home in homes)
+    } == set()
+
+
 def test_examples_of_the_guide_exist():
     mentioned = {name for page in PAGES for name in re.findall(r"examples/(\w+\.py)", page.read_text())}
     assert mentioned

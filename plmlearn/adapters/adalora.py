@@ -102,17 +102,18 @@ class AdaLoRA(PeftMethod):
         )
 
     def _config(self, **options: Any) -> peft.AdaLoraConfig:
-        ranks = {"target_r": int(self.rank), "init_r": int(self.initial_rank), "deltaT": int(self.interval)}
+        ranks: dict[str, Any] = {
+            "target_r": int(self.rank),
+            "init_r": int(self.initial_rank),
+            "deltaT": int(self.interval),
+        }
         return peft.AdaLoraConfig(**ranks, **options)
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Mean distance of each thin matrix times its transpose from the identity, weighted: a scalar."""
-        distances = [
-            torch.linalg.norm(product - torch.eye(len(product), device=product.device))
-            for module in model.modules()
-            if isinstance(module, SVDLinear)
-            for product in _products(module)
-        ]
+        layers = [module for module in model.modules() if isinstance(module, SVDLinear)]
+        thin: Any = [m for layer in layers for m in (layer.lora_A["default"], layer.lora_B["default"].T)]
+        distances = [torch.linalg.norm(m @ m.T - torch.eye(len(m), device=m.device)) for m in thin]
         return self.orthogonality * torch.stack(distances).mean()
 
     def after_step(self, model: nn.Module, step: int, n_steps: int) -> None:
@@ -142,9 +143,3 @@ class AdaLoRA(PeftMethod):
             raise ValueError(
                 f"AdaLoRA takes ranks away: initial_rank={self.initial_rank} must be above rank={self.rank}."
             )
-
-
-def _products(layer: Any) -> tuple[Tensor, Tensor]:
-    """Inner products of the vectors of a layer's two thin matrices, (rank, rank) each."""
-    right, left = layer.lora_A["default"], layer.lora_B["default"]
-    return right @ right.T, left.T @ left

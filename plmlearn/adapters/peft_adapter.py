@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from .base import PeftMethod
+from .base import PeftMethod, TargetModule
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,7 +49,7 @@ class PeftAdapter(PeftMethod):
     """
 
     config: Any = field(kw_only=False)
-    target_modules: Sequence[str] | str | None = None
+    target_modules: Sequence[TargetModule] | TargetModule | None = None
 
     default_lr: ClassVar[float] = 1e-3
 
@@ -96,7 +96,11 @@ class PeftAdapter(PeftMethod):
         for index in range(len(blocks)):
             blocks[index] = copy.deepcopy(block, {id(tensor): tensor for tensor in tensors})
         before = [tensor.clone() for tensor in tensors]
-        trained = list(self._put_into(model, backbone))
+        try:
+            trained = list(self._put_into(model, backbone))
+        except Exception as error:  # whatever peft says of settings that do not fit
+            kind = type(self.config).__name__
+            raise ValueError(f"{kind} does not fit {backbone.name!r}: {error}") from error
         if not all(torch.equal(t.data, old) for t, old in zip(tensors, before, strict=True)):
             raise ValueError(
                 f"{type(self.config).__name__} changes the backbone's weights as it starts, which other "

@@ -90,8 +90,10 @@ class PromptTuning(LayeredAdapter):
 
     Notes
     -----
-    A prompt stands between the special tokens before the residues and the residues. Its initial tokens are
-    the encoder's own embeddings of random residues. It is removed before pooling, residue outputs and heads.
+    A prompt stands between the special tokens before the residues and the residues. Masked-language-model
+    training reads crops; in a crop without those special tokens, the prompt comes first. The initial tokens
+    are the encoder's own embeddings of random residues. A prompt is removed before pooling, residue outputs
+    and heads.
     Residues move ``n_tokens`` positions away from the special tokens before them, and keep their distances
     to one another; those of ESM-1b and ESM-1v, whose positions are added to the embeddings, stay where they
     are. Cost: every protein grows by ``n_tokens`` tokens.
@@ -146,9 +148,9 @@ def _random_residues(n: int, backbone: Backbone) -> Tensor:
     """The encoder's embeddings of n random residues, as they enter its first layer: (n, D)."""
     letters = [ALPHABET[i] for i in torch.randint(len(ALPHABET), (n,)).tolist()]
     ids, lengths = backbone.tokenize(["".join(letters)])
-    ids = torch.from_numpy(ids.astype(np.int64)).to(_device_of(backbone))
+    row = torch.from_numpy(ids.astype(np.int64)).to(_device_of(backbone))
     specials = backbone.token_format
-    tokens = PackedTokens(ids, lengths.tolist(), len(specials.prefix), len(specials.suffix))
+    tokens = PackedTokens(row, lengths.tolist(), len(specials.prefix), len(specials.suffix))
     return make_encoder(backbone.model).embed(tokens)[tokens.residue_index]
 
 

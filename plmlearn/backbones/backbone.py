@@ -258,9 +258,9 @@ class Backbone:
         How the layers' matrices are held. Products are computed in ``precision``.
     alphabet : {"aa", "3di"}, default="aa"
         What the letters of sequences are: amino acids, or Foldseek's structural states.
-    folder : Path
+    folder : Path, default=PosixPath('.')
         Where its files are.
-    weights : str
+    weights : str, default=""
         Digest of the tensors as they are stored.
     """
 
@@ -272,7 +272,7 @@ class Backbone:
     precision: Precision
     quantization: Quantization | None = None
     alphabet: Alphabet = "aa"
-    folder: Path = Path()
+    folder: Path = Path(".")
     weights: str = ""
 
     @property

@@ -47,14 +47,17 @@ def find_weights(folder: Path) -> list[Path]:
     Raises
     ------
     BackboneWeightsError
-        An index is damaged, or names a file outside the folder.
+        An index is damaged, or names a file outside the folder; or there are several ``*.ckpt``.
     """
     for single, index in _FILES:
         if (folder / single).exists():
             return [folder / single]
         if (folder / index).exists():
             return _read_index(folder / index)
-    return list(folder.glob("*.ckpt"))
+    found = list(folder.glob("*.ckpt"))
+    if len(found) > 1:
+        raise BackboneWeightsError(f"{folder} holds {len(found)} *.ckpt files; keep the one that is meant.")
+    return found
 
 
 def _read_index(index: Path) -> list[Path]:
@@ -78,7 +81,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         A file is missing, truncated, damaged, or holds something other than tensors; or the folder
         holds a peft adapter beside the backbone.
     """
-    adapters = sorted(file.name for file in folder.glob("adapter_*") if file.suffix != ".py")
+    adapters = [file.name for name in ("adapter_config.json", "adapter_model*") for file in folder.glob(name)]
     if adapters:
         raise BackboneWeightsError(
             f"{folder} holds a peft adapter ({', '.join(adapters)}); a backbone is read without one. Merge "
@@ -102,10 +105,10 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         # Files of old torch versions are no zip archives and cannot be mapped.
         stored = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # a damaged or hostile pickle raises anything
-        asked = re.search(r"GLOBAL (\S+)|Unsupported (?:class|global|operand) (\S+)", str(error))
-        reason = "it is damaged or truncated" if asked is None else f"it holds more than tensors: {asked[0]}"
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {asked[1]}; only tensors are read" if asked else "it is damaged or truncated"
         # torch's own message recommends weights_only=False, which would run code: it is not shown.
-        raise _unreadable(file, f"{reason} ({type(error).__name__})") from None
+        raise _unreadable(file, reason) from None
     if isinstance(stored, dict) and isinstance(stored.get("state_dict"), dict):
         stored = stored["state_dict"]  # a checkpoint of Lightning
     if not isinstance(stored, dict):
@@ -125,7 +128,7 @@ def _unreadable(file: Path, reason: str) -> BackboneWeightsError:
 
 
 def digest_tensors(tensors: Mapping[str, Tensor], without: tuple[str, ...] = ()) -> str:
-    """Digest of names, shapes, data types and every bit; about a second per GB.
+    """Digest of names, shapes, data types and every bit; one to two seconds per GB.
 
     Parameters
     ----------
@@ -342,20 +345,19 @@ def make_model(
     for path, module in empty.named_modules():
         if type(module).__name__.endswith("LayerNorm"):
             precise |= {f"{path}.{leaf}" for leaf, _ in module.named_parameters()}
-    held = {
-        name: tensors.get(name, torch.zeros(parameter.shape)).to(
-            torch.float32 if name in precise else dtype, copy=True
-        )
-        for name, parameter in empty.named_parameters()
-    }
+    held = {}
+    for name, parameter in empty.named_parameters():
+        tensor = tensors[name] if name in tensors else torch.zeros(parameter.shape)
+        held[name] = tensor.to(torch.float32 if name in precise else dtype, copy=True)
     model = type(empty).from_pretrained(
-        None, config=config, state_dict=dict(held), dtype=dtype, **architecture.load_options
+        None, config=config, state_dict=held.copy(), dtype=dtype, **architecture.load_options
     )
     for name, parameter in model.named_parameters():
         parameter.data = held[name]
+    frequencies = tensors[FREQUENCIES] if FREQUENCIES in tensors else _frequencies(config)
     for name, buffer in model.named_buffers():
         if name.endswith(FREQUENCIES):
-            buffer.data = tensors[FREQUENCIES].float() if FREQUENCIES in tensors else _frequencies(config)
+            buffer.data = frequencies.to(torch.float32, copy=True)
     return model.eval().requires_grad_(False)
 
 

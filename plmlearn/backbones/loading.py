@@ -255,7 +255,19 @@ def load_backbone(
 
 
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
-    """Raise BackboneWeightsError unless the backbone has the fingerprint of the one fitted on."""
+    """Refuse a backbone that is not the one an estimator was fitted on.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    expected : str
+        Its fingerprint at the fit.
+
+    Raises
+    ------
+    BackboneWeightsError
+        The fingerprints differ.
+    """
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
             f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but what is found "

@@ -7,11 +7,11 @@
 ``compare``                                              all on the same folds, with corrected tests
 """
 
-from plmlearn.baselines.comparison import Comparison, compare
-from plmlearn.baselines.composition import CompositionVectorizer
-from plmlearn.baselines.homology import HomologyClassifier, HomologyRegressor
-from plmlearn.baselines.interactions import PairDegreeClassifier, PairSimilarityClassifier
-from plmlearn.baselines.mutations import AdditiveMutationRegressor
+from .comparison import Comparison, compare
+from .composition import CompositionVectorizer
+from .homology import HomologyClassifier, HomologyRegressor
+from .interactions import PairDegreeClassifier, PairSimilarityClassifier
+from .mutations import AdditiveMutationRegressor
 
 __all__ = [
     "AdditiveMutationRegressor",

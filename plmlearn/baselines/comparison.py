@@ -10,15 +10,20 @@ import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
+from sklearn.pipeline import Pipeline
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import has_fit_parameter
 
-from plmlearn.baselines.peak_memory import PeakMemory
-from plmlearn.metrics import get_scorer
+from ..metrics import get_scorer
+from ..model_selection.graph import PairGraph
+from .peak_memory import PeakMemory
 
-_COLUMNS = (
-    *("estimator", "metric", "mean", "low", "high", "difference", "p_value"),
-    *("fit_seconds", "peak_mb", "peak_gpu_mb", "fitted_mb", "n_scores"),
-)
+_COSTS: dict[str, Any] = {
+    "fit_seconds": np.mean,
+    "peak_mb": np.max,
+    "peak_gpu_mb": np.max,
+    "fitted_mb": np.mean,
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,9 @@ class Comparison:
         ``peak_mb``
             Most memory that a fold's fit and predictions took at once on top of what the process held before
             them, in MB of resident memory, with programs they ran (MMseqs2): the largest of all folds. A
-            lower bound, watched 200 times a second. What an earlier fold or estimator left behind (a loaded
-            backbone, cached embeddings, freed memory that is used again) is not counted a second time: for
-            the peak of one estimator in full, compare it alone in a fresh process.
+            lower bound, watched 200 times a second. What an earlier fold or estimator left in memory (a
+            loaded backbone, cached embeddings, freed memory that is used again) is not counted a second time:
+            for the peak of one estimator in full, compare it alone in a fresh process.
         ``peak_gpu_mb``
             The same for torch's tensors on CUDA devices, exactly; nan where torch uses none.
         ``fitted_mb``
@@ -51,7 +56,7 @@ class Comparison:
         ``n_scores``
             Number of folds times seeds.
     scores : dict of (estimator, metric) to ndarray of shape (n_seeds, n_folds)
-        The scores behind the table.
+        The scores that the table sums up.
     reference : str
         Name of the estimator that the others are compared with.
     confidence : float
@@ -67,11 +72,11 @@ class Comparison:
         """The rows as a pandas DataFrame (needs pandas)."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows, columns=list(_COLUMNS))
+        return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
-        table = [_COLUMNS, *([_text(row[column]) for column in _COLUMNS] for row in self.rows)]
-        widths = [max(len(line[i]) for line in table) for i in range(len(_COLUMNS))]
+        table = [list(self.rows[0]), *(list(map(_text, row.values())) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
         return "\n".join(lines)
 
@@ -91,7 +96,7 @@ def compare(
 ) -> Comparison:
     """Cross-validate several estimators on identical splits and compare them with one of them.
 
-    Scores of folds are not independent, for their training sets overlap: an interval from their plain
+    Scores of folds are not independent, because their training sets overlap: an interval from their plain
     standard error is too narrow, and a plain paired t-test finds differences where there are none. Interval
     and test use the variance as corrected by Nadeau and Bengio: (1 / J + n_test / n_train) times that of J
     scores.
@@ -110,7 +115,9 @@ def compare(
         Seeds: for each, ``random_state`` of the splitter and of the estimators (in pipelines too) is set and
         everything is repeated. None leaves them as they are.
     groups : array or mapping, default=None
-        Passed to the splitter.
+        Clusters of the proteins, passed to the splitter. An estimator that stops early, on its own or as the
+        last of a pipeline, gets those of its training rows too, so that no cluster is on both sides of its
+        inner validation.
     reference : str, default=None
         Name of the estimator to compare with; None takes the first.
     confidence : float, default=0.95
@@ -145,32 +152,41 @@ def compare(
     ('additive', True)
     """
     names = list(estimators)
-    if not names or (reference is not None and reference not in names):
-        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
-    reference = names[0] if reference is None else reference
-    scoring = _scorers(scoring)
-    scores: dict[tuple[str, str], list] = {}
-    costs: dict[str, list] = {name: [] for name in estimators}
+    reference, scoring = _check_reference(reference, names, random_states), _scorers(scoring)
+    clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
+    folds: dict[str, list] = {name: [] for name in names}
     ratios = []
     for seed in random_states:
-        splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
+        splits = _splits(cv, X, y, groups, seed, estimators[names[0]])
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
-            seeded = _seeded(estimator, seed)
-            folds = Parallel(n_jobs=n_jobs)(delayed(_fold)(seeded, X, y, split, scoring) for split in splits)
-            costs[name] += [cost for _, cost in folds]
-            for metric in folds[0][0]:
-                scores.setdefault((name, metric), []).append([fold[metric] for fold, _ in folds])
-    table = {key: np.array(values) for key, values in scores.items()}
-    ratio = float(np.mean(ratios))
+            task = (_seeded(estimator, seed), X, y, clusters, scoring)
+            folds[name] += Parallel(n_jobs=n_jobs)(delayed(_fold)(*task, split) for split in splits)
+    table = {
+        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], (len(random_states), -1))
+        for name in names
+        for metric in folds[name][0][0]
+    }
     rows = [
         {
-            **_row(name, metric, table, reference, ratio, confidence),
-            **_costs(costs[name]),
+            "estimator": name,
+            "metric": metric,
+            **_statistics(values, table[reference, metric], ratios, confidence, own=name == reference),
+            **{cost: float(over([fold[1][cost] for fold in folds[name]])) for cost, over in _COSTS.items()},
+            "n_scores": values.size,
         }
-        for name, metric in table
+        for (name, metric), values in table.items()
     ]
     return Comparison(rows, table, reference, confidence)
+
+
+def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:
+    """The estimator to compare with: the first one where none is named."""
+    if not len(random_states):
+        raise ValueError("random_states is empty; expected at least one seed, or None.")
+    if not names or (reference is not None and reference not in names):
+        raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
+    return names[0] if reference is None else reference
 
 
 def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[float, float]:
@@ -184,47 +200,45 @@ def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[fl
 
 
 def _fold(
-    estimator: Any, X: Any, y: Any, split: tuple, scoring: Any
+    estimator: Any, X: Any, y: Any, groups: Any, scoring: Any, split: tuple
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Scores of one fit, and what it cost, measured in the process that runs it."""
+    options = {"scoring": scoring, "error_score": "raise", "return_estimator": True}
+    if groups is not None:
+        options["params"] = _groups_of_fit(estimator, groups)
     with PeakMemory() as memory:
-        result = cross_validate(
-            estimator, X, y, cv=[split], scoring=scoring, error_score="raise", return_estimator=True
+        result = cross_validate(estimator, X, y, cv=[split], **options)
+    costs = (result["fit_time"][0], memory.peak_mb, memory.peak_gpu_mb, _size_mb(result["estimator"][0]))
+    scores = {key[5:]: result[key][0] for key in result if key.startswith("test_")}
+    return scores, dict(zip(_COSTS, costs))
+
+
+def _groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
+    """Groups as a parameter of ``fit``, for an estimator (maybe the last of a pipeline) that stops early."""
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return {f"{name}__{key}": value for key, value in _groups_of_fit(last, groups).items()}
+    stops_early = getattr(estimator, "early_stopping", False) and has_fit_parameter(estimator, "groups")
+    return {"groups": groups} if stops_early else {}
+
+
+def _statistics(
+    values: np.ndarray, others: np.ndarray, ratios: list[float], confidence: float, own: bool
+) -> dict[str, float]:
+    """Mean score, its interval, and its difference to the others; nan for the reference's own."""
+    if values.size < 2:
+        raise ValueError(
+            "A single score has no estimate of its error; expected 2 or more folds or random_states."
         )
-    cost = {
-        "fit_seconds": result["fit_time"][0],
-        "peak_mb": memory.peak_mb,
-        "peak_gpu_mb": memory.peak_gpu_mb,
-        "fitted_mb": _size_mb(result["estimator"][0]),
-    }
-    return {key[5:]: result[key][0] for key in result if key.startswith("test_")}, cost
-
-
-def _costs(folds: list[dict[str, float]]) -> dict[str, float]:
+    values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
+    mean, half = float(values.mean()), stats.t.ppf((1 + confidence) / 2, df=len(values) - 1)
+    half *= corrected_ttest(values, ratio)[0]
     return {
-        key: float((np.max if key.startswith("peak") else np.mean)([fold[key] for fold in folds]))
-        for key in folds[0]
-    }
-
-
-def _row(
-    name: str, metric: str, table: dict, reference: str, ratio: float, confidence: float
-) -> dict[str, Any]:
-    values, others = table[name, metric].ravel(), table[reference, metric].ravel()
-    if len(values) < 2:
-        raise ValueError("One score tells nothing of its error; expected 2 or more folds or random_states.")
-    error, _ = corrected_ttest(values, ratio)
-    half = stats.t.ppf((1 + confidence) / 2, df=len(values) - 1) * error
-    mean, own = float(values.mean()), name == reference
-    return {
-        "estimator": name,
-        "metric": metric,
         "mean": mean,
         "low": mean - half,
         "high": mean + half,
         "difference": np.nan if own else float((values - others).mean()),
         "p_value": np.nan if own else corrected_ttest(values - others, ratio)[1],
-        "n_scores": len(values),
     }
 
 

@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from plmlearn.baselines.inputs import SequenceInput
-from plmlearn.sequences import ALPHABET, check_sequences
-from plmlearn.similarity.blosum import BLOSUM62, encode
+from ..sequences import ALPHABET, check_sequences
+from ..similarity.blosum import BLOSUM62, encode
+from .inputs import SequenceInput
 
-_KINDS = ("composition", "kmer", "onehot", "blosum62")
+Kind = Literal["composition", "kmer", "onehot", "blosum62"]
+_KINDS = get_args(Kind)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -50,13 +51,15 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
     (2, 8000)
     """
 
-    kind: str = "composition"
+    kind: Kind = "composition"
     k: int = 2
 
     def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
         """Learn the number of positions."""
-        if self.kind not in _KINDS:
-            raise ValueError(f"kind is {self.kind!r}; expected one of {', '.join(map(repr, _KINDS))}.")
+        if self.kind not in get_args(Kind):
+            raise ValueError(
+                f"kind is {self.kind!r}; expected one of {', '.join(map(repr, get_args(Kind)))}."
+            )
         if not 1 <= self.k <= 4:
             raise ValueError(f"k is {self.k}; expected the length of a word, 1 to 4.")
         self.length_ = max(map(len, check_sequences(X)))
@@ -67,36 +70,35 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         sequences = check_sequences(X)
         if self.kind in ("composition", "kmer"):
-            k = 1 if self.kind == "composition" else self.k
-            counts = _word_shares(sequences, k)
-            return counts.toarray() if k == 1 else counts
+            shares = _word_shares(sequences, self._word_length())
+            return shares if self._word_length() > 1 else shares.toarray()
         longest = max(map(len, sequences))
         if longest > self.length_:
             raise ValueError(
                 f"A sequence has {longest} residues, the longest in fit had {self.length_}; "
                 f"kind={self.kind!r} compares positions. Use kind='kmer' for sequences of different lengths."
             )
-        return self._onehot(sequences) if self.kind == "onehot" else self._blosum(sequences)
+        size = len(ALPHABET)
+        if self.kind == "onehot":
+            rows, positions, letters = _letters(sequences)
+            shape = len(sequences), self.length_ * size
+            return csr_array((np.ones(len(rows)), (rows, positions * size + letters)), shape)
+        scores = np.zeros((len(sequences), self.length_, size))
+        for row, sequence in enumerate(sequences):
+            scores[row, : len(sequence)] = BLOSUM62[encode(sequence), :size]
+        return scores.reshape(len(sequences), -1)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Words, or residues with their positions ("A1"), one per column."""
         check_is_fitted(self)
         if self.kind in ("composition", "kmer"):
-            k = 1 if self.kind == "composition" else self.k
-            return np.array(["".join(word) for word in product(ALPHABET, repeat=k)], dtype=object)
+            words = ("".join(word) for word in product(ALPHABET, repeat=self._word_length()))
+            return np.array(list(words), dtype=object)
         positions = range(1, self.length_ + 1)
         return np.array([f"{letter}{p}" for p in positions for letter in ALPHABET], dtype=object)
 
-    def _onehot(self, sequences: np.ndarray) -> csr_array:
-        rows, positions, letters = _letters(sequences)
-        shape = (len(sequences), self.length_ * len(ALPHABET))
-        return csr_array((np.ones(len(rows)), (rows, positions * len(ALPHABET) + letters)), shape=shape)
-
-    def _blosum(self, sequences: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(sequences), self.length_, len(ALPHABET)))
-        for row, sequence in enumerate(sequences):
-            out[row, : len(sequence)] = BLOSUM62[encode(sequence), : len(ALPHABET)]
-        return out.reshape(len(sequences), -1)
+    def _word_length(self) -> int:
+        return 1 if self.kind == "composition" else self.k
 
 
 def _letters(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,14 +116,12 @@ def _letters(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def _word_shares(sequences: np.ndarray, k: int) -> csr_array:
     rows, positions, letters = _letters(sequences)
     n = max(len(rows) - k + 1, 0)
-    starts = np.arange(n)
-    whole = (rows[k - 1 :][:n] == rows[:n]) & (positions[k - 1 :][:n] == positions[:n] + k - 1)
-    words = np.zeros(n, dtype=np.int64)
-    for offset in range(k):
-        words = words * len(ALPHABET) + letters[starts + offset]
-    shape = (len(sequences), len(ALPHABET) ** k)
-    counts = csr_array((np.ones(int(whole.sum())), (rows[:n][whole], words[whole])), shape=shape)
+    first, last = slice(0, n), slice(k - 1, k - 1 + n)
+    whole = (rows[last] == rows[first]) & (positions[last] == positions[first] + k - 1)
+    words = sum(letters[i : i + n] * len(ALPHABET) ** (k - 1 - i) for i in range(k))
+    rows = rows[first][whole]
+    shape = len(sequences), len(ALPHABET) ** k
+    counts = csr_array((np.ones(len(rows)), (rows, words[whole])), shape)
     counts.sum_duplicates()
-    totals = np.bincount(rows[:n][whole], minlength=len(sequences))
-    counts.data /= np.repeat(totals, np.diff(counts.indptr))
+    counts.data /= np.repeat(np.bincount(rows, minlength=len(sequences)), np.diff(counts.indptr))
     return counts

@@ -6,7 +6,7 @@ beyond similarity to its training set.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -14,20 +14,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from plmlearn.baselines.inputs import SequenceInput
-from plmlearn.sequences import check_sequences
-from plmlearn.similarity import find_nearest
-
-_TIES = ("average", "first")
+from ..sequences import check_sequences
+from ..similarity import find_nearest
+from ..similarity.search import NearestMethod
+from .inputs import SequenceInput
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _NearestProtein(SequenceInput, BaseEstimator):
-    method: str = "auto"
-    ties: str = "average"
+    method: NearestMethod = "auto"
+    ties: Literal["average", "first"] = "average"
 
     def _remember(self, X: Any, y: Any) -> np.ndarray:
-        if self.ties not in _TIES:
+        if self.ties not in ("average", "first"):
             raise ValueError(f"ties is {self.ties!r}; expected 'average' or 'first'.")
         self.sequences_ = check_sequences(X)
         y = np.asarray(y)
@@ -45,10 +44,8 @@ class _NearestProtein(SequenceInput, BaseEstimator):
         if self.ties == "first":
             hits = hits.take(np.unique(hits.query, return_index=True)[1])
         n_hits = np.bincount(hits.query, minlength=len(sequences))
-        weights = csr_array(
-            (1 / n_hits[hits.query], (hits.query, hits.target)), shape=(len(sequences), len(self.sequences_))
-        )
-        averages = weights @ self.targets_
+        shape = len(sequences), len(self.sequences_)
+        averages = csr_array((1 / n_hits[hits.query], (hits.query, hits.target)), shape) @ self.targets_
         averages[n_hits == 0] = self.targets_.mean(axis=0)
         if (n_alone := int((n_hits == 0).sum())) > 0:
             warnings.warn(

@@ -1,4 +1,4 @@
-"""``SequenceInput``, ``PairInput``: mixins that tell scikit-learn what an estimator's X holds."""
+"""``SequenceInput``: a mixin that tells scikit-learn that an estimator's X holds sequences."""
 
 from typing import Any
 
@@ -9,13 +9,4 @@ class SequenceInput:
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
-        return tags
-
-
-class PairInput:
-    """X holds two proteins per row, (n_pairs, 2)."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.two_d_array, tags.input_tags.string = True, True
         return tags

@@ -1,25 +1,30 @@
 """Pairs, by counting with ``PairDegreeClassifier`` or by relatives with ``PairSimilarityClassifier``.
 
-Both see which proteins interact in training, and nothing of why. What a model of pairs reports is worth the
-margin over them.
+Both know which proteins interact in training, but not why. A model of pairs is worth what it gains over them.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from plmlearn.baselines.inputs import PairInput
-from plmlearn.model_selection.leakage import degree_scores
-from plmlearn.sequences.pairs import check_pair_rows, check_pairs
-from plmlearn.similarity import find_similar
+from ..model_selection.leakage import degree_scores
+from ..sequences import check_pairs
+from ..sequences.pairs import check_pair_rows
+from ..similarity import find_similar
+from ..similarity.search import Method
 
 
-class _PairBaseline(PairInput, ClassifierMixin, BaseEstimator):
+class _PairBaseline(ClassifierMixin, BaseEstimator):
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.string = True, True
+        return tags
+
     def _remember(self, pairs: np.ndarray, y: Any) -> None:
         y = np.asarray(y)
         if y.shape != (len(pairs),):
@@ -39,7 +44,7 @@ class _PairBaseline(PairInput, ClassifierMixin, BaseEstimator):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PairDegreeClassifier(_PairBaseline):
-    """Pairs by how often each of the two proteins interacts in training; sequences are not looked at.
+    """Pairs by how often each of the two proteins interacts in training; sequences are not used.
 
     Its score is that of :func:`plmlearn.model_selection.pair_leakage`: the log odds of a positive label among
     the training pairs of either protein, added up. At level C3 no protein was seen and all scores are equal.
@@ -76,7 +81,7 @@ class PairDegreeClassifier(_PairBaseline):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PairSimilarityClassifier(_PairBaseline):
-    """Pairs by the training pairs of their relatives: interacting homologs (interologs), and no more.
+    """Pairs by the training pairs of their relatives, that is, by interacting homologs (interologs).
 
     Every training pair (a', b') votes on a pair (a, b) with the weight s(a, a') s(b, b'), in both orders,
     where s is the identity of two proteins times the shares of them that align, and 1 for a protein with
@@ -108,7 +113,7 @@ class PairSimilarityClassifier(_PairBaseline):
     """
 
     min_identity: float = 0.3
-    method: str = "auto"
+    method: Method = "auto"
 
     def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
         """Remember pairs of sequences and their two classes."""
@@ -120,26 +125,18 @@ class PairSimilarityClassifier(_PairBaseline):
         check_is_fitted(self)
         own, test = np.unique(check_pairs(X), return_inverse=True)
         known, train = np.unique(self.pairs_, return_inverse=True)
-        similarity = self._similarity(own, known)
-        first, second = test.reshape(-1, 2).T
-        votes = [
-            _votes(similarity, train.reshape(-1, 2), weights, first, second)
-            for weights in (self.labels_, np.ones(len(self.labels_)))
-        ]
-        positive = (votes[0] + self.labels_.mean()) / (votes[1] + 1)
-        return np.column_stack([1 - positive, positive])
-
-    def _similarity(self, own: np.ndarray, known: np.ndarray) -> csr_array:
         hits = find_similar(own, known, min_identity=self.min_identity, method=self.method)
         weights = hits.identity * hits.query_coverage * hits.target_coverage
-        return coo_array((weights, (hits.query, hits.target)), shape=(len(own), len(known))).tocsr()
+        similarity = csr_array((weights, (hits.query, hits.target)), shape=(len(own), len(known)))
+        test, train = test.reshape(-1, 2), train.reshape(-1, 2)
+        positive = _votes(similarity, train, self.labels_, test) + self.labels_.mean()
+        positive /= _votes(similarity, train, np.ones(len(train)), test) + 1
+        return np.column_stack([1 - positive, positive])
 
 
-def _votes(
-    similarity: csr_array, train: np.ndarray, weights: np.ndarray, first: np.ndarray, second: np.ndarray
-) -> np.ndarray:
-    """Weighted votes of all training pairs on the pairs (first, second), (n,)."""
+def _votes(similarity: csr_array, train: np.ndarray, weights: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Weighted votes of all training pairs on the test pairs, (n_test,); rows and columns by number."""
     size = similarity.shape[1]
-    links = coo_array((weights.astype(float), tuple(train.T)), shape=(size, size)).tocsr()
+    links = csr_array((weights.astype(float), tuple(train.T)), shape=(size, size))
     reach = (similarity @ (links + links.T)).tocsr()
-    return np.asarray(reach[first].multiply(similarity[second]).sum(axis=1)).ravel()
+    return np.asarray(reach[test[:, 0]].multiply(similarity[test[:, 1]]).sum(axis=1)).ravel()

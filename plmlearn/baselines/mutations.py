@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -10,8 +10,9 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
-from plmlearn.baselines.inputs import SequenceInput
-from plmlearn.sequences import check_sequences
+from ..sequences import check_sequences
+from ..similarity.alignment import stack_letters
+from .inputs import SequenceInput
 
 _ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
@@ -23,7 +24,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
 
     Reference-free analysis: the effect of a residue is how the variants that have it differ from the mean of
     all, not from a wild type. Sites that do not vary in training tell nothing and are left out. Effects are
-    shrunk by ridge regression, for many pairs of residues are seen once or never.
+    shrunk by ridge regression, because many pairs of residues are seen once or never.
 
     Parameters
     ----------
@@ -60,31 +61,41 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     array([3.])
     """
 
-    order: int = 2
+    order: Literal[1, 2] = 2
     alpha: float | None = None
 
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
         if self.order not in (1, 2):
             raise ValueError(f"order is {self.order!r}; expected 1 (residues) or 2 (and pairs of them).")
-        letters = _aligned(check_sequences(X))
-        self.length_ = letters.shape[1]
+        variants = check_sequences(X)
+        self.length_ = len(variants[0])
+        letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))
-        _check_size(len(letters), len(self.sites_), self.order)
+        n_sites = len(self.sites_)
+        if n_sites == 0:
+            raise ValueError(
+                f"All {len(letters)} sequences are the same; expected variants that differ at some site."
+            )
+        n_states = len(letters) * n_sites * (n_sites + 1) // 2
+        if self.order == 2 and n_states > _MAX_STATES:
+            raise ValueError(
+                f"order=2 on {len(letters)} variants with {n_sites} variable sites means {n_states:.0e} "
+                f"pairs of residues; expected up to {_MAX_STATES:.0e}. Pass order=1."
+            )
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._states(letters))
         features = self.encoder_.transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         # RidgeCV takes the leave-one-out error from the features' covariance where they are sparse.
-        self.model_ = (RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, tol=1e-10)).fit(
-            features, y
-        )
+        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, tol=1e-10)
+        self.model_ = model.fit(features, y)
         self.alpha_ = float(self.model_.alpha_ if self.alpha is None else self.alpha)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Sum of effects, (n,) or (n, k); a residue that training did not have at its site adds none."""
         check_is_fitted(self)
-        letters = _aligned(check_sequences(X), self.length_)
+        letters = stack_letters(check_sequences(X), self.length_, "those of fit")
         return self.model_.predict(self.encoder_.transform(self._states(letters)))
 
     def _states(self, letters: np.ndarray) -> np.ndarray:
@@ -94,26 +105,3 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
             return single
         first, second = np.array(list(combinations(range(len(self.sites_)), 2))).T
         return np.hstack([single, single[:, first] * 256 + single[:, second]])
-
-
-def _aligned(sequences: np.ndarray, length: int | None = None) -> np.ndarray:
-    """Letters as bytes, (n, L); all of one length, that of the training variants where there is one."""
-    length = len(sequences[0]) if length is None else length
-    odd = [row for row, sequence in enumerate(sequences) if len(sequence) != length]
-    if odd:
-        raise ValueError(
-            f"{len(odd)} of {len(sequences)} sequences, such as row {odd[0]}, do not have {length} residues; "
-            "expected variants that differ by substitutions. Align them first, or use HomologyRegressor."
-        )
-    return np.frombuffer("".join(sequences).encode(), dtype=np.uint8).reshape(-1, length)
-
-
-def _check_size(n: int, n_sites: int, order: int) -> None:
-    if n_sites == 0:
-        raise ValueError(f"All {n} sequences are the same; expected variants that differ at some site.")
-    states = n * n_sites * (n_sites + 1) // 2
-    if order == 2 and states > _MAX_STATES:
-        raise ValueError(
-            f"order=2 on {n} variants with {n_sites} variable sites means {states:.0e} pairs of residues; "
-            f"expected up to {_MAX_STATES:.0e}. Pass order=1."
-        )

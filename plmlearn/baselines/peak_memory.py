@@ -1,4 +1,4 @@
-"""``PeakMemory``: what a block of code takes in memory at its peak, watched from a thread beside it."""
+"""``PeakMemory``: the peak memory of a block of code, watched from a second thread."""
 
 import sys
 from threading import Event, Thread
@@ -13,7 +13,7 @@ _SHARE = 0.1  # of the time may go to looking for programs, which is slow where 
 
 
 class PeakMemory:
-    """Peak memory of a ``with`` block above what was held as it began; one block at a time per process.
+    """Peak memory of a ``with`` block, above what was held when it began; one block at a time per process.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ licence and whom to cite.
 """
 
 from collections.abc import Collection
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -95,7 +95,7 @@ def fetch_secondary_structure(
         np.frombuffer(row.encode(), dtype=np.uint8) == ord("1") for row in resolved
     )
     target = object_array(map(_blank_unresolved, labels, resolved))
-    names = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
+    names: dict[str, Any] = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
     return bundle("secondary_structure", table, target, return_X_y, subset=subset, **names)
 
 

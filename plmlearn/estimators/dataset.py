@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 
-from ..model_selection import PairKFold
+from ..model_selection import PairWarning
+from ..model_selection.graph import number_clusters
+from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,11 @@ class Dataset:
     y : ndarray of shape (n_proteins,) or (n_proteins, n_targets)
     weights : ndarray of shape (n_proteins,)
     groups : ndarray of shape (n_proteins,), or (n_pairs, 2) for those of both proteins, or None
+        Clusters of similar proteins.
     n_truncated : int
         How many were cut.
     extras : dict of str to ndarray of shape (n_proteins,)
-        What else a task wants to know of each.
+        What else a task needs to know of each.
     """
 
     sequences: np.ndarray
@@ -45,38 +47,66 @@ class Dataset:
             extras={name: values[rows] for name, values in self.extras.items()},
         )
 
-    def hold_out(self, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-        """Rows to train on and rows to validate on: no group in both, else equal shares of classes.
+    def hold_out(self, fraction: float, seed: int, *, stratify: bool) -> tuple[Dataset, Dataset]:
+        """Rows to train on, and rows to validate on.
 
-        With the groups of both proteins of a pair, pairs between the two sides are left out; so that one
-        fold of k holds about ``fraction`` of a well-connected graph's pairs, k is 1 / sqrt(fraction).
+        Parameters
+        ----------
+        fraction : float
+            Share of the rows to validate on, between 0 and 1. With groups it is met within a tenth where
+            whole groups allow.
+        seed : int
+            Of the random choice.
+        stratify : bool
+            Whether ``y`` holds classes, one per row. Then both sides get their shares of each, and training
+            keeps rows of every class wherever it can.
+
+        Returns
+        -------
+        training, validation : Dataset
+            No group is in both. With the groups of both proteins of pairs, those that lead from one side to
+            the other are in neither.
+
+        Raises
+        ------
+        ValueError
+            There is one row or group only, or all pairs share a group.
+
+        Warns
+        -----
+        PairWarning
+            Some pairs are in neither part; the message counts them.
         """
-        n_parts, parts = len(self.y), "proteins"
-        if self.groups is not None:
-            n_parts, parts = len(np.unique(self.groups)), "groups"
-        if n_parts < 2:
-            raise ValueError(
-                f"early_stopping sets a part of the {parts} aside to validate on, and there is {n_parts} in "
-                "all; expected at least 2. Pass X_val and y_val, or early_stopping=False."
+        classes = np.zeros(len(self.y), dtype=int)
+        if stratify and self.y.ndim == 1 and not isinstance(self.y[0], np.ndarray):  # one label per row
+            classes = np.unique(self.y, return_inverse=True)[1]
+        if self.groups is None:
+            _require_parts(len(self.y) > 1, "proteins", "there is 1 in all; expected at least 2")
+            kept, out = hold_out_rows(classes, fraction, seed)
+        else:
+            groups = number_clusters(self.groups, self.sequences.shape[: self.groups.ndim])
+            _require_parts(groups.max() > 0, "groups", "there is 1 in all; expected at least 2")
+            kept, out = (hold_out_clusters if groups.ndim == 1 else hold_out_pairs)(
+                groups, classes, fraction, seed
             )
-        splitter = self._splitter(n_splits=1, test_size=fraction, random_state=seed)
-        training, validation = next(splitter.split(self.sequences, self.y, self.groups))
-        return self.take(training), self.take(validation)
+            _require_parts(
+                len(out) > 0,
+                "groups",
+                "each pair shares a group with every other; expected pairs that do not",
+            )
+        if n_lost := len(self.y) - len(kept) - len(out):
+            warnings.warn(
+                f"early_stopping: {n_lost} of {len(self.y)} pairs are left out, being of a group to train on "
+                f"and one to validate on; {len(kept)} are trained on, {len(out)} validate.",
+                PairWarning,
+                stacklevel=4,
+            )
+        return self.take(kept), self.take(out)
 
-    def _splitter(self, **options: Any) -> Any:
-        if self.groups is not None and self.groups.ndim == 2:
-            n_folds = max(2, round(options["test_size"] ** -0.5))
-            return PairKFold("C3", n_folds, random_state=options["random_state"])
-        if self.groups is not None:
-            return GroupShuffleSplit(**options)
-        if _can_stratify(self.y, options["test_size"]):
-            return StratifiedShuffleSplit(**options)
-        return ShuffleSplit(**options)
 
-
-def _can_stratify(y: np.ndarray, fraction: float) -> bool:
-    if y.ndim > 1 or y.dtype.kind == "f" or isinstance(y[0], np.ndarray):  # the last: one per residue
-        return False
-    counts = np.unique(y, return_counts=True)[1]
-    n_validation = int(np.ceil(fraction * len(y)))
-    return counts.min() >= 2 and min(n_validation, len(y) - n_validation) >= len(counts)
+def _require_parts(enough: bool, parts: str, found: str) -> None:
+    if not enough:
+        raise ValueError(
+            f"early_stopping sets a part of the {parts} aside to validate on, and {found}. Pass X_val and "
+            "y_val, or early_stopping=False."
+        )

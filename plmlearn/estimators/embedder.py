@@ -59,7 +59,7 @@ class PLMEmbedder(
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"} or None, default="mean"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
@@ -72,7 +72,7 @@ class FrozenPerceptron(
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
         """Targets as an array, or one error."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Embed each distinct protein (once per machine), standardise, fit the perceptron.
 
         Parameters
@@ -167,7 +167,7 @@ class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"}, default="mean"
@@ -335,7 +335,7 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"}, default="mean"

@@ -108,14 +108,8 @@ class LoadedModel:
         if isinstance(max_tokens, str):
             n_layers = 1 if gradient_checkpointing else backbone.n_layers - first_trained
             max_tokens = auto_max_tokens(device, backbone.dtype, encoder.width, n_layers)
-        config = make_config(
-            adapter=adapter,
-            max_tokens=int(max_tokens),
-            device=device,
-            dtype=backbone.dtype,
-            seed=seed,
-            **training,
-        )
+        shared = {"adapter": adapter, "device": device, "dtype": backbone.dtype, "seed": seed}
+        config = make_config(max_tokens=int(max_tokens), **shared, **training)
         return cls(module, backbone, config, run_settings(parameters))
 
     @property

@@ -11,7 +11,7 @@ from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
@@ -139,7 +139,7 @@ class PairEstimator(
         y_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
-    ):
+    ) -> Self:
         """Tune the backbone and the head on labelled pairs of proteins.
 
         Parameters
@@ -204,7 +204,7 @@ class PLMPairClassifier(
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -314,7 +314,8 @@ class PLMPairClassifier(
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -434,7 +435,7 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -538,7 +539,8 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.

@@ -15,6 +15,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -47,9 +48,9 @@ class Parameters(BaseEstimator):
 class BackboneParameters(Parameters):
     """Which encoder."""
 
-    backbone: str = field(default="esm2-8m", kw_only=False)
+    backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
 
-    _parameter_constraints: ClassVar[dict] = {"backbone": [str]}
+    _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -172,12 +173,13 @@ class RuntimeParameters(Parameters):
         """Residues of the largest window, where long sequences are read in several."""
         return int(self.max_length) if self.long_sequences == "window" else None
 
-    def _load_backbone(self, name: str, device: torch.device, **options: Any) -> Backbone:
+    def _load_backbone(self, name: str | PathLike[str], device: torch.device, **options: Any) -> Backbone:
+        precision: Any = resolve_precision(self.precision, device)
         return load_backbone(
             name,
             revision=self.revision,
             device=device,
-            precision=resolve_precision(self.precision, device),
+            precision=precision,
             quantization=self.quantization,
             **options,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
@@ -124,7 +124,7 @@ class ProteinEstimator(
         y_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
-    ):
+    ) -> Self:
         """Tune the backbone and the head on labelled proteins.
 
         Parameters
@@ -245,7 +245,7 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -345,7 +345,8 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -403,7 +404,7 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -499,7 +500,8 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -557,7 +559,7 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     rank : int, default=8
@@ -665,7 +667,8 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -722,7 +725,7 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     rank : int, default=8
@@ -826,7 +829,8 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.

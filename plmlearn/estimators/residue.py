@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class ResidueLabels:
     class_weight: Any
     constraints: Any
 
-    kind: ClassVar[str] = "labels"
+    kind: ClassVar[Literal["labels", "values"]] = "labels"
 
     def learn(self, y: Rows) -> ResidueClassTarget:
         return ResidueClassTarget.learn(y, self.class_weight, self.constraints)
@@ -60,7 +60,7 @@ class ResidueLabels:
 class ResidueValues:
     """Targets that are numbers of residues."""
 
-    kind: ClassVar[str] = "values"
+    kind: ClassVar[Literal["labels", "values"]] = "values"
 
     def learn(self, y: Rows) -> ResidueValueTarget:
         return ResidueValueTarget.learn(y)
@@ -195,7 +195,7 @@ class ResidueEstimator(ResidueTransformer, IgnoreLabelParameters, ABC):
         y_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
-    ):
+    ) -> Self:
         """Tune the backbone and the head on proteins with targets per residue.
 
         Parameters
@@ -247,7 +247,7 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -355,7 +355,8 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -488,7 +489,7 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -583,7 +584,8 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.

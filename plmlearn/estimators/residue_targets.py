@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ predictions can have the form of what they were learned from.
 """
 
 
-def check_residue_y(y: Any, X: Any, *, kind: str, ignore_label: Any = None) -> Rows:
+def check_residue_y(y: Any, X: Any, *, kind: Literal["labels", "values"], ignore_label: Any = None) -> Rows:
     """Targets per residue as an object array of arrays, or one error.
 
     Parameters

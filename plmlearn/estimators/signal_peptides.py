@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -137,7 +137,7 @@ class PLMSignalPeptideClassifier(
 
     Parameters
     ----------
-    backbone : str, default="esm2-8m"
+    backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
     adapter : Adapter, optional
@@ -241,7 +241,8 @@ class PLMSignalPeptideClassifier(
         What to do with characters that do not denote a residue: refuse them, or read them as X.
     max_tokens : int or "auto", default="auto"
         Tokens that go through the model at once; a larger step is split and its gradients are added up.
-        Memory grows with it. Halved, with a warning, when memory runs out.
+        Memory grows with it. Results do not depend on it, except that dropout (``head_dropout``,
+        ``lora_dropout``) draws its masks part by part. Halved, with a warning, when memory runs out.
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
         bfloat16 where the device computes faster in it.
@@ -318,7 +319,7 @@ class PLMSignalPeptideClassifier(
         kingdom_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
-    ):
+    ) -> Self:
         """Tune the backbone, the head and the random field.
 
         Parameters

@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
@@ -50,7 +50,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def _fit(self, given: Given, given_to_validate: Given):
+    def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._validate_params()
         task, seed = self._task(), seed_from(self.random_state)
@@ -101,7 +101,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed)
+            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
         return dataset, None
 
     def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):

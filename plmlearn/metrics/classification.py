@@ -128,7 +128,7 @@ def macro_average_precision(y_true: Any, y_score: Any, *, labels: Any = None) ->
     1.0
     """
     binary = np.ndim(y_score) == 1
-    average = "binary" if binary else "macro"
+    average: Any = "binary" if binary else "macro"
     return classification_table(y_true, y_true, y_score, labels=labels, average=average)["aupr"]
 
 
@@ -218,9 +218,7 @@ def _indicators(y_true: Any, y_pred: Any, labels: Any) -> tuple[np.ndarray, np.n
     labels = present if labels is None else np.asarray(labels)
     unknown = np.setdiff1d(present, labels)
     if len(unknown):
-        raise ValueError(
-            f"labels lacks {unknown.tolist()}, which occur in y; expected all classes."
-        )
+        raise ValueError(f"labels lacks {unknown.tolist()}, which occur in y; expected all classes.")
     return true[:, None] == labels, pred[:, None] == labels, labels
 
 

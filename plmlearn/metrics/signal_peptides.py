@@ -146,7 +146,8 @@ def signal_peptide_table(
             if labels:
                 of_kind = np.flatnonzero(inside & ((true == kind) | (pred == kind)))
                 sides = zip(labels, (true == kind, pred == kind))
-                row |= _sites(*(_regions(side, of_kind, is_kind) for side, is_kind in sides), tolerances)
+                ours, theirs = (_regions(side, of_kind, is_kind) for side, is_kind in sides)
+                row |= _sites(ours, theirs, tolerances)
             rows.append(row)
     return rows
 

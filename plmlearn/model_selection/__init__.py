@@ -8,11 +8,11 @@
 ``leakage_report``, ``pair_leakage``        what a split leaks, in numbers
 """
 
-from plmlearn.model_selection.clusters import cluster_sequences
-from plmlearn.model_selection.leakage import LeakageReport, PairLeakage, leakage_report, pair_leakage
-from plmlearn.model_selection.negatives import make_negatives
-from plmlearn.model_selection.pairs import PairKFold, PairWarning
-from plmlearn.model_selection.proteins import ClusterKFold, ClusterShuffleSplit, MutationOrderSplit
+from .clusters import cluster_sequences
+from .leakage import LeakageReport, PairLeakage, leakage_report, pair_leakage
+from .negatives import make_negatives
+from .pairs import PairKFold, PairWarning
+from .proteins import ClusterKFold, ClusterShuffleSplit, MutationOrderSplit
 
 __all__ = [
     "ClusterKFold",

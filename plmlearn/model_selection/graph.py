@@ -1,16 +1,17 @@
 """``PairGraph``: pairs of proteins as a graph, proteins or clusters of them as nodes and pairs as edges.
 
-``check_labels``       any labels -> class numbers
-``describe_repeats``   self-pairs, repeated and contradictory pairs, counted in words
+``check_clusters``    the clusters of proteins, or of both proteins of pairs -> array
+``number_clusters``   the same as numbers
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from plmlearn.sequences.pairs import check_pair_rows, is_blank, refuse_missing
+from ..sequences.clean import first_few
+from ..sequences.pairs import check_pair_rows, is_blank
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,13 @@ class PairGraph:
     def of(cls, X: Any, clusters: Any = None) -> "PairGraph":
         """The graph of checked pairs; ``clusters`` maps proteins, or is an (n_pairs, 2) array."""
         rows = check_pair_rows(X)
-        flat, names = _numbered(rows.ravel().tolist())
-        proteins = flat.reshape(-1, 2)
+        proteins, names = _numbered(rows, key=_plain)
         if clusters is None:
             nodes = proteins
         elif isinstance(clusters, Mapping):
             nodes = _mapped(names, clusters)[proteins]
         else:
-            nodes = _clusters_by_row(clusters, len(rows))
+            nodes = number_clusters(clusters, rows.shape)
         return cls(np.sort(nodes, axis=1), np.sort(proteins, axis=1), names)
 
     @property
@@ -55,46 +55,50 @@ class PairGraph:
         return self.proteins[:, 0] * len(self.names) + self.proteins[:, 1]
 
 
-def describe_repeats(graph: PairGraph, y: Any) -> list[str]:
-    """Counts of self-pairs, repeated pairs and pairs with contradictory labels, in words."""
-    said = []
-    n_self = int((graph.proteins[:, 0] == graph.proteins[:, 1]).sum())
-    if n_self:
-        said.append(f"{n_self} pairs join a protein to itself")
-    _, number, count = np.unique(graph.pair_numbers(), return_inverse=True, return_counts=True)
-    n_repeats = len(number) - len(count)
-    if n_repeats:
-        said.append(f"{n_repeats} pairs repeat another one (in either order)")
-    labels = check_labels(y, graph)
-    n_contradictory = len(np.unique(number * (labels.max() + 1) + labels)) - len(count)
-    if n_contradictory:
-        said.append(f"{n_contradictory} of these contradict its label")
-    return said
+def check_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """``groups`` as an array of clusters, one per protein or two per pair, or a clear error."""
+    groups = np.asarray(groups)
+    if groups.shape != shape:
+        raise ValueError(
+            f"groups has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "
+            "mapping of protein to cluster does as well."
+        )
+    _refuse_missing(groups, "cluster")
+    return groups
 
 
-def check_labels(y: Any, graph: PairGraph) -> np.ndarray:
-    """Classes, or the different values of a measurement, as numbers; zeros without y."""
-    if y is None:
-        return np.zeros(len(graph.edges), dtype=int)
-    y = np.asarray(y)
-    if y.shape[:1] != (len(graph.edges),):
-        raise ValueError(f"y has {len(y)} labels for {len(graph.edges)} pairs; expected one for each.")
-    axis = 0 if y.ndim > 1 else None
-    return np.unique(y, axis=axis, return_inverse=True)[1].reshape(-1)
+def number_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Clusters as numbers from 0, in order of first appearance."""
+    return _numbered(check_clusters(groups, shape), key=lambda cluster: cluster)[0]
 
 
 # ---- numbers for names
 
 
-def _numbered(items: list) -> tuple[np.ndarray, list]:
-    """Number of each item in order of first appearance, case and blanks of text aside; items by number."""
-    raw: dict[Any, int] = {}
-    codes = np.fromiter((raw.setdefault(item, len(raw)) for item in items), dtype=np.int64, count=len(items))
-    merged: dict[Any, int] = {}
-    numbers = np.array([merged.setdefault(_plain(item), len(merged)) for item in raw])
-    _, first = np.unique(numbers, return_index=True)
-    items = list(raw)
-    return numbers[codes], [items[i] for i in first]
+def _numbered(items: np.ndarray, key: Callable[[Any], Any]) -> tuple[np.ndarray, list]:
+    """Number of each item, in order of first appearance, equal where the key is; and the items by number."""
+    flat = items.ravel().tolist()
+    by_key: dict[Any, int] = {}
+    numbers = {item: by_key.setdefault(key(item), len(by_key)) for item in dict.fromkeys(flat)}
+    names: dict[int, Any] = {}
+    for item, number in numbers.items():
+        names.setdefault(number, item)
+    return np.array([numbers[item] for item in flat]).reshape(items.shape), list(names.values())
+
+
+def _refuse_missing(entries: np.ndarray, noun: str) -> None:
+    items, width = entries.ravel().tolist(), entries.size // len(entries)
+    if not any(map(is_blank, set(items))):
+        return
+    places = [place for place, item in enumerate(items) if is_blank(item)]
+    odd = sorted({place // width for place in places})
+    rows, entry = (
+        ("proteins", "that") if width == 1 else ("pairs", f"the {('first', 'second')[places[0] % 2]}")
+    )
+    raise ValueError(
+        f"{len(odd)} of {len(entries)} {rows} lack a {noun}: rows {first_few(odd)}; {entry} of row {odd[0]} "
+        f"is {items[places[0]]!r}. Give it, or leave those rows out."
+    )
 
 
 def _plain(item: Any) -> Any:
@@ -103,21 +107,12 @@ def _plain(item: Any) -> Any:
 
 def _mapped(names: list, clusters: Mapping[Any, Any]) -> np.ndarray:
     by_plain = {_plain(protein): cluster for protein, cluster in clusters.items()}
-    missing = [name for name in names if is_blank(by_plain.get(_plain(name)))]
+    found = np.empty(len(names), dtype=object)
+    found[:] = [by_plain.get(_plain(name)) for name in names]
+    missing = [name for name, cluster in zip(names, found) if is_blank(cluster)]
     if missing:
         raise ValueError(
             f"clusters lacks {len(missing)} of {len(names)} proteins, such as {str(missing[0])[:30]!r}; "
             "expected a cluster for every protein of X."
         )
-    return _numbered([by_plain[_plain(name)] for name in names])[0]
-
-
-def _clusters_by_row(groups: Any, n_pairs: int) -> np.ndarray:
-    groups = np.asarray(groups)
-    if groups.shape != (n_pairs, 2):
-        raise ValueError(
-            f"groups has shape {groups.shape}; expected ({n_pairs}, 2), the clusters of the two proteins of "
-            "each pair. A mapping of protein to cluster does as well."
-        )
-    refuse_missing(groups, "cluster")
-    return _numbered(groups.ravel().tolist())[0].reshape(-1, 2)
+    return _numbered(found, key=_plain)[0]

@@ -1,20 +1,20 @@
 """What a split leaks, in numbers: ``leakage_report`` for proteins, ``pair_leakage`` for pairs.
 
-``degree_scores`` is what ``pair_leakage`` tries on the labels: how often each protein interacts.
+``degree_scores`` predicts pairs from how often each protein interacts in training, and from nothing else.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from plmlearn.model_selection.graph import PairGraph
-from plmlearn.model_selection.pairs import LEVELS
-from plmlearn.sequences import check_sequences
-from plmlearn.sequences.pairs import check_pair_rows
-from plmlearn.similarity import are_variants, find_nearest
+from ..sequences import check_sequences
+from ..sequences.pairs import check_pair_rows
+from ..similarity import are_variants, find_nearest
+from .graph import PairGraph
+from .pairs import LEVELS
 
 _THRESHOLDS = (0.3, 0.5, 0.9)
 
@@ -75,10 +75,12 @@ class LeakageReport:
         return "\n".join([head, *shares, none])
 
 
-def leakage_report(X_train: Any, X_test: Any, *, method: str = "auto") -> LeakageReport:
+def leakage_report(
+    X_train: Any, X_test: Any, *, method: Literal["auto", "mmseqs", "exact", "ungapped", "hamming"] = "auto"
+) -> LeakageReport:
     """Nearest training protein of every test protein, and how identical it is.
 
-    A model is not shown to generalise by test proteins that have a close relative in training.
+    Test proteins with a close relative in training do not show that a model generalises.
 
     Parameters
     ----------
@@ -129,9 +131,9 @@ class PairLeakage:
         Mean number of training pairs of the proteins in positive test pairs, over that in negative ones:
         1 = no bias. None without labels, or where no test protein occurs in training.
     degree_auroc, degree_aupr : float or None
-        What :func:`degree_scores` reach on the test pairs without a look at any sequence. An AUROC well above
-        0.5, or an AUPR well above the share of positives, is what a model has to beat before it has learned
-        anything of interactions. None without labels.
+        What the degrees of the proteins alone reach on the test pairs. Where the AUROC is well above 0.5, or
+        the AUPR well above the share of positives, a model has to beat them to show that it has learned
+        anything about interactions. None without labels.
     """
 
     share_c1: float
@@ -160,7 +162,7 @@ def pair_leakage(
     *,
     clusters: Mapping[Any, Any] | None = None,
 ) -> PairLeakage:
-    """How much of a test set of pairs a model could answer from having seen the proteins.
+    """What test pairs share with training pairs, and how well that alone predicts their labels.
 
     Parameters
     ----------
@@ -196,7 +198,10 @@ def pair_leakage(
     y_train, y_test = check_binary(y_train, n, "y_train"), check_binary(y_test, len(test), "y_test")
     scores = degree_scores(train, y_train, test)
     auroc, aupr = float(roc_auc_score(y_test, scores)), float(average_precision_score(y_test, scores))
-    return PairLeakage(c1, c2, c3, n_repeated, _degree_bias(graph, n, y_test), auroc, aupr)
+    degree = np.bincount(graph.proteins[:n].ravel(), minlength=len(graph.names))
+    negative, positive = (degree[graph.proteins[n:][y_test == label]].mean() for label in (0, 1))
+    bias = float(positive / negative) if negative else None
+    return PairLeakage(c1, c2, c3, n_repeated, bias, auroc, aupr)
 
 
 def degree_scores(pairs_train: Any, y_train: Any, pairs_test: Any) -> np.ndarray:
@@ -222,10 +227,3 @@ def check_binary(y: Any, n_pairs: int, name: str) -> np.ndarray:
     if set(np.unique(y).tolist()) != {0, 1}:
         raise ValueError(f"{name} has the values {np.unique(y)[:5].tolist()}; expected both 0 and 1.")
     return y.astype(int)
-
-
-def _degree_bias(graph: PairGraph, n_train: int, y_test: np.ndarray) -> float | None:
-    degree = np.bincount(graph.proteins[:n_train].ravel(), minlength=len(graph.names))
-    of_pair = degree[graph.proteins[n_train:]].mean(axis=1)
-    negative = of_pair[y_test == 0].mean()
-    return float(of_pair[y_test == 1].mean() / negative) if negative else None

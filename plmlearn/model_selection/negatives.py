@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from plmlearn.model_selection.graph import PairGraph
+from .graph import PairGraph
 
 _ENUMERATED = 4_000_000
 

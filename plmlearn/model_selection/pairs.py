@@ -6,15 +6,16 @@ proteins of nearly every test pair in training, where a model can learn them by 
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from plmlearn.model_selection.graph import PairGraph, check_labels, describe_repeats
+from .clusters import components
+from .graph import PairGraph
 
 LEVELS = ("C1", "C2", "C3")
 
@@ -23,6 +24,7 @@ class PairWarning(UserWarning):
     """What the user of a set of pairs should know: pairs left out, repeated, contradictory."""
 
 
+@dataclass(eq=False, repr=False)
 class PairKFold(BaseCrossValidator):
     """K folds of protein pairs, by what a test pair shares with the training pairs of its fold.
 
@@ -78,18 +80,10 @@ class PairKFold(BaseCrossValidator):
 
     __metadata_request__split = {"groups": True}
 
-    def __init__(
-        self,
-        level: str = "C3",
-        n_splits: int = 5,
-        *,
-        clusters: Mapping[Any, Any] | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.level = level
-        self.n_splits = n_splits
-        self.clusters = clusters
-        self.random_state = random_state
+    level: Literal["C1", "C2", "C3"] = "C3"
+    n_splits: int = 5
+    clusters: Mapping[Any, Any] | None = field(default=None, kw_only=True)
+    random_state: Any = field(default=None, kw_only=True)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Number of folds."""
@@ -97,65 +91,72 @@ class PairKFold(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers of training and test pairs, fold by fold."""
-        self._check_parameters()
-        graph = PairGraph.of(X, clusters=self.clusters if groups is None else groups)
-        random = check_random_state(self.random_state)
-        if self.level == "C1":
-            masks = _known_proteins(graph, check_labels(y, graph), self.n_splits, random)
-        else:
-            masks = _held_out_proteins(graph, self.level, self.n_splits, random)
-        _check_folds(masks, graph, self.level)
-        _report(masks, graph, self.level, y)
-        for train, test in masks:
-            yield np.flatnonzero(train), np.flatnonzero(test)
-
-    def _check_parameters(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is {self.level!r}; expected one of {', '.join(map(repr, LEVELS))}.")
         if not isinstance(self.n_splits, (int, np.integer)) or self.n_splits < 2:
             raise ValueError(f"n_splits is {self.n_splits!r}; expected a whole number of folds, 2 or more.")
+        graph = PairGraph.of(X, clusters=self.clusters if groups is None else groups)
+        labels, random = _number_labels(y, len(graph.edges)), check_random_state(self.random_state)
+        if self.level == "C1":
+            fold_of_pair = _deal_pairs(graph, labels, self.n_splits, random)
+            masks = [_of_known_proteins(graph, fold_of_pair == k) for k in range(self.n_splits)]
+        else:
+            fold_of_node = _deal_nodes(graph, self.level, self.n_splits, random)
+            masks = [_of_held_out_nodes(graph, fold_of_node == k, self.level) for k in range(self.n_splits)]
+        _check_folds(masks, graph, self.level)
+        _report(masks, graph, self.level, labels)
+        for train, test in masks:
+            yield np.flatnonzero(train), np.flatnonzero(test)
+
+
+def _number_labels(y: Any, n_pairs: int) -> np.ndarray:
+    """Classes, or the different values of a measurement, as numbers; zeros without y."""
+    if y is None:
+        return np.zeros(n_pairs, dtype=int)
+    y = np.asarray(y)
+    if y.shape[:1] != (n_pairs,):
+        raise ValueError(f"y has {len(y)} labels for {n_pairs} pairs; expected one for each.")
+    return np.unique(y, axis=0 if y.ndim > 1 else None, return_inverse=True)[1].reshape(-1)
 
 
 # ---- folds
 
 
-def _known_proteins(graph: PairGraph, labels: np.ndarray, n_splits: int, random: Any) -> list:
-    """C1: pairs dealt at random, by label; a pair that a fold would leave unknown trains in that fold too."""
+def _deal_pairs(graph: PairGraph, labels: np.ndarray, n_splits: int, random: Any) -> np.ndarray:
+    """Fold of every pair, at random within each label; the repeats of a pair are in one fold."""
     _, first, number = np.unique(graph.pair_numbers(), return_index=True, return_inverse=True)
     order = np.lexsort((random.random(len(first)), labels[first]))
     fold = np.empty(len(first), dtype=int)
     fold[order] = np.arange(len(first)) % n_splits
-    fold = fold[number]
-    masks = []
-    for k in range(n_splits):
-        known = np.zeros(graph.n_nodes, dtype=bool)
-        known[graph.edges[fold != k]] = True
-        test = (fold == k) & known[graph.edges].all(axis=1)
-        masks.append((~test, test))
-    return masks
+    return fold[number]
 
 
-def _held_out_proteins(graph: PairGraph, level: str, n_splits: int, random: Any) -> list:
-    """C2 and C3: nodes dealt into folds, held out one fold at a time."""
-    home = _deal(graph, level, n_splits, random)
-    masks = []
-    for k in range(n_splits):
-        held_out = (home[graph.edges] == k).sum(axis=1)
-        train = held_out == 0
-        if level == "C3":
-            test = held_out == 2
-        else:
-            known = np.zeros(graph.n_nodes, dtype=bool)
-            known[graph.edges[train]] = True
-            test = (held_out == 1) & known[graph.edges].any(axis=1)
-        masks.append((train, test))
-    return masks
+def _known_nodes(graph: PairGraph, train: np.ndarray) -> np.ndarray:
+    """Which nodes of every pair occur in training pairs, (n_pairs, 2)."""
+    known = np.zeros(graph.n_nodes, dtype=bool)
+    known[graph.edges[train]] = True
+    return known[graph.edges]
 
 
-def _deal(graph: PairGraph, level: str, n_splits: int, random: Any) -> np.ndarray:
+def _of_known_proteins(graph: PairGraph, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """C1, training and test pairs: a pair of the fold that training would leave unknown trains too."""
+    test = fold & _known_nodes(graph, ~fold).all(axis=1)
+    return ~test, test
+
+
+def _of_held_out_nodes(graph: PairGraph, held_out: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarray]:
+    """C2 and C3, training and test pairs: no held-out node in training, one or two in test."""
+    n_held_out = held_out[graph.edges].sum(axis=1)
+    train = n_held_out == 0
+    if level == "C3":
+        return train, n_held_out == 2
+    return train, (n_held_out == 1) & _known_nodes(graph, train).any(axis=1)
+
+
+def _deal_nodes(graph: PairGraph, level: str, n_splits: int, random: Any) -> np.ndarray:
     """Fold of every node: by falling degree, each where test pairs are fewest, then evened out.
 
-    At C3 small components are dealt as one, for what they hold is tested; at C2 what a fold cuts is.
+    At C3, where the pairs inside a fold are tested, a component that fits into a fold is dealt as one.
     """
     unit = _units(graph, n_splits) if level == "C3" else np.arange(graph.n_nodes)
     first, second = unit[graph.edges].T
@@ -227,16 +228,14 @@ class _Folds:
 
 def _units(graph: PairGraph, n_splits: int) -> np.ndarray:
     """What is dealt as one: a component with at most a fold's share of the pairs, otherwise a single node."""
-    nodes = graph.n_nodes
-    links = coo_array((np.ones(len(graph.edges), dtype=bool), tuple(graph.edges.T)), shape=(nodes, nodes))
-    component = connected_components(links, directed=False)[1]
+    component = components(graph.edges[:, 0], graph.edges[:, 1], graph.n_nodes)
     n_pairs = np.bincount(component[graph.edges[:, 0]], minlength=component.max() + 1)
     small = n_pairs[component] <= len(graph.edges) / n_splits
-    alone = component.max() + 1 + np.arange(nodes)
+    alone = component.max() + 1 + np.arange(graph.n_nodes)
     return np.unique(np.where(small, component, alone), return_inverse=True)[1]
 
 
-# ---- what is said
+# ---- checks
 
 
 def _check_folds(masks: list, graph: PairGraph, level: str) -> None:
@@ -254,17 +253,23 @@ def _check_folds(masks: list, graph: PairGraph, level: str) -> None:
     )
 
 
-def _report(masks: list, graph: PairGraph, level: str, y: Any) -> None:
-    said = describe_repeats(graph, y)
-    n = len(graph.edges)
-    never = n - int(np.any([test for _, test in masks], axis=0).sum())
+def _report(masks: list, graph: PairGraph, level: str, labels: np.ndarray) -> None:
+    n, said = len(graph.edges), []
+    if n_self := int((graph.proteins[:, 0] == graph.proteins[:, 1]).sum()):
+        said.append(f"{n_self} pairs join a protein to itself")
+    pairs = graph.pair_numbers()
+    n_distinct, n_labelled = len(np.unique(pairs)), len(np.unique(pairs * (labels.max() + 1) + labels))
+    if n_distinct < n:
+        said.append(f"{n - n_distinct} pairs repeat another one (in either order)")
+    if n_distinct < n_labelled:
+        said.append(f"{n_labelled - n_distinct} of these contradict its label")
     left_out = [n - int(train.sum()) - int(test.sum()) for train, test in masks]
     if any(left_out):
         said.append(
             f"{min(left_out)} to {max(left_out)} of {n} pairs are left out of a fold, being neither training "
             f"nor {level} test pairs"
         )
-    if never:
+    if never := n - int(np.any([test for _, test in masks], axis=0).sum()):
         said.append(f"{never} of {n} pairs are in no test set")
     if said:
         what = f"PairKFold({level!r}, n_splits={len(masks)})"

@@ -1,24 +1,58 @@
 """Splits of proteins: ``ClusterKFold``, ``ClusterShuffleSplit``, ``MutationOrderSplit``.
 
-All are scikit-learn splitters: pass one as ``cv=``. The first two take ``groups`` (of
-:func:`~plmlearn.model_selection.cluster_sequences`, or families of your own); without, they cluster X.
+All are scikit-learn splitters: pass one as ``cv=``. The first two take ``groups``, the clusters of the
+proteins (of :func:`~plmlearn.model_selection.cluster_sequences`, or your own); without, they cluster X.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit, GroupKFold, StratifiedGroupKFold
-from sklearn.utils import check_random_state
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.multiclass import type_of_target
 
-from plmlearn.model_selection.clusters import cluster_sequences
-from plmlearn.sequences import check_sequences
+from ..sequences import check_sequences
+from ..similarity.alignment import stack_letters
+from ..similarity.search import Method
+from .clusters import cluster_sequences
+from .graph import check_clusters
+from .holdout import count_classes, draw_clusters
 
 Split = tuple[np.ndarray, np.ndarray]
 
 
-class ClusterKFold(BaseCrossValidator):
+@dataclass(kw_only=True, eq=False, repr=False)
+class _ClusterSplitter(BaseCrossValidator):
+    n_splits: int = field(default=5, kw_only=False)
+    min_identity: float = 0.3
+    coverage: float = 0.8
+    method: Method = "auto"
+    random_state: Any = None
+
+    __metadata_request__split = {"groups": True}
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of splits."""
+        return self.n_splits
+
+    def _clusters(self, X: Any, groups: Any, n_least: int) -> np.ndarray:
+        """Clusters of the proteins, of which there must be so many."""
+        if groups is None:
+            groups = cluster_sequences(X, self.min_identity, self.coverage, method=self.method)
+        groups = check_clusters(groups, (len(X),))
+        n_clusters = len(np.unique(groups))
+        if n_clusters < n_least:
+            raise ValueError(
+                f"{len(groups)} proteins form {n_clusters} clusters, too few for {n_least} parts that share "
+                "none. Ask for fewer folds, or cluster at a higher min_identity or coverage."
+            )
+        return groups
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClusterKFold(_ClusterSplitter):
     """K folds of proteins that share no cluster with one another, stratified by class where y has classes.
 
     Parameters
@@ -48,43 +82,24 @@ class ClusterKFold(BaseCrossValidator):
     [0 0 1 1] [2 3]
     """
 
-    __metadata_request__split = {"groups": True}
-
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        min_identity: float = 0.3,
-        coverage: float = 0.8,
-        method: str = "auto",
-        shuffle: bool = False,
-        random_state: Any = None,
-    ) -> None:
-        self.n_splits = n_splits
-        self.min_identity = min_identity
-        self.coverage = coverage
-        self.method = method
-        self.shuffle = shuffle
-        self.random_state = random_state
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of folds."""
-        return self.n_splits
+    shuffle: bool = False
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""
-        groups = _groups(self, X, groups)
-        if len(np.unique(groups)) < self.n_splits:
-            raise ValueError(
-                f"{len(groups)} proteins form {len(np.unique(groups))} clusters, too few for {self.n_splits} "
-                "folds that share none. Lower n_splits, or cluster at a higher min_identity or coverage."
-            )
-        kind = StratifiedGroupKFold if _has_classes(y, self.n_splits) else GroupKFold
+        groups = self._clusters(X, groups, self.n_splits)
         seed = self.random_state if self.shuffle else None
-        yield from kind(self.n_splits, shuffle=self.shuffle, random_state=seed).split(groups, y, groups)
+        kinds = (StratifiedGroupKFold, GroupKFold) if _has_classes(y, self.n_splits) else (GroupKFold,)
+        for kind in kinds:
+            folds = list(
+                kind(self.n_splits, shuffle=self.shuffle, random_state=seed).split(groups, y, groups)
+            )
+            if all(len(test) for _, test in folds):  # the stratified one may leave a fold empty
+                break
+        yield from folds
 
 
-class ClusterShuffleSplit(BaseShuffleSplit):
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClusterShuffleSplit(_ClusterSplitter):
     """Random splits into training and test proteins that share no cluster, stratified where y has classes.
 
     Clusters are drawn at random; each joins the test set if that brings its class counts closer to
@@ -110,42 +125,23 @@ class ClusterShuffleSplit(BaseShuffleSplit):
     (24, 6, set())
     """
 
-    __metadata_request__split = {"groups": True}
+    n_splits: int = field(default=10, kw_only=False)
+    test_size: float = 0.2
 
-    def __init__(
-        self,
-        n_splits: int = 10,
-        *,
-        test_size: float = 0.2,
-        min_identity: float = 0.3,
-        coverage: float = 0.8,
-        method: str = "auto",
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(n_splits, test_size=test_size, random_state=random_state)
-        self.min_identity = min_identity
-        self.coverage = coverage
-        self.method = method
-
-    def _iter_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
+        """Row numbers of training and test set, split by split."""
         if not 0 < self.test_size < 1:
             raise ValueError(f"test_size is {self.test_size}; expected a share of proteins between 0 and 1.")
-        groups = _groups(self, X, groups)
-        _, cluster = np.unique(groups, return_inverse=True)
+        X, y, groups = indexable(X, y, groups)
+        cluster = np.unique(self._clusters(X, groups, 2), return_inverse=True)[1]
         classes = np.unique(y, return_inverse=True)[1] if _has_classes(y, 2) else np.zeros_like(cluster)
-        counts = np.zeros((cluster.max() + 1, classes.max() + 1))
-        np.add.at(counts, (cluster, classes), 1)
-        if len(counts) < 2:
-            raise ValueError(
-                f"All {len(cluster)} proteins form one cluster, which cannot be split. "
-                "Cluster at a higher min_identity or coverage."
-            )
-        random = check_random_state(self.random_state)
+        counts, random = count_classes(cluster, classes), check_random_state(self.random_state)
         for _ in range(self.n_splits):
-            in_test = _drawn(counts, self.test_size, random)[cluster]
+            in_test = draw_clusters(counts, self.test_size, random)[cluster]
             yield random.permutation(np.flatnonzero(~in_test)), random.permutation(np.flatnonzero(in_test))
 
 
+@dataclass(eq=False, repr=False)
 class MutationOrderSplit(BaseCrossValidator):
     """Train on variants with few mutations, test on those with more: one split.
 
@@ -171,9 +167,8 @@ class MutationOrderSplit(BaseCrossValidator):
     [(array([0, 1]), array([2, 3]))]
     """
 
-    def __init__(self, wild_type: str, max_train_mutations: int = 3) -> None:
-        self.wild_type = wild_type
-        self.max_train_mutations = max_train_mutations
+    wild_type: str
+    max_train_mutations: int = 3
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Always one."""
@@ -181,7 +176,9 @@ class MutationOrderSplit(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of the training and the test variants."""
-        order = mutation_counts(X, self.wild_type)
+        variants, (wild,) = check_sequences(X), check_sequences([self.wild_type])
+        letters = stack_letters(np.append(variants, wild), len(wild), "the wild type")
+        order = (letters[:-1] != letters[-1]).sum(axis=1)
         few = order <= self.max_train_mutations
         if few.all() or not few.any():
             side = "at most" if few.all() else "more than"
@@ -192,29 +189,6 @@ class MutationOrderSplit(BaseCrossValidator):
         yield np.flatnonzero(few), np.flatnonzero(~few)
 
 
-def mutation_counts(X: Any, wild_type: str) -> np.ndarray:
-    """Number of substitutions that separate each variant from the wild type, (n_sequences,)."""
-    variants, (wild,) = check_sequences(X), check_sequences([wild_type])
-    odd = [row for row, variant in enumerate(variants) if len(variant) != len(wild)]
-    if odd:
-        raise ValueError(
-            f"{len(odd)} of {len(variants)} variants (rows {', '.join(map(str, odd[:5]))}"
-            f"{', ...' if len(odd) > 5 else ''}) differ in length from the wild type of {len(wild)}; "
-            "expected substitutions only. Leave variants with insertions or deletions out."
-        )
-    letters = np.array([list(variant) for variant in variants])
-    return (letters != np.array(list(wild))).sum(axis=1)
-
-
-def _groups(splitter: Any, X: Any, groups: Any) -> np.ndarray:
-    if groups is None:
-        return cluster_sequences(X, splitter.min_identity, splitter.coverage, method=splitter.method)
-    groups = np.asarray(groups)
-    if groups.shape != (len(X),):
-        raise ValueError(f"groups has shape {groups.shape}; expected one cluster per protein, ({len(X)},).")
-    return groups
-
-
 def _has_classes(y: Any, n_each: int) -> bool:
     """Whether y holds classes, of which the largest has enough members to be spread over the folds."""
     if y is None or np.ndim(np.asarray(y, dtype=object)) != 1:
@@ -222,17 +196,3 @@ def _has_classes(y: Any, n_each: int) -> bool:
     if type_of_target(y) not in ("binary", "multiclass"):
         return False
     return bool(np.unique(y, return_counts=True)[1].max() >= n_each)
-
-
-def _drawn(counts: np.ndarray, share: float, random: np.random.RandomState) -> np.ndarray:
-    """Which clusters a test set of that share gets, by the class counts of every cluster; True = test."""
-    wanted, have = counts.sum(axis=0) * share, np.zeros(counts.shape[1])
-    drawn = np.zeros(len(counts), dtype=bool)
-    for cluster in random.permutation(len(counts)):
-        after = have + counts[cluster]
-        # Relative to what is wanted, so that a rare class counts as much as a common one.
-        if (np.square(after - wanted) / wanted).sum() < (np.square(have - wanted) / wanted).sum():
-            drawn[cluster], have = True, after
-    if not drawn.any():
-        drawn[np.argmin(counts.sum(axis=1))] = True
-    return drawn

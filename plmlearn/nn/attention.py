@@ -196,18 +196,20 @@ def padded_attention(
 
     own = place(lengths, longest, len(query))
     seen = place(lengths + n_before, longest + n_before, len(key)) if n_before else own
-    heads = pad(query, own, longest), *(pad(x, seen, longest + n_before) for x in (key, value))
+    q, k, v = pad(query, own, longest), *(pad(x, seen, longest + n_before) for x in (key, value))
     is_key = torch.arange(longest + n_before, device=lengths.device) < (lengths + n_before)[:, None]
     mask = is_key[:, None, None] if len(tokens.runs) > 1 else None
     if bias is not None:
         if mask is not None:
-            heads = _hide_padding(*heads, ~is_key, scale)
+            q, k, v = _hide_padding(q, k, v, ~is_key, scale)
         mask = F.pad(bias.square.to(query.dtype), (n_before, 0))[None]
-    out = F.scaled_dot_product_attention(*heads, attn_mask=mask, scale=scale)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return out[..., : query.shape[-1]].transpose(1, 2).flatten(0, 1)[own]
 
 
-def _hide_padding(query, key, value, is_padding, scale):
+def _hide_padding(
+    query: Tensor, key: Tensor, value: Tensor, is_padding: Tensor, scale: float
+) -> tuple[Tensor, ...]:
     """Padded heads with 8 more features that give padded keys, (B, P + M), a score of -1e5.
 
     Next to biases, a mask for each sequence would be as large as all scores together.
@@ -274,13 +276,13 @@ class _CpuAttention(torch.autograd.Function):
         d_line = torch.zeros(line.shape) if wants_line else None
         slices = _slices(ctx.runs, len(query), len(key))
         for (n, own, seen), log_sum in zip(slices, log_sums, strict=True):
-            turned = (_turned(_heads(x[own], n), line) for x in (grad, query, out))
-            heads = *turned, _heads(key[seen], n), _heads(value[seen], n)
+            g, q, o = (_turned(_heads(x[own], n), line) for x in (grad, query, out))
+            k, v = _heads(key[seen], n), _heads(value[seen], n)
             if line is None and grad.dtype != torch.bfloat16:
-                d_query, d_key, d_value = _library_backward(*heads, log_sum, ctx.scale)
+                d_query, d_key, d_value = _library_backward(g, q, o, k, v, log_sum, ctx.scale)
             else:
                 d_query, d_key, d_value = _blocked_backward(
-                    *heads, log_sum, ctx.scale, line, d_line, wants_query=wants_query
+                    g, q, o, k, v, log_sum, ctx.scale, line, d_line, wants_query=wants_query
                 )
             grads[0][own] = _packed(_turned(d_query, line))
             grads[1][seen], grads[2][seen] = _packed(d_key), _packed(d_value)

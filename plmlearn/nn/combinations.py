@@ -73,7 +73,7 @@ class SymmetricPair(PooledCombination):
 
 
 class OrderedPair(PooledCombination):
-    """One vector behind the other: for relations that have a direction."""
+    """One vector after the other: for relations that have a direction."""
 
     ordered = True
     copies = 2
@@ -98,7 +98,7 @@ class ResidueProjection(Pooling):
         self.project = nn.Linear(width, 2 * self.WIDTH)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return self.project(encoded.residues)
+        return self.project(encoded.residues.values)
 
 
 class CrossAttention(Combination):
@@ -156,7 +156,7 @@ class PairModel(PooledModel):
 
     def read_out(self, encoded: Encoded) -> Ragged:
         """One vector of width W for each of B proteins, or one per residue."""
-        lengths = encoded.lengths if self.per_residue else [1] * len(encoded.lengths)
+        lengths = encoded.residues.lengths if self.per_residue else [1] * len(encoded.residues)
         return Ragged(self.pooling(encoded).float(), lengths)
 
     def scale(self, proteins: Ragged) -> Ragged:

@@ -257,11 +257,13 @@ class LinearChainCRF(nn.Module):
         _check_emissions(emissions, mask, self.n_states)
         dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
         weights = (self.transitions, self.starts, self.ends)
-        constrained = (
+        transitions, starts, ends = (
             weight.to(dtype).masked_fill(~getattr(self, name), -math.inf)
             for weight, name in zip(weights, _CONSTRAINTS)
         )
-        return ChainScores(emissions.masked_fill(~mask.unsqueeze(2), 0).to(dtype), *constrained, mask)
+        return ChainScores(
+            emissions.masked_fill(~mask.unsqueeze(2), 0).to(dtype), transitions, starts, ends, mask
+        )
 
     def _check_tags(self, tags: Tensor, mask: Tensor, lowest: int) -> Tensor:
         """Tags (B, L) as int64 with label 0 in padding."""

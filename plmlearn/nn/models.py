@@ -41,14 +41,14 @@ class MeanPooling(Pooling):
     """Mean over residues, (P, D)."""
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return _residues(encoded).means()
+        return encoded.residues.means()
 
 
 class MaxPooling(Pooling):
     """Largest value of each feature over residues, (P, D)."""
 
     def forward(self, encoded: Encoded) -> Tensor:
-        return _residues(encoded).maxima()
+        return encoded.residues.maxima()
 
 
 class ClsPooling(Pooling):
@@ -68,7 +68,7 @@ class AttentionPooling(Pooling):
         self.score = nn.Linear(width, 1)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        residues = _residues(encoded)
+        residues = encoded.residues
         return residues.weighted_means(residues.with_values(self.score(residues.values).float()))
 
 
@@ -94,8 +94,7 @@ class LightAttentionPooling(Pooling):
         self.dropout = nn.Dropout(self.DROPOUT)
 
     def forward(self, encoded: Encoded) -> Tensor:
-        residues = _residues(encoded)
-        values, scores = (residues.convolved(conv).float() for conv in (self.value, self.score))
+        values, scores = (encoded.residues.convolved(conv).float() for conv in (self.value, self.score))
         return light_attention(values.with_values(self.dropout(values.values)), scores)
 
 
@@ -111,10 +110,6 @@ POOLINGS: dict[str, type[Pooling]] = {
     "attention": AttentionPooling,
     "light_attention": LightAttentionPooling,
 }
-
-
-def _residues(encoded: Encoded) -> Ragged:
-    return Ragged(encoded.residues, encoded.lengths)
 
 
 class EsmHead(nn.Sequential):
@@ -284,7 +279,7 @@ class ProteinModel(PooledModel):
         self.head = head
 
     def read_out(self, encoded: Encoded) -> Ragged:
-        return Ragged(self.pooling(encoded).float(), [1] * len(encoded.lengths))
+        return Ragged(self.pooling(encoded).float(), [1] * len(encoded.residues))
 
     def forward(self, inputs: ModelInputs, index: Tensor) -> Tensor:
         """Outputs of N samples over B distinct sequences, (N, C) in float32."""
@@ -312,7 +307,7 @@ class ResidueModel(EncoderModel):
         self.crf = crf
 
     def read_out(self, encoded: Encoded) -> Ragged:
-        return Ragged(encoded.residues.float(), encoded.lengths)
+        return encoded.residues.float()
 
     def forward(self, inputs: ModelInputs, index: Tensor) -> Ragged:
         """Outputs of the residues of N samples over B distinct sequences, (R, C) in float32."""

@@ -115,7 +115,7 @@ class Ragged:
 
     @classmethod
     def joined(cls, parts: Sequence[Ragged]) -> Ragged:
-        """The rows of several, in their order."""
+        """The samples of several, in their order."""
         return cls(torch.cat([part.values for part in parts]), [n for part in parts for n in part.lengths])
 
     def __len__(self) -> int:
@@ -205,7 +205,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class PackedTokens:
-    """Token ids of B sequences in one row.
+    """Token ids of B sequences in one line.
 
     Parameters
     ----------
@@ -213,8 +213,10 @@ class PackedTokens:
         Token ids, special tokens included.
     lengths : list of int
         Tokens of each of the B sequences; they add up to T.
-    n_prefix, n_suffix : int
-        Special tokens before and behind the residues of every sequence.
+    n_prefix : int or Tensor of shape (B,)
+        Special tokens before the residues of every sequence, or of each: crops of proteins differ.
+    n_suffix : int
+        Special tokens after the residues of every sequence.
     offsets : list of int, optional
         Where each sequence begins in its protein, in residues; each 0 begins the next protein. None
         where every sequence is a whole protein.
@@ -222,12 +224,12 @@ class PackedTokens:
         Tokens that may go through the layers at once where no gradients are wanted; matters where one
         protein's windows have more.
     n_prompt : int, default=0
-        How many of the prefix tokens, the last of them, are learned vectors without an id (-1).
+        How many of the prefix tokens, the last of them, are those of a prompt, without an id (-1).
     """
 
     ids: Tensor
     lengths: list[int]
-    n_prefix: int
+    n_prefix: int | Tensor
     n_suffix: int
     offsets: list[int] | None = None
     max_tokens: int | None = None
@@ -274,8 +276,13 @@ class PackedTokens:
     @cached_property
     def positions(self) -> Tensor:
         """Position of each token in its own sequence, from 0, shape (T,)."""
-        starts = torch.repeat_interleave(self.starts, self.lengths_tensor, output_size=len(self.ids))
-        return torch.arange(len(self.ids), device=self.device) - starts
+        return torch.arange(len(self.ids), device=self.device) - self.spread(self.starts)
+
+    def spread(self, of_sequence: int | Tensor) -> int | Tensor:
+        """A value per sequence, (B,), given to all its tokens, (T,); one value for all stays as it is."""
+        if isinstance(of_sequence, int):
+            return of_sequence
+        return torch.repeat_interleave(of_sequence, self.lengths_tensor, output_size=len(self.ids))
 
     @cached_property
     def residue_index(self) -> Tensor:
@@ -297,7 +304,9 @@ class PackedTokens:
     @property
     def residues_of_each(self) -> list[int]:
         """Residues of each sequence."""
-        return [length - self.n_prefix - self.n_suffix for length in self.lengths]
+        n = self.n_prefix
+        prefixes = [n] * len(self.lengths) if isinstance(n, int) else n.tolist()
+        return [length - n - self.n_suffix for length, n in zip(self.lengths, prefixes, strict=True)]
 
     def pieces(self) -> Iterator[PackedTokens]:
         """Runs of sequences of at most ``max_tokens`` tokens, or of one sequence that has more."""
@@ -318,7 +327,7 @@ class PackedTokens:
             n_tokens += length
 
     def with_prompt(self, n: int) -> PackedTokens:
-        """The same sequences with ``n`` learned tokens behind the prefix of each."""
+        """The same sequences with a prompt of ``n`` tokens after the prefix of each."""
         return PackedTokens(
             ids=insert(self.ids, self.ids.new_full((n,), -1), self, at=self.n_prefix),
             lengths=[length + n for length in self.lengths],
@@ -332,7 +341,8 @@ class PackedTokens:
         """Index of the tokens that are no prompt."""
         if self.n_prompt == 0:
             return slice(len(self.ids))
-        is_prompt = (self.positions >= self.n_prefix - self.n_prompt) & (self.positions < self.n_prefix)
+        end = self.spread(self.n_prefix)
+        is_prompt = (self.positions >= end - self.n_prompt) & (self.positions < end)
         return (~is_prompt).nonzero()[:, 0]
 
 
@@ -357,19 +367,19 @@ class Activations:
             start += len(tokens.ids)
 
 
-def insert(rows: Tensor, learned: Tensor, tokens: PackedTokens, *, at: int) -> Tensor:
-    """Put the same P rows into every sequence, before its token ``at``: (T, ...) to (T + B * P, ...)."""
+def insert(values: Tensor, learned: Tensor, tokens: PackedTokens, *, at: int | Tensor) -> Tensor:
+    """Put the same P learned values into every sequence: (T, ...) to (T + B * P, ...).
+
+    They stand before its token ``at``, one number for all sequences or one for each (B,).
+    """
     n, n_sequences, device = len(learned), len(tokens.lengths), tokens.device
-    earlier = torch.arange(n_sequences, device=device) * n  # rows put in before each sequence
-    of_token = torch.repeat_interleave(earlier, tokens.lengths_tensor, output_size=len(rows))
-    place = torch.arange(len(rows), device=device) + of_token + n * (tokens.positions >= at)
-    order = torch.empty(len(rows) + n_sequences * n, dtype=torch.long, device=device)
-    order[place] = torch.arange(len(rows), device=device)
-    steps = torch.arange(n, device=device)
-    order[((tokens.starts + earlier + at)[:, None] + steps).flatten()] = (len(rows) + steps).repeat(
-        n_sequences
-    )
-    return torch.cat([rows, learned]).index_select(0, order)
+    earlier = torch.arange(n_sequences, device=device) * n  # learned values before each sequence
+    own, steps = torch.arange(len(values), device=device), torch.arange(n, device=device)
+    order = torch.empty(len(values) + n_sequences * n, dtype=torch.long, device=device)
+    order[own + tokens.spread(earlier) + n * (tokens.positions >= tokens.spread(at))] = own
+    place = (tokens.starts + earlier + at)[:, None] + steps
+    order[place.flatten()] = (len(values) + steps).repeat(n_sequences)
+    return torch.cat([values, learned]).index_select(0, order)
 
 
 @dataclass(frozen=True)
@@ -378,17 +388,14 @@ class Encoded:
 
     Parameters
     ----------
-    residues : Tensor of shape (R, D)
-        One vector per residue, protein behind protein; special tokens are gone.
-    lengths : list of int
-        Residues of each of the P proteins.
+    residues : Ragged of shape (R, D)
+        One vector per residue of P proteins; special tokens are gone.
     first : Tensor of shape (P, D) or None
         The vector of each protein's first token (``<cls>`` where the backbone has one), None where no
         token stands before the residues; of windows, their mean by the residues that each stands for.
     """
 
-    residues: Tensor
-    lengths: list[int]
+    residues: Ragged
     first: Tensor | None
 
 
@@ -398,4 +405,4 @@ def unpack(hidden: Tensor, tokens: PackedTokens) -> Encoded:
     if tokens.offsets is not None:
         blend = Blend(tokens.offsets, tokens.residues_of_each, tokens.device)
         residues, first = blend.residues(residues), blend.sequences(first)
-    return Encoded(residues, tokens.residue_lengths, first if tokens.n_prefix else None)
+    return Encoded(Ragged(residues, tokens.residue_lengths), first if tokens.n_prefix else None)

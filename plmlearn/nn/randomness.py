@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +61,8 @@ def replayed(state: RandomState, device: torch.device | None = None) -> Iterator
 
 def random_state(device: torch.device | None = None) -> RandomState:
     """Where the generators stand."""
-    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if _is_gpu(device) else None
+    gpu: Any = device
+    return torch.get_rng_state(), torch.cuda.get_rng_state(gpu) if _is_gpu(device) else None
 
 
 @contextmanager
@@ -74,9 +76,10 @@ def _restored(device: torch.device | None) -> Iterator[None]:
 
 def _set(state: RandomState, device: torch.device | None) -> None:
     on_cpu, on_device = state
+    gpu: Any = device
     torch.set_rng_state(on_cpu)
     if on_device is not None:
-        torch.cuda.set_rng_state(on_device, device)
+        torch.cuda.set_rng_state(on_device, gpu)
 
 
 def _is_gpu(device: torch.device | None) -> bool:

@@ -33,7 +33,9 @@ from ..pretraining import PLMMaskedLM
 from .rules import (
     FLAG,
     LABELS,
+    LARGEST,
     MATRIX,
+    NAME,
     NAMES,
     NOTHING,
     TEXT,
@@ -61,28 +63,22 @@ class Saved:
     cls : type
     needed : mapping of str to Rule
         Attributes without which an object of the class cannot be used.
-    parameters : mapping of str to Rule
-        Parameters that the class's own constraints do not check.
-    constraints : mapping
-        scikit-learn's constraints on parameters, where the class itself has none.
     check : callable, optional
         What must hold between attributes; called with this object, a state and its place.
+    constraints : mapping
+        scikit-learn's constraints on parameters, in addition to those of the class and its bases.
     is_model : bool
         Whether a folder holds it by itself, not only as a part.
-    renamed : mapping of str to str
-        Attributes by the names that they have in older folders.
     """
 
-    cls: type
+    cls: Any
     needed: Mapping[str, Rule] = field(default_factory=dict)
-    parameters: Mapping[str, Rule] = field(default_factory=dict)
-    constraints: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Saved, State, str], None] | None = None
+    constraints: Mapping[str, Any] = field(default_factory=dict)
     is_model: bool = False
-    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def check_state(self, state: State, path: str) -> None:
-        """Raise where an object with that state, found at ``path``, could not be used."""
+        """Raise an error if an object with that state, found at ``path``, could not be used."""
         for name in state.keys() - self.parameter_names - self.needed.keys():
             self._check_extra(name, path)
         for name, rule in self.needed.items():
@@ -94,12 +90,13 @@ class Saved:
             self.check(self, state, path)
 
     def check_parameters(self, state: State, path: str) -> None:
-        """Raise where a parameter has a value that ``fit`` would refuse."""
-        for name in self.parameters.keys() & state.keys():
-            self.parameters[name].check(f"{path}.{name}", state[name])
-        constraints = self.constraints or getattr(self.cls, "_parameter_constraints", {})
+        """Raise an error if a parameter has a value that ``fit`` would refuse."""
+        for name in _RULES.keys() & state.keys() & self.parameter_names:
+            _RULES[name].check(f"{path}.{name}", state[name])
         try:
-            validate_parameter_constraints(constraints, state, self.cls.__name__)
+            validate_parameter_constraints(
+                {**_constraints_of(self.cls), **self.constraints}, state, self.cls.__name__
+            )
         except InvalidParameterError as error:
             raise SavedModelError(f"{path}: {str(error)[:500]}") from None
 
@@ -115,6 +112,23 @@ class Saved:
             raise SavedModelError(
                 f"{path}.{name}: no attribute of {self.cls.__name__} is read from that name."
             )
+
+
+def _constraints_of(cls: type) -> dict[str, Any]:
+    """scikit-learn's constraints on the parameters of a class, those of its bases included."""
+    declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
+    return {name: rule for rules in declared for name, rule in rules.items()}
+
+
+# Of parameters whose constraints say nothing about what is inside them.
+_NAMES = NAMES | NAME | NOTHING
+_RULES = {
+    "target_modules": _NAMES,
+    "after": _NAMES,
+    "rank_pattern": by_name(whole()) | NOTHING,
+    "alpha_pattern": by_name(number()) | NOTHING,
+    "config": Rule("a configuration of peft", lambda value: isinstance(value, peft.PeftConfig)),
+}
 
 
 # -- targets ----------------------------------------------------------------------------------
@@ -134,12 +148,13 @@ def _check_classes(_: Saved, state: State, path: str) -> None:
         raise SavedModelError(f"{path}: shares and weights do not fit {n} classes.")
     if state["as_text"] and state["classes"].dtype.kind != "U":
         raise SavedModelError(f"{path}.as_text is True, and classes is {shown(state['classes'])}.")
-    shapes = {name: (n,) * axes for name, axes in zip(residue_targets.CONSTRAINTS, (2, 1, 1), strict=True)}
     if constraints is None:
         return
-    found = {name: np.shape(part) for name, part in constraints.items()}
-    if found != shapes or any(getattr(part, "dtype", "") != np.dtype(bool) for part in constraints.values()):
-        raise SavedModelError(f"{path}.constraints has {shown(found)}; expected arrays of bool, {shapes}.")
+    arrays = {name: part for name, part in constraints.items() if isinstance(part, np.ndarray)}
+    found = {name: part.shape for name, part in arrays.items() if part.dtype.kind == "b"}
+    expected = dict(zip(residue_targets.CONSTRAINTS, ((n, n), (n,), (n,)), strict=True))
+    if found != expected or len(constraints) != len(expected):
+        raise SavedModelError(f"{path}.constraints is {shown(constraints)}; expected bools of {expected}.")
 
 
 _SCALE = {"mean": VALUES, "scale": VALUES, "one_dimensional": FLAG}
@@ -150,43 +165,6 @@ _RESIDUE_CLASSES = {
     "as_text": FLAG,
     "constraints": instance(dict) | NOTHING,
 }
-
-# -- adapters ---------------------------------------------------------------------------------
-
-_COUNT = whole()
-_ADAPTER = {
-    "target_modules": NAMES | TEXT | NOTHING,
-    "last_n_layers": _COUNT | NOTHING,
-    "rank": _COUNT,
-    "initial_rank": _COUNT,
-    "alpha": number(above=True),
-    "dropout": number(0, 1),
-    "use_rslora": FLAG,
-    "bias": one_of("none", "all", "lora_only"),
-    "rank_pattern": by_name(_COUNT) | NOTHING,
-    "alpha_pattern": by_name(number(above=True)) | NOTHING,
-    "initial_scale": number(above=True),
-    "projection_seed": whole(0, 2**63 - 1),
-    "tinit": number(0, 1),
-    "tfinal": number(0, 1),
-    "interval": _COUNT,
-    "orthogonality": number(),
-    "n_tokens": _COUNT,
-    "hidden": _COUNT | NOTHING,
-    "layers": TEXT,
-    "size": _COUNT | NOTHING,
-    "reduction": number(1),
-    "activation": TEXT,
-    "layer_norm": FLAG,
-    "after": NAMES | TEXT,
-    "layer_lr_decay": number(0, 1, above=True),
-    "config": Rule("a configuration of peft", lambda value: isinstance(value, peft.PeftConfig)),
-}
-
-
-def _adapter(cls: Any) -> Saved:
-    return Saved(cls, parameters={name: _ADAPTER[name] for name in cls._get_param_names()})
-
 
 # -- tuned models -----------------------------------------------------------------------------
 
@@ -205,44 +183,49 @@ def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _check_counts(_: Saved, state: State, path: str) -> None:
+    """No rank, width or number of layers beyond what memory has room for."""
+    for name, value in state.items():
+        if isinstance(value, Integral) and int(value) > LARGEST and name != "projection_seed":
+            raise SavedModelError(f"{path}.{name} is {value}; expected at most {LARGEST}.")
+
+
 def _check_tuned(saved: Saved, state: State, path: str) -> None:
     architecture, place = state["_architecture"], f"{path}._architecture"
     unknown = [name for name in architecture if name not in saved.parameter_names]
     if unknown:
         raise SavedModelError(f"{place} has {shown(unknown)}; expected parameters of {saved.cls.__name__}.")
     saved.check_parameters(architecture, place)
-    for name, value in architecture.items():
-        if isinstance(value, Integral) and not isinstance(value, bool):
-            whole(0).check(f"{place}.{name}", value)
-    tensors = trained_tensors(state["_trained"], f"{path}._trained")
-    if architecture.get("backbone", "") is None:
-        _check_size(architecture, sum(tensor.size for tensor in tensors.values()), place)
+    _check_counts(saved, architecture, place)
+    n_trained = sum(t.size for t in trained_tensors(state["_trained"], f"{path}._trained").values())
+    if saved.cls is PLMMaskedLM:
+        _check_size({**_SHAPE, **state, **architecture}, n_trained, place)
 
 
-def _check_size(architecture: State, n_trained: int, path: str) -> None:
+_SHAPE = {name: getattr(PLMMaskedLM, name) for name in ("backbone", "n_layers", "width", "ffn_width")}
+
+
+def _check_size(fitted: State, n_trained: int, path: str) -> None:
     """A model that began with random weights has no more of them than were trained."""
-    n_layers, width, inner = (architecture.get(name) for name in ("n_layers", "width", "ffn_width"))
-    if n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
+    n_layers, width, inner = (int(fitted[name] or 0) for name in ("n_layers", "width", "ffn_width"))
+    if fitted["backbone"] is None and n_layers * width * (4 * width + 2 * (inner or 4 * width)) > n_trained:
         raise SavedModelError(
-            f"{path}: a model of {n_layers} layers of width {width} has more weights than the {n_trained} "
-            "that "
-            "are saved."
+            f"{path}: {n_layers} layers of width {width} have more weights than the {n_trained} saved."
         )
 
 
-def _tuned(cls: type, *of_target: type, parameters: Mapping[str, Rule] | None = None) -> Saved:
+def _tuned(cls: type, *of_target: type, **constraints: Any) -> Saved:
     needed = {"_trained": instance(bytes), "_architecture": instance(dict), "backbone_fingerprint_": TEXT}
     if of_target:
         needed["_target"] = instance(*of_target)
     else:
         needed["backbone_fingerprint_"] |= NOTHING
-    return Saved(cls, needed, parameters or {}, check=_check_tuned, is_model=True)
+    return Saved(cls, needed, _check_tuned, constraints, is_model=True)
 
 
-_FLAT_LORA = {
-    **{name: _ADAPTER[name] for name in ("rank", "alpha", "target_modules", "last_n_layers")},
-    "lora_dropout": _ADAPTER["dropout"],
-}
+_LORA = _constraints_of(adapters.LoRA)
+_FLAT_LORA = {name: _LORA[name] for name in ("rank", "alpha", "last_n_layers")}
+_FLAT_LORA["lora_dropout"] = _LORA["dropout"]
 _CLASSES = (targets.ClassTarget, targets.MultilabelTarget)
 
 # -- perceptrons ------------------------------------------------------------------------------
@@ -306,19 +289,33 @@ def _frozen(cls: type, mlp: Any) -> Saved:
             "mlp_": instance(mlp),
             "backbone_fingerprint_": TEXT,
         },
-        constraints={**PLMEmbedder._parameter_constraints, **mlp._parameter_constraints},
-        check=_check_frozen,
+        _check_frozen,
+        mlp._parameter_constraints,
         is_model=True,
     )
 
 
+_ADAPTERS = (
+    adapters.AdaLoRA,
+    adapters.Bottleneck,
+    adapters.DoRA,
+    adapters.Frozen,
+    adapters.FullFineTuning,
+    adapters.IA3,
+    adapters.LayerNormTuning,
+    adapters.LoRA,
+    adapters.PeftAdapter,
+    adapters.PrefixTuning,
+    adapters.PromptTuning,
+    adapters.VeRA,
+)
 SAVED: dict[str, Saved] = {
     saved.cls.__name__: saved
     for saved in (
         _tuned(protein.PLMClassifier, *_CLASSES),
         _tuned(protein.PLMRegressor, targets.ValueTarget),
-        _tuned(protein.PLMLoRAClassifier, *_CLASSES, parameters=_FLAT_LORA),
-        _tuned(protein.PLMLoRARegressor, targets.ValueTarget, parameters=_FLAT_LORA),
+        _tuned(protein.PLMLoRAClassifier, *_CLASSES, **_FLAT_LORA),
+        _tuned(protein.PLMLoRARegressor, targets.ValueTarget, **_FLAT_LORA),
         _tuned(pair.PLMPairClassifier, *_CLASSES),
         _tuned(pair.PLMPairRegressor, targets.ValueTarget),
         _tuned(residue.PLMResidueClassifier, residue_targets.ResidueClassTarget),
@@ -329,23 +326,12 @@ SAVED: dict[str, Saved] = {
         _frozen(frozen.PLMFrozenMLPRegressor, MLPRegressor),
         Saved(PLMEmbedder, {"n_features_out_": _WIDTH, "backbone_fingerprint_": TEXT}, is_model=True),
         Saved(targets.ClassTarget, {"classes": LABELS}),
-        Saved(targets.MultilabelTarget, {"n_labels": whole()}, renamed={"n_outputs": "n_labels"}),
+        Saved(targets.MultilabelTarget, {"n_labels": whole()}),
         Saved(targets.ValueTarget, _SCALE, check=_check_scale),
         Saved(residue_targets.ResidueClassTarget, _RESIDUE_CLASSES, check=_check_classes),
         Saved(residue_targets.ResidueValueTarget, _SCALE, check=_check_scale),
         Saved(signal_paths.SignalPeptideTarget, {"classes": LABELS}),
-        _adapter(adapters.AdaLoRA),
-        _adapter(adapters.Bottleneck),
-        _adapter(adapters.DoRA),
-        _adapter(adapters.Frozen),
-        _adapter(adapters.FullFineTuning),
-        _adapter(adapters.IA3),
-        _adapter(adapters.LayerNormTuning),
-        _adapter(adapters.LoRA),
-        _adapter(adapters.PeftAdapter),
-        _adapter(adapters.PrefixTuning),
-        _adapter(adapters.PromptTuning),
-        _adapter(adapters.VeRA),
+        *(Saved(method, check=_check_counts) for method in _ADAPTERS),
         Saved(
             StandardScaler,
             {"mean_": VALUES, "scale_": VALUES, "n_features_in_": _WIDTH},

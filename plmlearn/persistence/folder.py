@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,12 +104,6 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     with _locked(folder, exclusive=False):
         document = _read_manifest(folder)
         files = {name: _read_file(folder, name, entry) for name, entry in _entries(folder, document).items()}
-    if document["format"] == 1:
-        warnings.warn(
-            f"{folder} was written by an early version without checksums, so that damage to it shows in part "
-            "only. Save the model again.",
-            stacklevel=3,
-        )
     return document, files
 
 
@@ -136,12 +129,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise SavedModelError(f"{path} says no format; expected the file that plmlearn.save wrote.")
     if number > FORMAT:
         raise SavedModelError(
-            f"{folder} was written by a newer plmlearn in format {number}; this version reads up to "
-            f"{FORMAT}. "
+            f"{folder} was written by a newer plmlearn in format {number}; this version reads {FORMAT}. "
             "Update plmlearn."
         )
+    if number < FORMAT:
+        raise SavedModelError(
+            f"{folder} was written before the first release, in format {number}: it has no checksums, and "
+            "its fingerprint of the backbone leaves out the configuration. Fit and save the model again."
+        )
     seal = _SEAL.match(data)
-    if number > 1 and not (seal and seal[1].decode() == _digest(data[seal.end() :])):
+    if not (seal and seal[1].decode() == _digest(data[seal.end() :])):
         raise SavedModelError(
             f"{path} is not what was saved (its checksum differs): damaged, or edited. Take a copy, or fit "
             "again."
@@ -150,10 +147,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _entries(folder: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Lengths and digests by name; the digests are empty where a folder of format 1 has none."""
-    if document["format"] == 1:
-        names = _FILES if document.get("adapter_names") else _FILES[:1]
-        return {name: {} for name in names}
+    """Lengths and digests by name."""
     files = document.get("files")
     if not isinstance(files, dict) or not {ARRAYS} <= files.keys() <= set(_FILES):
         raise SavedModelError(
@@ -171,8 +165,6 @@ def _entries(folder: Path, document: dict[str, Any]) -> dict[str, dict[str, Any]
 
 def _read_file(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
     path = folder / name
-    if not entry:
-        return _read(path)
     new = _new(folder, name, entry["sha256"])
     for place in (new, path) if new.is_file() else (path,):
         data = _read(place, most=entry.get("bytes"))
@@ -240,7 +232,8 @@ def _settle(folder: Path) -> list[str]:
         elif waiting:
             path.unlink()
     replaced = document.get("replaced")
-    for name in _FILES if isinstance(replaced, dict) else ():
+    replaced = replaced if isinstance(replaced, dict) else {}
+    for name in _FILES:
         path = folder / name
         if name in replaced and path.is_file() and _digest_of(path) == replaced[name]:
             path.unlink()

@@ -1,7 +1,7 @@
 """Configurations of peft that come from a file: methods and fields on a list, each within bounds.
 
 A configuration of peft can name a module to import, a file to unpickle, a compiler to start, a model to
-download, or a regular expression that takes for ever. None of those fields is listed here, and names are
+download, or a regular expression that never ends. None of those fields is listed here, and names are
 plain. A field that is not listed has peft's own default, or is refused. A configuration that a program
 makes itself is as free as peft is; only saving it as a folder asks for the list.
 """
@@ -116,7 +116,8 @@ def settings_of(config: peft.PeftConfig, path: str) -> dict[str, Any]:
     cls = _class_of(settings.get("peft_type"), path)
     if type(config) is not cls:
         raise SavedModelError(f"{path} is a {type(config).__name__}; expected a {cls.__name__}.")
-    return {"peft_type": cls().peft_type.value, **_allowed(cls, settings, path)}
+    kind: Any = cls().peft_type
+    return {"peft_type": kind.value, **_allowed(cls, settings, path)}
 
 
 def make_config(settings: Any, path: str) -> peft.PeftConfig:

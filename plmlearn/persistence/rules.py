@@ -69,7 +69,7 @@ def whole(least: int = 1, most: int = LARGEST) -> Rule:
     """An integer between two others."""
     return Rule(
         f"an int from {least} to {most}",
-        lambda value: isinstance(value, Integral) and not isinstance(value, bool) and least <= value <= most,
+        lambda v: isinstance(v, Integral) and not isinstance(v, bool) and least <= int(v) <= most,
     )
 
 
@@ -79,7 +79,7 @@ def number(least: float = 0.0, most: float = math.inf, *, above: bool = False) -
     def holds(value: Any) -> bool:
         if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        return least <= value <= most and not (above and value == least)
+        return least <= float(value) <= most and not (above and value == least)
 
     end = "" if most == math.inf else f" and <= {most}"
     return Rule(f"a finite number {'>' if above else '>='} {least}{end}", holds)

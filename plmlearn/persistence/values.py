@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def encode(value: Any, path: str, arrays: Arrays) -> Any:
     if saved is not None and type(value) is saved.cls:
         state = value.__getstate__() if isinstance(value, BaseEstimator) else vars(value)
         kept = {name: part for name, part in state.items() if name not in _LEFT_OUT}
+        kept = {name: fspath(part) if isinstance(part, PathLike) else part for name, part in kept.items()}
         saved.check_state(kept, path)
         parts = {name: encode(part, f"{path}.{name}", arrays) for name, part in kept.items()}
         return {"object": type(value).__name__, "state": parts}
@@ -169,9 +171,7 @@ def _read_object(value: dict, path: str, arrays: Arrays) -> Any:
         raise SavedModelError(f"{path}: {shown(name)} is no class that plmlearn builds from files.")
     if not isinstance(parts, dict):
         raise SavedModelError(f"{path} is {shown(value)}; expected the state of a {name}.")
-    state = {
-        saved.renamed.get(name, name): decode(part, f"{path}.{name}", arrays) for name, part in parts.items()
-    }
+    state = {name: decode(part, f"{path}.{name}", arrays) for name, part in parts.items()}
     saved.check_state(state, path)
     made: Any = object.__new__(saved.cls)
     if isinstance(made, BaseEstimator):

@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from os import PathLike
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,7 +20,7 @@ from ..adapters import Adapter, FullFineTuning
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, RuntimeParameters, seed_from
+from ..estimators.parameters import Parameters, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -37,7 +38,7 @@ from .watch import Watch
 class PretrainingParameters(Parameters):
     """What is trained, on what, and how."""
 
-    backbone: str | None = field(default=None, kw_only=False)
+    backbone: str | PathLike[str] | None = field(default=None, kw_only=False)
     adapter: Adapter | None = None
     epochs: float = 10
     max_steps: int | None = None
@@ -68,7 +69,7 @@ class PretrainingParameters(Parameters):
     verbose: int = 1
 
     _parameter_constraints: ClassVar[dict] = {
-        "backbone": [str, None],
+        "backbone": [str, PathLike, None],
         "adapter": [Adapter, None],
         "epochs": [Interval(Real, 0, None, closed="neither")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
@@ -101,9 +102,7 @@ class PretrainingParameters(Parameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMMaskedLM(
-    LanguageModel, ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimeParameters, PretrainingParameters
-):
+class PLMMaskedLM(LanguageModel, PretrainingParameters):
     """Train a protein language model on sequences alone, by predicting hidden residues.
 
     From random weights this makes a small protein language model. Continued on one protein family (domain
@@ -112,7 +111,7 @@ class PLMMaskedLM(
 
     Parameters
     ----------
-    backbone : str, optional
+    backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
         short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
     adapter : Adapter, optional
@@ -286,7 +285,9 @@ class PLMMaskedLM(
 
     # -- fit ----------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None):
+    def fit(
+        self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
+    ) -> Self:
         """Learn from unlabelled proteins.
 
         Parameters
@@ -393,7 +394,7 @@ class PLMMaskedLM(
             head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
             if head_tensors is not None:
                 head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
-            return MaskedLanguageModel(encoder, head)
+            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
 
         return LoadedModel.build(
             self,
@@ -446,7 +447,7 @@ class PLMMaskedLM(
             "num_attention_heads": int(self.n_heads),
             "intermediate_size": int(self.ffn_width or 4 * self.width),
         }
-        precision = resolve_precision(self.precision, device)
+        precision: Any = resolve_precision(self.precision, device)
         backbone = draw_backbone(shape, precision=precision, seed=seed)
         if self.init == "neighbours":
             attend_to_neighbours(backbone.model)

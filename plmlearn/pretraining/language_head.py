@@ -8,6 +8,8 @@ Shapes: T tokens, N positions to predict, D width, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -59,23 +61,31 @@ class LanguageHead(nn.Module):
 
 
 class MaskedLanguageModel(nn.Module):
-    """Logits of chosen positions of a packed row.
+    """Logits of chosen positions of proteins, or of crops of proteins.
+
+    A crop that begins with a protein's first token, ``<cls>``, is read as the whole protein is: an adapter's
+    prompt stands after that token. In other crops the prompt comes first.
 
     Parameters
     ----------
     encoder : PackedEncoder
         Backbone, with its adapter where it has one.
     head : LanguageHead
+    first_token : int
+        Id of the special token before the residues.
     """
 
-    def __init__(self, encoder: PackedEncoder, head: LanguageHead):
+    def __init__(self, encoder: PackedEncoder, head: LanguageHead, first_token: int):
         super().__init__()
         self.encoder = encoder
         self.lm_head = head
+        self.first_token = first_token
 
     def forward(self, tokens: PackedTokens, positions: Tensor) -> Tensor:
-        """Logits of N positions of the row, (N, V) in float32."""
-        return self.lm_head(self.encoder(tokens)[positions], self.token_embedding)
+        """Logits of N positions of the packed tokens, (N, V) in float32."""
+        has_prefix = tokens.ids[tokens.starts] == self.first_token
+        hidden = self.encoder(replace(tokens, n_prefix=has_prefix.long()))
+        return self.lm_head(hidden[positions], self.token_embedding)
 
     @property
     def token_embedding(self) -> Tensor:

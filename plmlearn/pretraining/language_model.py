@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from torch import nn
 
 from ..backbones.checkpoints import merged, write_language_model
 from ..estimators.loaded import LoadedModel
+from ..estimators.parameters import RuntimeParameters
 from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
 from ..sequences.variants import Substitutions, read_variants
@@ -23,12 +25,8 @@ from .masking import Corpus, Masking
 from .unlabelled import check_predictable
 
 
-class LanguageModel(ABC):
+class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimeParameters, ABC):
     """Methods of a fitted masked language model."""
-
-    max_length: int
-    long_sequences: str
-    invalid: str
 
     @abstractmethod
     def _restored(self) -> LoadedModel:

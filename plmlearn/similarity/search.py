@@ -123,7 +123,8 @@ def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") 
         method = "ungapped"
     if method in ("ungapped", "hamming"):
         return _nearest_by_position(queries, targets, method)
-    return find_similar(queries, targets, method=method).best()
+    aligned: Any = method
+    return find_similar(queries, targets, method=aligned).best()
 
 
 def are_variants(*lists: np.ndarray) -> bool:

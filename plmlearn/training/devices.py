@@ -167,7 +167,7 @@ class Budget:
             while True:
                 try:
                     batch = next(batches, None)
-                    result = None if batch is None else run(batch)
+                    result: Any = None if batch is None else run(batch)
                 except (RuntimeError, MemoryError) as error:
                     samples = np.setdiff1d(samples, np.concatenate([*finished, samples[:0]]))
                     self._halve(error, costs(samples))

@@ -297,10 +297,9 @@ class _BestEpoch(skorch.callbacks.Callback):
         score = net.history[-1, "valid_score"]
         if math.isnan(score) and not any(math.isnan(s) for s in net.history[:-1, "valid_score"]):
             warnings.warn(
-                f"The validation score of epoch {len(net.history)} is nan, and counts as no improvement: the "
-                f"scorer cannot be computed on these {len(dataset_valid)} samples, for example because a class "
-                "is missing among them or all predictions are equal. Hold out more, pass X_val, or choose "
-                "another scoring.",
+                f"The validation score of epoch {len(net.history)} is nan and counts as no improvement. It "
+                f"has no value on these {len(dataset_valid)} samples, for example because a class is missing "
+                "among them or all predictions are equal. Hold out more, pass X_val, or use another scorer.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -352,7 +351,7 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
     return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
 
 
-def _named(callbacks: list) -> list:
+def _named(callbacks: Sequence) -> list:
     return [c if isinstance(c, tuple) else (f"user_{i}", c) for i, c in enumerate(callbacks)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -188,10 +189,11 @@ class FrozenPart:
             yield Batch(batch, packed, torch.arange(len(batch)))
 
     def _compute(self, batch: Batch) -> Tensor:
+        inputs: Any = batch.inputs
         with torch.no_grad(), autocast(self.config.device, self.config.dtype):
             if self.stage == "trunk":
-                return self.model.encoder.trunk(batch.inputs).cpu()
-            return self.model.embed(batch.inputs).values.cpu()
+                return self.model.encoder.trunk(inputs).cpu()
+            return self.model.embed(inputs).values.cpu()
 
     def _n_tokens(self, waiting: np.ndarray) -> int:
         return int(self.tokens.lengths[waiting].sum())

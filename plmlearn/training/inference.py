@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..nn.combinations import PairModel
 from ..nn.models import EncoderModel
@@ -27,7 +27,7 @@ Outputs = Tensor | Ragged
 _NUMBERS_AT_ONCE = 1 << 20  # of the features of pairs that are scored together
 
 
-def outputs_of(model: nn.Module, inputs: Inputs, config: TrainingConfig) -> Any:
+def outputs_of(model: Any, inputs: Inputs, config: TrainingConfig) -> Any:
     """Outputs for every sample in evaluation mode: an array (n_samples, C), or Ragged on the CPU."""
     if inputs.are_pairs:
         return over_pairs(model, inputs, config, model.score_pairs, scaled=True)

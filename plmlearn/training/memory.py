@@ -131,7 +131,7 @@ def estimate_memory(
         Over tokens.
     config : TrainingConfig
     """
-    encoder, item = model.encoder, backbone.dtype.itemsize
+    encoder, item, tokens = model.encoder, backbone.dtype.itemsize, inputs.sequences
     n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     per_token = activation_bytes_per_token(
         backbone,
@@ -144,7 +144,6 @@ def estimate_memory(
         per_token += 3 * 4 * encoder.width * (encoder.depth + 1)
         forward += 3 * 4 * encoder.width * (encoder.depth + 1)
     n_learned, per_learned = _learned(encoder, backbone, per_token)
-    tokens = inputs.sequences
     of_samples = tokens.lengths[inputs.index]  # a protein for each sample, or two
     step = _largest_batch(of_samples.ravel(), config.max_tokens, config.batch_size * of_samples[0].size)
     beside_step = n_learned * _most_sequences(

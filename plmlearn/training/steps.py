@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn.models import EncoderModel
 from ..nn.packing import Ragged
 from ..nn.randomness import random_state, replayed
 from .batching import Batch, Inputs, make_batches
@@ -226,6 +225,6 @@ class StepGradients:
         return float(loss.detach())
 
 
-def _trains_below_the_pairs(model: EncoderModel) -> bool:
+def _trains_below_the_pairs(model: Any) -> bool:
     below: list[nn.Module] = [model.encoder, model.pooling]
     return any(parameter.requires_grad for module in below for parameter in module.parameters())

@@ -71,10 +71,10 @@ def test_a_fit_ends_at_the_mean_rank(miniature, data):
     adapter = AdaLoRA(rank=1, initial_rank=3, target_modules="attention")
     regressor = PLMRegressor(str(miniature("esm2")), adapter=adapter, epochs=5, batch_size=8, **FIT)
     regressor.fit(*data)
-    on = switches(regressor._live.model)
+    on = switches(regressor._loaded.module)
     assert len(on) == 12
     assert sum(int(ranks.sum()) for ranks in on.values()) == 12
-    assert adapter._allocation is None
+    assert adapter._allocator is None  # what a fit learns stays out of the caller's adapter
 
 
 def test_the_penalty_acts_in_a_fit(miniature, data):
@@ -85,7 +85,7 @@ def test_the_penalty_acts_in_a_fit(miniature, data):
         regressor = PLMRegressor(
             str(miniature("esm2")), adapter=adapter, epochs=10, batch_size=8, lr=0.02, **FIT
         ).fit(*data)
-        model = regressor._live.model
+        model = regressor._loaded.module
         rows = [p.norm(dim=1) for n, p in model.named_parameters() if "lora_A" in n]
         lengths.append(torch.cat(rows).mean().item())
     assert abs(lengths[1] - 1) < 0.3

@@ -80,7 +80,7 @@ def test_plain_peft_reads_what_peft_has(name, architecture, fitted, miniature, X
         warnings.simplefilter("ignore")  # VeRA's matrices are drawn again, and peft says so
         base = MODELS[architecture].from_pretrained(miniature(architecture), **options)
         model = peft.PeftModel.from_pretrained(base, tmp_path).eval()
-    encoder = regressor._restored().model.eval().encoder
+    encoder = regressor._restored().module.eval().encoder
     for sequence in X[:3]:
         tokens = tokens_of(load_backbone(str(miniature(architecture))), [sequence])
         with torch.no_grad():
@@ -110,8 +110,8 @@ def test_layers_below_are_computed_once_and_give_the_same(name, architecture, fi
     """From the store, and anew."""
     regressor = pickle.loads(pickle.dumps(fitted(name, architecture)))
     first = regressor.predict(X)
-    live = regressor._restored()
-    assert live.model.encoder.trunk_depth == METHODS[name].first_trained_layer(3) > 0
+    model = regressor._restored().module
+    assert model.encoder.trunk_depth == METHODS[name].first_trained_layer(3) > 0
     np.testing.assert_array_equal(regressor.predict(X), first)
     empty_cache.clear()
     np.testing.assert_array_equal(regressor.predict(X), first)

@@ -111,8 +111,8 @@ def test_pooling_and_heads_see_residues_alone(backbone, layers):
     encoder = drawn(PromptTuning(n_tokens=5, layers=layers), backbone)
     tokens = tokens_of(backbone)
     encoded = unpack(encoder(tokens), tokens)
-    assert encoded.residues.shape == (sum(map(len, SEQUENCES)), 32)
-    assert encoded.lengths == [len(sequence) for sequence in SEQUENCES]
+    assert encoded.residues.values.shape == (sum(map(len, SEQUENCES)), 32)
+    assert encoded.residues.lengths == [len(sequence) for sequence in SEQUENCES]
     if tokens.n_prefix:
         assert encoded.first.shape == (4, 32)
 

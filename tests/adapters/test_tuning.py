@@ -43,7 +43,7 @@ def test_rates_fall_by_layer(backbone):
 def test_the_optimiser_takes_them(esm2):
     adapter = FullFineTuning(layer_lr_decay=0.5)
     model = build(adapter, esm2)
-    plan = TrainingConfig(
+    config = TrainingConfig(
         max_tokens=100,
         device=torch.device("cpu"),
         dtype=torch.float32,
@@ -52,7 +52,7 @@ def test_the_optimiser_takes_them(esm2):
         weight_decay=0.3,
         lr_factors=adapter.lr_factors(esm2),
     )
-    rate_of = {id(p): group["lr"] for group in parameter_groups(model, plan) for p in group["params"]}
+    rate_of = {id(p): group["lr"] for group in parameter_groups(model, config) for p in group["params"]}
     names = dict(model.named_parameters())
     found = [rate_of[id(names[f"encoder.backbone.encoder.layer.{i}.output.dense.weight"])] for i in range(3)]
     np.testing.assert_allclose(found, [0.025, 0.05, 0.1])

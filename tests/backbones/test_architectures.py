@@ -28,7 +28,6 @@ from plmlearn import (
 )
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.backbones import (
-    BackboneNotFoundError,
     BackboneWeightsError,
     load_backbone,
     loading,
@@ -196,11 +195,13 @@ def test_every_matrix_takes_an_adapter(miniature, kind, data, names):
         if names != "all"
         else sum(backbone.targets.values(), ())
     )
-    live = model._restored().model
-    adapted = {name.partition(".lora_")[0] for name, p in live.encoder.named_parameters() if p.requires_grad}
+    module = model._restored().module
+    adapted = {
+        name.partition(".lora_")[0] for name, p in module.encoder.named_parameters() if p.requires_grad
+    }
     layers = backbone.architecture.layers
     assert adapted == {f"backbone.{layers}.{i}.{path}" for i in range(3) for path in paths}
-    thin = {name: p for name, p in live.encoder.named_parameters() if ".lora_B." in name}
+    thin = {name: p for name, p in module.encoder.named_parameters() if ".lora_B." in name}
     assert thin  # zero before training: a gradient has reached each of them
     assert all(tensor.abs().sum() > 0 for tensor in thin.values())
 
@@ -346,12 +347,6 @@ def test_weights_that_the_hub_has_converted_are_found(pickled_repository, miniat
     assert found.fingerprint == load_backbone(str(miniature("prott5"))).fingerprint
 
 
-def test_pickled_weights_alone_are_refused(pickled_repository, monkeypatch):
-    monkeypatch.setattr(loading, "get_repo_discussions", discussions())
-    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
-        load_backbone("Rostlab/prot_t5_xl_half_uniref50-enc")
-
-
 def test_a_classifier_of_t5_survives_a_pickle(miniature, data):
     X, y = data
     classifier = PLMLoRAClassifier(str(miniature("prostt5")), **TUNING).fit(X, y > np.median(y))
@@ -366,7 +361,7 @@ def test_mixed_layers_train_with_every_method_and_are_kept(miniature, kind, adap
     X, y = data
     model = PLMRegressor(str(miniature(kind)), adapter=adapter, layer_mixing=True, **TUNING | {"epochs": 3})
     model.fit(X, y)
-    assert model._restored().model.encoder.mixing.weights.abs().min() > 0
+    assert model._restored().module.encoder.mixing.weights.abs().min() > 0
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
     assert (

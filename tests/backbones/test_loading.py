@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from folders import change_weights
 from huggingface_hub.errors import LocalEntryNotFoundError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from sklearn.base import clone
 
+from plmlearn import PLMEmbedder, load, save
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
@@ -41,19 +44,6 @@ def _offline(monkeypatch):
     unload_backbones()
     yield
     unload_backbones()
-
-
-@pytest.fixture
-def folder(esm_folder, tmp_path) -> Path:
-    """A copy of the small ESM to spoil."""
-    return Path(shutil.copytree(esm_folder, tmp_path / "esm"))
-
-
-def change_weights(folder: Path, change) -> None:
-    """Rewrite the weights of a folder after ``change`` has been at the dict of tensors."""
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 # -- tokens ---------------------------------------------------------------------------------------
@@ -106,6 +96,34 @@ def test_a_folder_is_a_name(folder, monkeypatch):
     assert resolve_name("esm") == resolve_name(f"{folder}/") == (str(folder), "aa")
 
 
+def test_a_path_and_the_home_folder_are_names(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_backbone(folder) is load_backbone("~/esm") is load_backbone(str(folder))
+    assert load_backbone(folder).name == str(folder)
+
+
+def test_estimators_take_a_path_and_keep_it(folder, tmp_path):
+    embedder = PLMEmbedder(folder).fit(["MKV"])
+    again = load(save(embedder, tmp_path / "saved"))
+    assert again.backbone == str(folder)
+    for other in (clone(embedder).fit(["MKV"]), again):
+        np.testing.assert_array_equal(other.transform(["MKV"]), embedder.transform(["MKV"]))
+
+
+def test_a_folder_named_like_published_weights_wins_and_is_told(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("esm2-8m")
+    with pytest.warns(UserWarning, match=r"backbone='esm2-8m' is read from the folder .*esm2-8m, not from"):
+        assert load_backbone("esm2-8m").n_layers == 3
+
+
+def test_a_folder_without_a_checkpoint_is_no_backbone(tmp_path, monkeypatch):
+    """Results are often kept in folders named after a model."""
+    monkeypatch.chdir(tmp_path)
+    Path("esm2-8m").mkdir()
+    assert resolve_name("esm2-8m") == ("facebook/esm2_t6_8M_UR50D", "aa")
+
+
 MISSPELT = [("esm2-8M", "esm2-8m"), ("esm2_650m", "esm2-650m"), ("minni", "mini")]
 
 
@@ -153,14 +171,7 @@ def test_a_folder_without_configuration_is_refused(folder):
 
 def test_a_folder_without_weights_is_refused(folder):
     (folder / "model.safetensors").unlink()
-    with pytest.raises(BackboneNotFoundError, match=r"no \*\.safetensors"):
-        load_backbone(str(folder))
-
-
-def test_pickled_weights_are_not_read(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(BackboneNotFoundError, match=r"Pickled weights \(\*\.bin\) are not read"):
+    with pytest.raises(BackboneNotFoundError, match=r"no weights; expected model\.safetensors or py"):
         load_backbone(str(folder))
 
 
@@ -266,28 +277,7 @@ def test_loading_is_silent_and_leaves_the_library_as_it_was(esm_folder, capfd):
     assert (log.get_verbosity(), log.is_progress_bar_enabled()) == (verbosity, bars)
 
 
-# -- fingerprints ---------------------------------------------------------------------------------
-
-
-def test_fingerprint_does_not_depend_on_precision_folder_or_format(esm_folder, folder):
-    expected = load_backbone(str(esm_folder)).fingerprint
-    assert load_backbone(str(folder)).fingerprint == expected
-    assert load_backbone(str(folder), precision="bf16").fingerprint == expected
-    assert load_backbone(str(folder), precision="fp16").fingerprint == expected
-
-    def halve(weights):
-        weights.update({name: tensor.bfloat16() for name, tensor in weights.items()})
-
-    change_weights(folder, halve)
-    assert load_backbone(str(folder)).fingerprint == expected
-
-
-def test_fingerprint_of_a_model_saved_without_its_language_head(esm_folder, tmp_path):
-    backbone = load_backbone(str(esm_folder))
-    backbone.model.save_pretrained(tmp_path)
-    shutil.copy(esm_folder / "vocab.txt", tmp_path)
-    shutil.copy(esm_folder / "tokenizer_config.json", tmp_path)
-    assert load_backbone(str(tmp_path)).fingerprint == backbone.fingerprint
+# -- files of weights -----------------------------------------------------------------------------
 
 
 def write_shards(esm_folder: Path, tmp_path: Path) -> Path:
@@ -305,24 +295,6 @@ def test_weights_may_lie_in_several_files(esm_folder, tmp_path):
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(BackboneWeightsError, match="cannot be read"):
         load_backbone(str(folder))
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_fingerprint_tells_other_weights(esm_folder, folder, name):
-    def nudge(weights):
-        weights[name].view(-1)[3] += 0.05
-
-    change_weights(folder, nudge)
-    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
-
-
-def test_fingerprint_tells_swapped_layers(esm_folder, folder):
-    def swap(weights):
-        first, second = (f"esm.encoder.layer.{i}.attention.self.key.weight" for i in (0, 1))
-        weights[first], weights[second] = weights[second].clone(), weights[first].clone()
-
-    change_weights(folder, swap)
-    assert load_backbone(str(folder)).fingerprint != load_backbone(str(esm_folder)).fingerprint
 
 
 # -- random weights -------------------------------------------------------------------------------
@@ -419,6 +391,28 @@ def test_a_download_cut_short_is_taken_up_again(hub_cache, esm_folder, tmp_path,
     assert load_backbone("someone/sharded").fingerprint == load_backbone(str(esm_folder)).fingerprint
 
 
+def test_pickled_weights_are_fetched_where_there_are_no_others(esm_folder, folder, monkeypatch):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    pickled, asked = (folder / "pytorch_model.bin").read_bytes(), []
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        (folder / name).unlink()
+
+    def download(**options):
+        asked.append(options["allow_patterns"])
+        if "pytorch_model*.bin" in options["allow_patterns"]:
+            (folder / "pytorch_model.bin").write_bytes(pickled)
+        return str(folder)
+
+    monkeypatch.setattr(loading, "snapshot_download", download)
+    monkeypatch.setattr(loading, "get_repo_discussions", lambda *a, **b: [])
+    assert load_backbone("someone/old").fingerprint == load_backbone(esm_folder).fingerprint
+    assert ["pytorch_model*.bin" in patterns for patterns in asked] == [False, False, True]
+    unload_backbones()
+    asked.clear()
+    load_backbone("someone/old")
+    assert len(asked) == 1  # found in the cache
+
+
 def test_a_damaged_download_is_removed_and_fetched_again(hub_cache, esm_folder, monkeypatch):
     blob = (hub_cache / "model.safetensors").resolve()
     sound = blob.read_bytes()
@@ -468,3 +462,13 @@ def test_download_prepares_a_folder_for_a_machine_without_network(hub_cache, tmp
     prepared = load_backbone(str(target))
     assert prepared.fingerprint == fingerprint
     assert prepared.tokenize(["MKV"])[0].tolist() == [0, 20, 15, 7, 2]
+
+
+def test_download_copies_pickled_weights_and_nothing_else(folder, tmp_path):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    for name in ("training_args.bin", "pytorch_model_old.bin", "modeling.py", "notes.md"):
+        (folder / name).write_bytes(b"?")
+    target = download_backbone(folder, tmp_path / "copy")
+    names = {"config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"}
+    assert {file.name for file in target.iterdir()} == names

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from plmlearn.baselines import compare
 from plmlearn.baselines.comparison import corrected_ttest
 from plmlearn.metrics import SCORERS
+from plmlearn.model_selection import PairKFold
 
 X, y = make_regression(60, 5, noise=20, random_state=0)
 MODELS = {"tree": make_pipeline(StandardScaler(), DecisionTreeRegressor()), "ridge": Ridge()}
@@ -147,3 +149,47 @@ print(*(row["peak_mb"] for row in result.rows))
     assert 75 < fit < 100
     assert 155 < predict < 180
     assert 235 < both < 260
+
+
+class StopsEarly(DummyRegressor):
+    """A mean that notes the groups that ``fit`` gets."""
+
+    heard: ClassVar[list] = []
+
+    def __init__(self, early_stopping=True):
+        super().__init__()
+        self.early_stopping = early_stopping
+
+    def fit(self, X, y, groups=None):
+        self.heard.append((np.ravel(X).tolist(), None if groups is None else np.asarray(groups).tolist()))
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: make_pipeline(StandardScaler(), model)])
+def test_an_estimator_that_stops_early_gets_the_groups_of_its_training_rows(wrap):
+    X, groups = np.arange(12.0).reshape(-1, 1), np.arange(12) // 2
+    StopsEarly.heard.clear()
+    compare({"early": wrap(StopsEarly())}, X, X[:, 0], cv=GroupKFold(3), groups=groups)
+    expected = [groups[train].tolist() for train, _ in GroupKFold(3).split(X, groups=groups)]
+    assert [found for _, found in StopsEarly.heard] == expected
+
+
+def test_other_estimators_and_comparisons_get_no_groups():
+    X, groups = np.arange(12.0).reshape(-1, 1), np.arange(12) // 2
+    StopsEarly.heard.clear()
+    others = {"whole": StopsEarly(early_stopping=False), "mean": DummyRegressor()}
+    compare(others, X, X[:, 0], cv=GroupKFold(3), groups=groups)
+    compare({"early": StopsEarly()}, X, X[:, 0], cv=3)
+    assert [found for _, found in StopsEarly.heard] == [None] * 6
+
+
+def test_a_mapping_of_clusters_becomes_those_of_both_proteins():
+    X = np.array([(f"{a}{i}", f"{a}{i + 1}") for a in "ABCDEF" for i in range(4)])
+    clusters = {name: name[0] for name in np.unique(X)}
+    StopsEarly.heard.clear()
+    compare({"early": StopsEarly()}, X, np.arange(24.0), cv=PairKFold("C3", 3), groups=clusters)
+    assert len(StopsEarly.heard) == 3
+    for rows, groups in StopsEarly.heard:
+        letters = [[first[0], second[0]] for first, second in np.reshape(rows, (-1, 2))]
+        pairs = set(zip(np.ravel(letters).tolist(), np.ravel(groups).tolist()))
+        assert len(pairs) == len(set(np.ravel(letters))) == len(set(np.ravel(groups)))

@@ -61,7 +61,11 @@ def test_several_measurements():
 @pytest.mark.parametrize(
     "X, order, message",
     [
-        (["MKV", "MKVA"], 1, "1 of 2 sequences, such as row 1, do not have 3 residues"),
+        (
+            ["MKV", "MKVA"],
+            1,
+            r"1 of 2 variants \(rows 1\) differ in length from the first, which has 3",
+        ),
         (["MKV", "MKV"], 1, "All 2 sequences are the same"),
         (["MKV", "MKA"], 3, "order is 3; expected 1"),
     ],

@@ -5,8 +5,6 @@ import doctest
 import gzip
 import hashlib
 import inspect
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,11 +117,6 @@ def test_origins_are_complete():
         assert [part.split(": ")[0] for part in parts] == ["Published at", "Licence", "Cite"]
         assert "doi:10." in parts[2]
         assert parts[0].startswith("Published at: https://")
-
-
-def test_datasets_do_not_import_torch():
-    code = "import sys, plmlearn.datasets; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 # --- the real tables ------------------------------------------------------------------------------

@@ -237,7 +237,10 @@ BAD_PARAMETERS = [
     ({"target_modules": ("key", "dense")}, "target_modules: got 'dense'; .* query, key"),
     ({"target_modules": ()}, "target_modules: got none"),
     ({"last_n_layers": 4}, "last_n_layers=4, but .* has 3 layers; pass at most 3"),
-    ({"last_n_layers": 0}, "last_n_layers is None .* or an int >= 1, got 0"),
+    (
+        {"last_n_layers": 0},
+        r"'last_n_layers' parameter of LoRA must be an int in the range \[1, inf\) or None",
+    ),
 ]
 
 
@@ -316,7 +319,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X):
     embedder = PLMEmbedder(str(folder)).fit(X)
     make_esm(folder, seed=1)
     for method in (pickle.loads(pickle.dumps(fitted)).predict, embedder.transform):
-        with pytest.raises(BackboneWeightsError, match="provide the original weights"):
+        with pytest.raises(BackboneWeightsError, match="provide the original folder"):
             method(X)
 
 

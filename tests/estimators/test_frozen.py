@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from plmlearn import PLMEmbedder, PLMFrozenMLP, PLMFrozenMLPRegressor, presets
 from plmlearn.backbones import BackboneWeightsError
+from plmlearn.training.features import FrozenPart
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -79,19 +80,28 @@ def test_several_labels_per_protein(folder, X):
 
 def test_embeddings_are_computed_once(folder, X, y, empty_cache, monkeypatch):
     """A search over the perceptron's parameters runs the encoder once per protein."""
-    import plmlearn.training.reuse as reuse
-
     encoded = []
-    run = reuse.run_frozen
+    run = FrozenPart.run
 
-    def listen(make, n_rows, inputs, distinct, plan):
-        encoded.extend(distinct.tolist())
-        return run(make, n_rows, inputs, distinct, plan)
+    def listen(part, chosen):
+        encoded.extend(chosen.tolist())
+        return run(part, chosen)
 
-    monkeypatch.setattr(reuse, "run_frozen", listen)
+    monkeypatch.setattr(FrozenPart, "run", listen)
     for alpha in (1e-4, 1e-2, 1.0):
         PLMFrozenMLP(folder, alpha=alpha, **SMALL).fit([*X, *X], [*y, *y]).predict(X)
     assert sorted(encoded) == list(range(len(X)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_layers_give_the_same(folder, X, y, graphs):
+    plain = PLMFrozenMLP(folder, precision="fp32", **SMALL).fit(X, y)
+    assert not graphs
+    compiled = PLMFrozenMLP(folder, precision="fp32", compile=True, **SMALL).fit(X, y)
+    assert graphs
+    np.testing.assert_allclose(compiled.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+    graphs.clear()
+    np.testing.assert_allclose(plain.set_params(compile=True).transform(X), compiled.transform(X), atol=1e-5)
 
 
 def test_weights_reach_scaler_and_perceptron(folder, X, y):
@@ -133,7 +143,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X, y)
     make_esm(folder, seed=0)
     frozen = PLMFrozenMLP(str(folder), **SMALL).fit(X, y)
     make_esm(folder, seed=1)
-    with pytest.raises(BackboneWeightsError, match="provide the original weights"):
+    with pytest.raises(BackboneWeightsError, match="provide the original folder"):
         frozen.predict(X)
 
 

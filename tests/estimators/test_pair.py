@@ -24,6 +24,7 @@ from plmlearn.datasets import make_protein_pairs
 from plmlearn.model_selection import PairKFold, PairWarning
 from plmlearn.nn.encoders import PackedEsm
 from plmlearn.sequences import SequenceError
+from plmlearn.training.steps import TrainingSteps
 
 FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 LAST_LAYER = LoRA(rank=2, last_n_layers=1)
@@ -193,14 +194,14 @@ def test_tuned_pairs_encode_each_protein_once_per_step(make, X, encoded):
 
 def rows_drawn(monkeypatch):
     drawn = []
-    original = plmlearn.training.engine.draw_steps
+    draw = TrainingSteps.__iter__
 
-    def listen(*args, **kwargs):
-        steps = original(*args, **kwargs)
-        drawn.append(np.concatenate(steps))
-        return steps
+    def listen(epoch):
+        steps = list(draw(epoch))
+        drawn.append(np.concatenate([step.samples for step in steps]))
+        return iter(steps)
 
-    monkeypatch.setattr(plmlearn.training.engine, "draw_steps", listen)
+    monkeypatch.setattr(TrainingSteps, "__iter__", listen)
     return drawn
 
 
@@ -230,9 +231,9 @@ def test_inner_validation_by_clusters_of_both_proteins_shares_none(make, X, monk
     seen = {}
     train = plmlearn.estimators.tuned.train
 
-    def listen(model, loss, data, plan, *, validation, **kwargs):
+    def listen(model, loss, data, config, *, validation, **kwargs):
         seen.update(train=data.inputs, valid=validation.inputs)
-        return train(model, loss, data, plan, validation=validation, **kwargs)
+        return train(model, loss, data, config, validation=validation, **kwargs)
 
     monkeypatch.setattr(plmlearn.estimators.tuned, "train", listen)
     number = {protein: i // 2 for i, protein in enumerate(sorted(set(X.ravel())))}
@@ -240,7 +241,7 @@ def test_inner_validation_by_clusters_of_both_proteins_shares_none(make, X, monk
     model, y = make(adapter=Frozen(), early_stopping=True)
     with pytest.warns(PairWarning, match="left out"):
         model.fit(X, y, groups=groups)
-    ids = {side: {t.tobytes() for t in np.split(i.ids, i.starts[1:])} for side, i in seen.items()}
+    ids = {side: set(inputs.sequences.tokens.keys()) for side, inputs in seen.items()}
     assert ids["train"]
     assert ids["valid"]
     assert not ids["train"] & ids["valid"]
@@ -376,11 +377,11 @@ def test_memory_is_estimated(make, X, kind):
 
 @pytest.mark.parametrize("cls", [PLMPairClassifier, PLMPairRegressor])
 def test_methods_speak_of_pairs(cls):
-    methods = [name for name in ("fit", "predict", "predict_proba", "memory_estimate") if hasattr(cls, name)]
+    methods = [name for name in ("fit", "predict", "predict_proba") if hasattr(cls, name)]
     for name in methods:
         told, of_one = inspect.getdoc(getattr(cls, name)), getattr(PLMClassifier, name)
         assert "X : array of str, shape (n_pairs, 2), DataFrame with two columns, or list of 2-tuples" in told
-        assert "protein" not in told
+        assert "n_proteins" not in told
         assert "X : list, array or Series of str, shape (n_proteins,)" in inspect.getdoc(of_one)
         assert inspect.signature(getattr(cls, name)) == inspect.signature(of_one)
         assert max(map(len, told.splitlines())) <= 110
@@ -413,6 +414,23 @@ def test_cross_validation_and_splits_of_rows(make, X, kind):
     folds = cross_validate(estimator, X, y, cv=2, return_estimator=True, return_indices=True)
     for fitted, train in zip(folds["estimator"], folds["indices"]["train"]):
         assert_same(results(clone(estimator).fit(X[train], y[train]), X), results(fitted, X))
+
+
+@pytest.mark.parametrize("combine", COMBINATIONS)
+@kinds
+def test_features_have_names_in_data_frames(make, X, kind, combine):
+    estimator, y = make(kind, adapter=Frozen(), combine=combine)
+    plain = estimator.fit_transform(X, y)
+    names = estimator.get_feature_names_out()
+    assert len(names) == plain.shape[1]
+    assert names[0] == f"{type(estimator).__name__.lower()}0"
+    pairs = pd.DataFrame(X, index=[f"complex {i}" for i in range(len(X))])
+    frame = estimator.set_output(transform="pandas").transform(pairs)
+    assert list(frame.columns) == list(names)
+    assert list(frame.index) == list(pairs.index)
+    np.testing.assert_array_equal(frame.to_numpy(), plain)
+    with pytest.raises(NotFittedError):
+        clone(estimator).get_feature_names_out()
 
 
 @pytest.mark.filterwarnings("ignore::plmlearn.model_selection.PairWarning")

@@ -20,6 +20,7 @@ from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegre
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
 from plmlearn.estimators.dataset import Dataset
+from plmlearn.estimators.parameters import seed_from
 from plmlearn.nn.models import learned_tensors
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
@@ -82,7 +83,7 @@ class Rows(skorch.callbacks.Callback):
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         if training:
-            Rows.seen[-1].extend(batch.rows.tolist())
+            Rows.seen[-1].extend(batch.samples.tolist())
 
 
 @pytest.fixture
@@ -245,9 +246,9 @@ def test_zero_is_a_value(make, X, y):
     """0 is not taken for "unset"."""
     zeros = {"head_dropout": 0.0, "weight_decay": 0.0, "warmup": 0.0, "alpha": 1, "lora_dropout": 0.0}
     classifier = make(PLMLoRAClassifier, **zeros, rank=1, epochs=1).fit(X, y)
-    plan = classifier._live.plan
-    assert (plan.weight_decay, plan.warmup) == (0.0, 0.0)
-    assert {m.p for m in classifier._live.model.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
+    config = classifier._loaded.config
+    assert (config.weight_decay, config.warmup) == (0.0, 0.0)
+    assert {m.p for m in classifier._loaded.module.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 
 @pytest.mark.parametrize("cls", [PLMLoRAClassifier, PLMLoRARegressor])
@@ -404,7 +405,7 @@ def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):
     classifier = make(adapter=Frozen(), early_stopping=True, validation_fraction=0.25)
     embedder = PLMEmbedder(str(esm_folder), precision="fp32").fit(X)
     rows = Dataset(np.array(X, dtype=object), y, np.ones(len(X)), None, 0)
-    training, held_out = rows.hold_out(0.25, classifier._seed())
+    training, held_out = rows.hold_out(0.25, seed_from(classifier.random_state), stratify=True)
     assert (len(training.y), len(held_out.y)) == (18, 6)
     for fitted, seen in (
         (clone(classifier).fit(X, y), training.sequences),
@@ -420,6 +421,43 @@ def test_early_stopping_stops(make, X, y):
     classifier = make(early_stopping=True, patience=2, epochs=20, lr=3e-3, head_lr=1e-2)
     classifier.fit(X, y, X_val=X, y_val=1 - y)
     assert len(classifier.history_) == classifier.best_epoch_ + 2 < 20
+
+
+def test_early_stopping_of_skorch_stops_quietly(make, X, y):
+    stop = skorch.callbacks.EarlyStopping(monitor="valid_loss", patience=2, sink=lambda text: None)
+    classifier = make(epochs=20, lr=3e-3, head_lr=1e-2, callbacks=[stop]).fit(X, y, X_val=X, y_val=1 - y)
+    assert len(classifier.history_) == classifier.best_epoch_ + 2 < 20
+    assert classifier.predict(X).shape == y.shape
+
+
+class Interrupts(skorch.callbacks.Callback):
+    """A user presses Ctrl-C in the second optimiser step, when some weights have changed."""
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training and batch.number == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("adapter", [LoRA(rank=2), FullFineTuning(), Frozen()], ids=repr)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_interrupted_fit_leaves_the_earlier_one_as_it_was(make, X, y, adapter, warm_start):
+    classifier = make(adapter=adapter, warm_start=warm_start).fit(X, y)
+    expected, before = classifier.predict_proba(X), dict(vars(classifier))
+    parameters = {"callbacks": [Interrupts()], "lr": 0.1, "head_lr": 0.1}
+    with pytest.raises(KeyboardInterrupt):
+        classifier.set_params(**parameters).fit(X[::-1], 1 - y)
+    assert vars(classifier).keys() == before.keys()
+    assert all(vars(classifier)[key] is value for key, value in before.items() if key not in parameters)
+    for estimator in (classifier, pickle.loads(pickle.dumps(classifier))):
+        np.testing.assert_array_equal(estimator.predict_proba(X), expected)
+
+
+def test_an_interrupted_first_fit_leaves_nothing(make, X, y):
+    classifier = make(callbacks=[Interrupts()])
+    before = set(vars(classifier))
+    with pytest.raises(KeyboardInterrupt):
+        classifier.fit(X, y)
+    assert set(vars(classifier)) == before
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "roc_auc", "accuracy", None])
@@ -574,10 +612,10 @@ def test_a_fitted_estimator_moves_where_it_is_told(make, X, y):
     expected = classifier.predict_proba(X)
     classifier.set_params(max_tokens=50)
     np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=1e-5)
-    assert classifier._live.plan.max_tokens == 50
+    assert classifier._loaded.config.max_tokens == 50
     classifier.set_params(precision="bf16")
     np.testing.assert_allclose(classifier.predict_proba(X), expected, atol=0.1)
-    assert classifier._live.backbone.precision == "bf16"
+    assert classifier._loaded.backbone.precision == "bf16"
 
 
 @adapters
@@ -598,7 +636,7 @@ def test_history_has_plain_rows(make, X, y):
 
 def test_learned_tensors_are_those_of_the_model(make, X, y):
     classifier = make().fit(X, y)
-    in_model = learned_tensors(classifier._restored().model)
+    in_model = learned_tensors(classifier._restored().module)
     assert in_model.keys() == trained_tensors(classifier).keys()
 
 

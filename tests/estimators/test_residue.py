@@ -119,13 +119,13 @@ def test_everything_that_should_be_trained_is(make, X, y, head, adapter, monkeyp
     build = PLMResidueClassifier._build
 
     def listen(self, *arguments):
-        live = build(self, *arguments)
-        before.update({k: p.detach().clone() for k, p in live.model.named_parameters() if p.requires_grad})
-        return live
+        loaded = build(self, *arguments)
+        before.update({k: p.detach().clone() for k, p in loaded.module.named_parameters() if p.requires_grad})
+        return loaded
 
     monkeypatch.setattr(PLMResidueClassifier, "_build", listen)
     classifier.fit(X, y)
-    after = dict(classifier._live.model.named_parameters())
+    after = dict(classifier._loaded.module.named_parameters())
     still = {name for name, tensor in before.items() if torch.equal(tensor, after[name])}
     assert still <= {"encoder.backbone.embeddings.position_embeddings.weight"}
     heads = {name for name in before if not name.startswith("encoder.")}

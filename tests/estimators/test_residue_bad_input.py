@@ -36,7 +36,7 @@ CASES = {
         X,
         [np.linspace(0, 1, len(s)) for s in X],
         {},
-        "residue regressor predicts numbers",
+        "Use a residue regressor for numbers",
         [0, 1, 2],
     ),
     "beyond": (

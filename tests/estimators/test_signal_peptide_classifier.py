@@ -200,7 +200,7 @@ def test_types_alone_are_enough_to_train(make, proteins):
 def test_everything_is_trained(make, proteins):
     X, y, regions, kingdom = proteins
     classifier = make(adapter=LoRA(rank=2)).fit(X, y, regions=regions, kingdom=kingdom)
-    tensors = dict(classifier._live.model.named_parameters())
+    tensors = dict(classifier._loaded.module.named_parameters())
     assert tensors["crf.transitions"].any()
     assert tensors["crf.starts"].any()
     assert tensors["kingdoms.bias"].any()

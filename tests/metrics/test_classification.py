@@ -139,7 +139,7 @@ def test_calibration_error_by_a_loop(seed, n_bins):
         ),
         (lambda: precision_at_recall([0, 0], [1, 2]), "no positives"),
         (lambda: precision_at_recall([0, 1], [1, 2], recall=50), "recall is 50"),
-        (lambda: expected_calibration_error([0, 1], [[3, 1], [1, 3]]), "not probabilities"),
+        (lambda: expected_calibration_error([0, 1], [[3, 1], [1, 3]]), "are not probabilities"),
     ],
 )
 def test_bad_input(call, message):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from plmlearn.model_selection import (
@@ -77,6 +77,20 @@ def test_shares_in_percent_are_refused(name):
         cluster_sequences(["MKV"], **{name: 30})
 
 
+@pytest.mark.skipif(find_mmseqs() is None, reason="MMseqs2 is not installed")
+def test_a_large_family_is_one_cluster():
+    """Two branches of 1,500 variants, 62.5 % identical, once two clusters: none saw the other branch."""
+    random, letters = np.random.default_rng(0), np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    first = random.choice(letters, 80)
+    second = np.where(np.arange(80) % 8 < 3, letters[(np.searchsorted(letters, first) + 7) % 20], first)
+    branches = np.repeat([first, second], 1500, axis=0)
+    changed = np.where(random.random(branches.shape) < 0.05, random.choice(letters, branches.shape), branches)
+    strangers = random.choice(letters, (3, 80))
+    X = ["".join(row) for row in [*changed, *strangers]]
+    assert np.mean(first == second) == 0.625
+    assert np.bincount(cluster_sequences(X, 0.3, method="mmseqs")).tolist() == [3000, 1, 1, 1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(grouped, st.integers(2, 5), st.booleans())
 def test_kfold_shares_no_cluster_and_tests_each_protein_once(groups, n_splits, labelled):
@@ -127,6 +141,28 @@ def test_any_target_can_be_split(y):
         assert len(list(cv.split(groups, y, groups))) == 4
 
 
+@pytest.mark.parametrize("test_size", [0.01, 0.2, 0.8, 0.97])
+@pytest.mark.parametrize("sizes", [[5, 5], [60, 1], [1, 60], [20, 20, 20], [3, 1, 1]])
+def test_neither_side_is_ever_empty(sizes, test_size):
+    """Two equal clusters at test_size=0.8 once gave an empty training set."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    for y in (None, groups % 2):
+        cv = ClusterShuffleSplit(5, test_size=test_size, random_state=0)
+        for train, test in cv.split(groups, y, groups):
+            assert len(train) > 0
+            assert len(test) > 0
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class in y:UserWarning")
+def test_no_fold_is_empty_where_stratifying_would_leave_one_so():
+    groups = np.array([3, 4, 4, 4, 4, 4, 0, 5, 5, 4, 3, 3, 0, 0, 5, 4, 3, 3, 5, 1, 0, 5, 3, 2, 3, 3])
+    y = np.array([2, 2, 2, 2, 2, 2, 0, 0, 0, 2, 2, 2, 0, 0, 0, 2, 2, 2, 0, 0, 0, 0, 2, 1, 2, 2])
+    stratified = StratifiedGroupKFold(6).split(groups, y, groups)
+    assert min(len(test) for _, test in stratified) == 0
+    folds = [test.tolist() for _, test in ClusterKFold(6).split(groups, y, groups)]
+    assert sorted(map(len, folds)) == sorted(np.bincount(groups))
+
+
 def test_splitters_cluster_by_themselves():
     X, family = families()
     for cv in (ClusterKFold(4, method="exact"), ClusterShuffleSplit(2, method="exact", random_state=0)):
@@ -135,15 +171,17 @@ def test_splitters_cluster_by_themselves():
 
 
 def test_too_few_clusters():
-    with pytest.raises(ValueError, match="4 proteins form 2 clusters, too few for 3 folds"):
+    with pytest.raises(ValueError, match="4 proteins form 2 clusters, too few for 3 parts"):
         list(ClusterKFold(3).split(np.zeros(4), groups=[0, 0, 1, 1]))
-    with pytest.raises(ValueError, match="All 4 proteins form one cluster"):
+    with pytest.raises(ValueError, match="4 proteins form 1 clusters, too few for 2 parts"):
         list(ClusterShuffleSplit().split(np.zeros(4), groups=[0, 0, 0, 0]))
 
 
 def test_bad_parameters():
     with pytest.raises(ValueError, match=r"groups has shape \(2,\); expected .* \(4,\)"):
         list(ClusterKFold(2).split(np.zeros(4), groups=[0, 1]))
+    with pytest.raises(ValueError, match="1 of 4 proteins lack a cluster: rows 2; that of row 2 is None"):
+        list(ClusterShuffleSplit(2).split(np.zeros(4), groups=["a", "b", None, "b"]))
     with pytest.raises(ValueError, match="test_size is 3"):
         list(ClusterShuffleSplit(test_size=3).split(np.zeros(4), groups=[0, 0, 1, 1]))
 
@@ -182,7 +220,7 @@ def test_mutation_orders_by_hand():
 def test_mutation_orders_that_cannot_be_split():
     with pytest.raises(ValueError, match=r"at most 3 mutations .*have 0 to 1"):
         list(MutationOrderSplit("MKVL").split(["MKVL", "MKVA"]))
-    with pytest.raises(ValueError, match=r"1 of 2 variants \(rows 1\) differ in length"):
+    with pytest.raises(ValueError, match=r"1 of 3 variants \(rows 1\) differ in length"):
         list(MutationOrderSplit("MKVL").split(["MKVL", "MKV"]))
 
 

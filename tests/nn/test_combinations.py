@@ -67,9 +67,9 @@ def test_order_matters_where_it_is_said_to(name):
 def test_residues_are_projected_one_by_one():
     projection = ResidueProjection(WIDTH)
     residues = torch.randn(4, WIDTH)
-    found = projection(Encoded(residues, [3, 1], residues[[0, 3]]))
+    found = projection(Encoded(Ragged(residues, [3, 1]), residues[[0, 3]]))
     assert found.shape == (4, 2 * ResidueProjection.WIDTH)
-    torch.testing.assert_close(found[2], projection(Encoded(residues[2:3], [1], residues[2:3]))[0])
+    torch.testing.assert_close(found[2], projection(Encoded(Ragged(residues[2:3], [1]), residues[2:3]))[0])
 
 
 class Table(nn.Module):

@@ -15,8 +15,7 @@ from plmlearn.nn.models import (
     learned_tensors,
     load_learned,
 )
-from plmlearn.nn.packing import PackedTokens
-from plmlearn.nn.ragged import Ragged
+from plmlearn.nn.packing import PackedTokens, Ragged
 
 WIDTH = 5
 

@@ -38,6 +38,6 @@ def test_unpack_gives_residues_and_first_tokens(lengths):
     hidden = torch.arange(sum(lengths) * 3.0).view(-1, 3)
     encoded = unpack(hidden, tokens)
     pieces = hidden.split(lengths)
-    assert torch.equal(encoded.residues, torch.cat([piece[1:-1] for piece in pieces]))
+    assert torch.equal(encoded.residues.values, torch.cat([piece[1:-1] for piece in pieces]))
     assert torch.equal(encoded.first, torch.stack([piece[0] for piece in pieces]))
-    assert encoded.lengths == [n - 2 for n in lengths]
+    assert encoded.residues.lengths == [n - 2 for n in lengths]

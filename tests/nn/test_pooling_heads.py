@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from plmlearn.nn.models import HEADS, POOLINGS, EsmHead, LinearHead, MlpHead, ReluHead, has_weights, make_head
-from plmlearn.nn.packing import Encoded
+from plmlearn.nn.packing import Encoded, Ragged
 
 WIDTH = 5
 
@@ -16,7 +16,7 @@ def draw(lengths: list[int], seed: int = 0) -> Encoded:
     rng = torch.Generator().manual_seed(seed)
     residues = torch.randn(sum(lengths), WIDTH, generator=rng).requires_grad_()
     first = torch.randn(len(lengths), WIDTH, generator=rng).requires_grad_()
-    return Encoded(residues, lengths, first)
+    return Encoded(Ragged(residues, lengths), first)
 
 
 def attend(pooling: nn.Module, sequence: torch.Tensor) -> torch.Tensor:
@@ -47,8 +47,8 @@ BY_SEQUENCE = {
 def loop(name: str, pooling: nn.Module, encoded: Encoded) -> torch.Tensor:
     """What a pooling should give, one sequence after the other."""
     if name == "cls":
-        return torch.stack([encoded.first[i] for i in range(len(encoded.lengths))])
-    return torch.stack([BY_SEQUENCE[name](pooling, s) for s in encoded.residues.split(encoded.lengths)])
+        return torch.stack([encoded.first[i] for i in range(len(encoded.residues))])
+    return torch.stack([BY_SEQUENCE[name](pooling, s) for s in encoded.residues.rows])
 
 
 def test_every_pooling_is_tested():
@@ -64,7 +64,7 @@ def test_pooling_equals_a_loop_with_gradients(name, lengths, seed):
     found, expected = pooling(encoded), loop(name, pooling, encoded)
     assert found.shape == (len(lengths), pooling.width)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    inputs = [encoded.residues, encoded.first, *pooling.parameters()]
+    inputs = [encoded.residues.values, encoded.first, *pooling.parameters()]
     weight = torch.randn_like(expected)
     gradients = [
         torch.autograd.grad((out * weight).sum(), inputs, allow_unused=True) for out in (found, expected)
@@ -84,7 +84,7 @@ def test_light_attention_drops_values_in_training_only():
 def test_cls_needs_a_token_before_the_residues():
     residues = torch.zeros(3, WIDTH)
     with pytest.raises(ValueError, match="pooling='mean'"):
-        POOLINGS["cls"](WIDTH)(Encoded(residues, [3], None))
+        POOLINGS["cls"](WIDTH)(Encoded(Ragged(residues, [3]), None))
 
 
 def test_attention_pooling_survives_large_scores():

@@ -62,14 +62,14 @@ def test_weights_match_a_loop_over_residues(lengths, size):
     assert whole_lengths(offsets, n_residues) == lengths
     blend = Blend(offsets, n_residues, torch.device("cpu"))
     expected = np.concatenate(weights_by_hand(lengths, size))
-    np.testing.assert_allclose(blend.weights.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(blend.weights.values.numpy(), expected, atol=1e-6)
 
 
 def test_weights_of_two_windows_are_linear_ramps():
     blend = Blend([0, 3], [7, 7], torch.device("cpu"))  # 10 residues, 4 of them in both
     ramp = torch.tensor([0.8, 0.6, 0.4, 0.2])
     expected = torch.cat([torch.ones(3), ramp, ramp.flip(0), torch.ones(3)])
-    torch.testing.assert_close(blend.weights, expected)
+    torch.testing.assert_close(blend.weights.values, expected)
 
 
 def pack(lengths: list[int], size: int, n_prefix: int = 1, n_suffix: int = 1) -> PackedTokens:
@@ -89,8 +89,8 @@ def test_blending_what_windows_agree_on_gives_it_back(lengths, size, specials):
     pieces = [protein[a:b] for protein in proteins for a, b in cut(len(protein), size)]
     hidden[tokens.residue_index] = torch.cat(pieces)
     encoded = unpack(hidden, tokens)
-    assert encoded.lengths == lengths
-    torch.testing.assert_close(encoded.residues, truth)
+    assert encoded.residues.lengths == lengths
+    torch.testing.assert_close(encoded.residues.values, truth)
     if specials[0]:
         torch.testing.assert_close(encoded.first, torch.full((len(lengths), 3), 7.0))
 
@@ -108,7 +108,7 @@ def test_first_tokens_count_by_the_residues_their_windows_stand_for():
 def test_gradients_pass_the_blend():
     tokens = pack([10, 4], size=7)
     hidden = torch.randn(len(tokens.ids), 2, dtype=torch.double, requires_grad=True)
-    unpack(hidden, tokens).residues.sum().backward()
+    unpack(hidden, tokens).residues.values.sum().backward()
     # Every residue's weights add up to 1, so all windows together get one gradient per residue.
     assert float(hidden.grad[:, 0].sum()) == pytest.approx(14)
     hidden.grad[tokens.residue_index] = 0

@@ -343,13 +343,13 @@ def test_documents_that_are_none(text, tmp_path):
         folder.read_folder(tmp_path)
 
 
-def test_a_folder_of_the_first_format_is_read_with_a_warning(tmp_path):
+def test_a_folder_of_the_first_format_is_refused_and_left_alone(tmp_path):
     folder.write_folder(
         tmp_path, {**MODELS["adapted"][0], "versions": {}, "estimator": {}}, MODELS["adapted"][1]
     )
-    edited(tmp_path, lambda document: document.update(adapter_names={"a": "b"}))
-    with pytest.warns(UserWarning, match=r"without checksums.*Save the model again"):
-        document, files = folder.read_folder(as_format_1(tmp_path))
-    assert (document["format"], files) == (1, MODELS["adapted"][1])
-    write(tmp_path, "plain")
-    assert contents(tmp_path).keys() == {folder.MANIFEST, ARRAYS}
+    before = contents(as_format_1(tmp_path))
+    with pytest.raises(SavedModelError, match="before the first release"):
+        folder.read_folder(tmp_path)
+    with pytest.raises(FileExistsError, match=r"Nothing was saved.*Remove it"):
+        write(tmp_path, "plain")
+    assert contents(tmp_path) == before

@@ -17,7 +17,7 @@ def packed(reference: transformers.EsmForMaskedLM) -> MaskedLanguageModel:
     )
     stored = reference.lm_head.state_dict()
     head.load_state_dict({name: stored[name] for name in head.state_dict()})
-    return MaskedLanguageModel(make_encoder(reference.esm), head)
+    return MaskedLanguageModel(make_encoder(reference.esm), head, first_token=0)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -4,13 +4,12 @@ import os
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import transformers
 from safetensors.torch import load
 from sklearn.base import clone
@@ -257,17 +256,8 @@ def test_held_out_losses_add_up(proteins):
 
 # -- resuming -------------------------------------------------------------------------------------
 
-SCRIPT = """
-import os, signal, sys
-sys.path[:0] = {path!r}
-import torch; torch.set_num_threads(1)
-from tests.pretraining.test_pretraining import long_run
-lm = long_run({folder!r}, {kill_at!r})
-open({out!r}, "wb").write(lm._trained)
-"""
 
-
-def long_run(folder: str, kill_at: int | None) -> PLMMaskedLM:
+def long_run(folder: Path, kill_at: int | None) -> None:
     """A run with all that a checkpoint has to hold; killed without warning behind a step."""
     rng = np.random.default_rng(5)
     X = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in rng.integers(8, 40, 30)]
@@ -276,29 +266,27 @@ def long_run(folder: str, kill_at: int | None) -> PLMMaskedLM:
         if progress["step"] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return tiny(
+    lm = tiny(
         max_steps=12,
         optimizer="muon",
         averaging=0.9,
         curriculum=[(0.5, 12)],
         evaluate_every=4,
         validation_fraction=0.2,
-        checkpoint=folder,
+        checkpoint=str(folder),
         checkpoint_minutes=0,
         callbacks=[die],
     ).fit(X)
+    folder.with_suffix(".bin").write_bytes(lm._trained)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    root = str(Path(__file__).parents[2])
-
-    def run(folder: str, kill_at: int | None) -> int:
-        code = SCRIPT.format(
-            path=[root], folder=str(tmp_path / folder), kill_at=kill_at, out=str(tmp_path / f"{folder}.bin")
-        )
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment).returncode
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, fresh_processes):
+    def run(folder: str, kill_at: int | None) -> int | None:
+        process = fresh_processes.Process(target=long_run, args=(tmp_path / folder, kill_at))
+        process.start()
+        process.join(300)
+        return process.exitcode
 
     assert run("whole", None) == 0
     assert run("killed", 7) == -signal.SIGKILL
@@ -329,34 +317,31 @@ def test_a_checkpoint_of_another_configuration(proteins, tmp_path):
         tiny(max_steps=2, width=64, checkpoint=str(tmp_path)).fit(proteins)
 
 
-def test_two_processes_train_one_model(proteins, tmp_path):
+def train_as_one_of_two(rank: int, port: int, proteins: list[str], out: Path) -> None:
+    """What a process that ``accelerate launch`` has started does."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "CUDA_VISIBLE_DEVICES": ""}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    lm = tiny(max_steps=3).fit(proteins)
+    assert (dist.get_world_size(), dist.get_rank()) == (2, rank)
+    out.write_bytes(lm._trained)
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_one_model(proteins, tmp_path, fresh_processes):
     """Under gloo, as ``accelerate launch`` starts them: gradients are those of one process."""
-    code = (
-        "import sys, torch; torch.set_num_threads(1)\n"
-        "from plmlearn import PLMMaskedLM\n"
-        f"X = {proteins!r}\n"
-        f"lm = PLMMaskedLM(**{ {**TINY, **QUIET, 'max_steps': 3, 'validation_fraction': None}!r}).fit(X)\n"
-        "import torch.distributed as dist\n"
-        "assert dist.get_world_size() == 2\n"
-        "open(sys.argv[1] + str(dist.get_rank()), 'wb').write(lm._trained)\n"
-        "dist.destroy_process_group()\n"
-    )
-    port = 20_000 + os.getpid() % 20_000
-    workers = []
-    for rank in range(2):
-        environment = {
-            **os.environ,
-            "RANK": str(rank),
-            "WORLD_SIZE": "2",
-            "LOCAL_RANK": str(rank),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-            "CUDA_VISIBLE_DEVICES": "",
-        }
-        command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "out")]
-        workers.append(subprocess.Popen(command, env=environment))
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
-    both = [(tmp_path / f"out{rank}").read_bytes() for rank in range(2)]
+    outputs = [tmp_path / f"out{rank}" for rank in range(2)]
+    workers = [
+        fresh_processes.Process(
+            target=train_as_one_of_two, args=(rank, 20_000 + os.getpid() % 20_000, proteins, out)
+        )
+        for rank, out in enumerate(outputs)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    both = [out.read_bytes() for out in outputs]
     assert both[0] == both[1]
     alone = load(tiny(max_steps=3).fit(proteins)._trained)
     for name, tensor in load(both[0]).items():
@@ -414,7 +399,7 @@ def test_duplicates_are_not_parted(proteins):
 
 
 def test_validation_that_repeats_training_is_counted(proteins):
-    with pytest.warns(UserWarning, match=r"2 of 3 sequences of X_val are also in X \(rows 0, 2 of X_val\)"):
+    with pytest.warns(UserWarning, match=r"2 of 3 sequences of X_val are also in X \(X_val's rows 0, 2\)"):
         tiny(max_steps=1).fit(proteins[:30], X_val=[proteins[3], proteins[35], proteins[4]])
 
 

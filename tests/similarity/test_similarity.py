@@ -149,6 +149,19 @@ def test_identical_proteins_are_hits_however_short_or_simple(method):
 
 
 @needs_mmseqs
+def test_no_limit_hides_targets_that_tie():
+    """All of 350 hold the query; 300 were looked at once."""
+    random = np.random.default_rng(0)
+    query, *tails = ("".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), n)) for n in [50, *[6] * 350])
+    targets = [query + tail for tail in tails]
+    nearest = find_nearest([query], targets, method="mmseqs")
+    assert nearest.target.tolist() == list(range(350))
+    assert len(find_similar([query], targets, method="mmseqs")) == 350
+    with pytest.warns(UserWarning, match="1 of 1 queries have more than max_hits=300 candidates"):
+        assert len(find_similar([query], targets, max_hits=300, method="mmseqs")) == 300
+
+
+@needs_mmseqs
 def test_mmseqs_finds_repeats():
     assert set(find_similar(["ACDT" * 30], ["ACDT" * 29], method="mmseqs").target) == {0}
 
@@ -253,7 +266,7 @@ def test_a_failing_mmseqs_is_quoted_with_the_way_out(fake_mmseqs, use):
 
 def test_an_mmseqs_without_output_is_named(fake_mmseqs):
     program = fake_mmseqs("exit 0\n")
-    with pytest.raises(RuntimeError, match=rf'{program} ended well and wrote no table .*method="exact"'):
+    with pytest.raises(RuntimeError, match=rf'{program} reported success but wrote no table.*"exact"'):
         find_similar(["MKV"], ["MKV"])
 
 

@@ -1,7 +1,7 @@
-"""Forward passes of protein encoders over packed rows, a file for each architecture.
+"""Forward passes of protein encoders over packed tokens, a file for each architecture.
 
 The weights and their names are transformers' own, so adapters of peft and saved checkpoints fit;
-only the way through the modules is ours. Packed rows without padding, one residual stream in
+only the way through the modules is ours: packed tokens without padding, one residual stream in
 float32, matrix products in the precision of the frozen weights, an exact fused GELU, and an entry
 at any layer so that what lies below the first trained layer need not be computed again
 (``tests/nn/encoders`` holds the results equal to transformers'). Dropout inside the pretrained
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # Part of the cache's keys: raise it whenever an encoder or a pooling computes other numbers than before.
-FORWARD_VERSION = 2
+FORWARD_VERSION = 1
 
 ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm, "esmc": PackedEsmc, "t5": PackedT5}
 

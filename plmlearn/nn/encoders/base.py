@@ -156,8 +156,8 @@ class PackedEncoder(nn.Module, ABC):
         hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
         return hidden.to(self.compute_dtype)
 
-    def forward(self, inputs: PackedTokens | Activations) -> Tensor:
-        """Hidden state after the last layer run, (T, D) in float32."""
+    def forward(self, inputs: Any) -> Tensor:
+        """Hidden state after the last layer run, (T, D) in float32, of tokens or of activations."""
         return self._forward(inputs) if torch.is_grad_enabled() else _by_pieces(self._forward, inputs)
 
     def _forward(self, inputs: PackedTokens | Activations) -> Tensor:

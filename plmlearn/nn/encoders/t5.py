@@ -49,7 +49,7 @@ class PackedT5(PackedEncoder):
         return PositionBias(table.float()[self._bucket(distance)].T)
 
     def _bucket(self, distance: Tensor) -> Tensor:
-        """Row of the table for each distance: one each for near ones, ever more to a row for far ones."""
+        """Entry of the table for each distance: one for each near distance, shared by ever more far ones."""
         n_buckets = self.config.relative_attention_num_buckets // 2
         n_near, farthest = n_buckets // 2, self.config.relative_attention_max_distance
         near = distance.abs()
