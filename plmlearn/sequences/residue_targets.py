@@ -145,7 +145,7 @@ def _check_length(array: np.ndarray, given: Any, clean: str) -> None:
     if len(array) == len(text_of(given)):
         hint = " That counts whitespace or the '*' at the end, which are removed: leave their entries out."
     elif len(array) == len(clean) + 1:
-        hint = " If the last one belongs to a '*' at the end, leave it out."
+        hint = " If the last one stands for a '*' at the end, leave it out."
     raise ValueError(f"has {len(array)} entries for {len(clean)} residues; expected one per residue.{hint}")
 
 
