@@ -177,8 +177,8 @@ class MutationOrderSplit(BaseCrossValidator):
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of the training and the test variants."""
         variants, (wild,) = check_sequences(X), check_sequences([self.wild_type])
-        letters = stack_letters(np.append(variants, wild), len(wild), "the wild type")
-        order = (letters[:-1] != letters[-1]).sum(axis=1)
+        letters, of_wild = (stack_letters(rows, len(wild), "the wild type") for rows in (variants, [wild]))
+        order = (letters != of_wild).sum(axis=1)
         few = order <= self.max_train_mutations
         if few.all() or not few.any():
             side = "at most" if few.all() else "more than"

@@ -12,6 +12,8 @@ that remain, counts identities and the residues that the alignment spans, in the
 whose highest digit is the score: adding and taking maxima does for the counts what it does for the score.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .blosum import BLOSUM62, ENCODED_X, encode
@@ -66,7 +68,7 @@ def alignment_cost(queries: np.ndarray, targets: np.ndarray, coverage: float) ->
     return float(np.sum(own * (sums[last] - sums[first])))
 
 
-def stack_letters(sequences: np.ndarray, length: int, of: str) -> np.ndarray:
+def stack_letters(sequences: Sequence[str] | np.ndarray, length: int, of: str) -> np.ndarray:
     """Letters of variants as bytes, (n, length), or an error; ``of`` says what has that length."""
     odd = [row for row, sequence in enumerate(sequences) if len(sequence) != length]
     if odd:

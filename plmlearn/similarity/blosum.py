@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plmlearn.sequences import ALPHABET
+from ..sequences import ALPHABET
 
 RESIDUE_TYPES = ALPHABET + "XBZ"
 ENCODED_X = RESIDUE_TYPES.index("X")
