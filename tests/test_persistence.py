@@ -416,7 +416,7 @@ LIES = {
         lambda d: state(d, "adapter").pop("config"),
         r"adapter\.config is missing; PeftAdapter has no default",
     ),
-    "a dropout": ("adapter=LoRA", lambda d: state(d, "adapter").update(dropout="all"), "dropout is 'all'"),
+    "a dropout": ("adapter=LoRA", lambda d: state(d, "adapter").update(dropout="all"), "float .*Got 'all'"),
     "tensors": ("LoRA", lambda d: d["adapter_names"].update(more="more"), "expected those of adapter_names"),
     "nesting": ("LoRA", lambda d: state(d).update(history_=nested(340)), "recursion"),
 }

@@ -812,7 +812,7 @@ def test_labels_of_what_cleaning_removes_are_recognised(raw):
 
 
 def test_one_label_too_many_for_a_clean_sequence_hints_at_the_stop():
-    assert "belongs to a '*' at the end" in str(refused(check_residue_targets, ["HHEC"], ["MKV"]))
+    assert "stands for a '*' at the end" in str(refused(check_residue_targets, ["HHEC"], ["MKV"]))
     assert "*" not in str(refused(check_residue_targets, ["HHECC"], ["MKV"]))
 
 
