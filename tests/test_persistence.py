@@ -390,6 +390,7 @@ LIES = {
     "a head": ("LoRA", lambda d: architecture(d, "head_hidden", 10**9), "head_hidden is 1000000000"),
     "a name": ("LoRA", lambda d: architecture(d, "head", 1, key="predict"), "_architecture has .'predict'."),
     "a method": ("LoRA", lambda d: state(d).update(predict="x"), r"estimator\.predict: no attribute of"),
+    "an attribute": ("LoRA", lambda d: state(d).update(transform_all="x"), r"transform_all: no attribute of"),
     "a property": ("LoRA", lambda d: state(d).update(classes_=[1]), r"estimator\.classes_: no attribute of"),
     "an array": (
         "LoRA everywhere",

@@ -109,9 +109,11 @@ class Saved:
         return set(self.cls._get_param_names()) if issubclass(self.cls, BaseEstimator) else set()
 
     def _check_extra(self, name: str, path: str) -> None:
-        """An estimator may have further attributes, but none that hides a method."""
+        """An estimator may have further attributes, named as a fit names them; none hides a method."""
         hidden = inspect.getattr_static(self.cls, name, None)
-        if not issubclass(self.cls, BaseEstimator) or callable(hidden) or hasattr(hidden, "__get__"):
+        of_a_fit = not self.is_model or name.startswith("_") or name.endswith("_")
+        hides = callable(hidden) or hasattr(hidden, "__get__")
+        if hides or not of_a_fit or not issubclass(self.cls, BaseEstimator):
             raise SavedModelError(
                 f"{path}.{name}: no attribute of {self.cls.__name__} is read from that name."
             )
