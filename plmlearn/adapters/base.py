@@ -54,7 +54,8 @@ class Adapter(BaseEstimator, ABC):
     def install(self, backbone: Backbone) -> nn.Module:
         """Build a model over the backbone's tensors with this method's trained tensors in it.
 
-        Trained tensors are float32 and require gradients. All others are shared and do not.
+        Trained tensors are float32 and require gradients; the backbone's own start from the values that
+        are stored, which its precision may have rounded. All others are shared and do not.
         Initial values come from torch's global random state.
 
         Parameters
@@ -76,7 +77,9 @@ class Adapter(BaseEstimator, ABC):
         self._check(backbone)
         model = backbone.share()
         trained = list(self._put_into(model, backbone))
-        owned = {id(tensor): nn.Parameter(tensor.detach().float().clone()) for tensor in trained}
+        originals = backbone.originals(trained)
+        copies = {id(t): originals.get(id(t), t.detach().float().clone()) for t in trained}
+        owned = {key: nn.Parameter(tensor) for key, tensor in copies.items()}
         for module in model.modules():
             for leaf, tensor in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if id(tensor) in owned:

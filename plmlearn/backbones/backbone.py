@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -262,6 +262,8 @@ class Backbone:
         Where its files are.
     weights : str, default=""
         Digest of the tensors as they are stored.
+    stored : callable, optional
+        Returns the tensors as they are stored, by name of the model's parameter.
     """
 
     name: str
@@ -274,6 +276,7 @@ class Backbone:
     alphabet: Alphabet = "aa"
     folder: Path = Path(".")
     weights: str = ""
+    stored: Callable[[], Mapping[str, Tensor]] | None = None
 
     @property
     def config(self) -> Any:
@@ -319,6 +322,18 @@ class Backbone:
     def tensors(self) -> list[Tensor]:
         """All parameters and buffers."""
         return [*self.model.parameters(), *self.model.buffers()]
+
+    def originals(self, tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+        """Float32 copies of some of the backbone's tensors, by ``id``, without the rounding of ``precision``.
+
+        Where the matrices are rounded, the files are read again: it takes as long as loading.
+        """
+        asked = {id(tensor): tensor for tensor in tensors}
+        names = {id(tensor): name for name, tensor in self.model.named_parameters() if id(tensor) in asked}
+        rounded = [asked[i] for i in names if asked[i].dtype != torch.float32]
+        stored = self.stored() if rounded and self.stored else {}
+        found = {i: stored.get(name, asked[i]) for i, name in names.items()}
+        return {i: tensor.to(asked[i].device, torch.float32, copy=True) for i, tensor in found.items()}
 
     @cached_property
     def fingerprint(self) -> str:

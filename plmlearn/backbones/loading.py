@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 import warnings
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Backbone, Precision
+from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Architecture, Backbone, Precision
 from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,
@@ -347,21 +348,43 @@ def _load(
                 "is slow in it, or 'auto'."
             )
         vocabulary = read_vocabulary(name, folder)
-        if init == "random":
-            tensors = draw_weights(architecture, config)
-        else:
-            tensors = read_weights(name, folder, architecture, config)
+        read = partial(_stored, name, folder, architecture, config, init)
+        tensors = read()
         digest = digest_tensors(tensors, architecture.optional_weights)
         model = make_model(architecture, config, tensors, DTYPES[precision])
     backbone = Backbone(
-        name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest
-    )
+        name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest,
+        stored=partial(_stored_again, read, digest),
+    )  # fmt: skip
     _ = backbone.token_format  # or an error
     if quantization is not None:
         _ = backbone.n_parameters  # counted before matrices are packed
         quantize(backbone.layers, quantization)
     model.to(device)
     return backbone
+
+
+def _stored(
+    name: str, folder: Path, architecture: Architecture, config: Any, init: Init
+) -> dict[str, torch.Tensor]:
+    """The tensors as they are in the files, or as they were drawn."""
+    if init == "random":
+        return draw_weights(architecture, config)
+    return read_weights(name, folder, architecture, config)
+
+
+def _stored_again(read: partial[dict[str, torch.Tensor]], expected: str) -> dict[str, torch.Tensor]:
+    """The same tensors, unless the files have changed since the backbone was loaded."""
+    name, folder, architecture = read.args[:3]
+    with warnings.catch_warnings(), quiet_transformers():
+        warnings.simplefilter("ignore")  # said when the backbone was loaded
+        tensors = read()
+    if digest_tensors(tensors, architecture.optional_weights) != expected:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: the weights in {folder} have changed since they were loaded. "
+            "Load it again with plmlearn.backbones.unload_backbones() and a new fit."
+        )
+    return tensors
 
 
 def _stamp(folder: Path) -> tuple:
