@@ -2,6 +2,7 @@
 
 ``TokenFormat``                    how residues become tokens
 ``ARCHITECTURES``, ``CHECKPOINTS``   what an architecture needs, and short names of published weights
+``find_token_format``              which of an architecture's formats a vocabulary is for
 ``Backbone``                       a frozen encoder and how it reads sequences
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..nn.encoders import ACTIVATIONS
 from ..sequences import ALPHABET
-from ..sequences.clean import LETTERS
+from ..sequences.clean import LETTERS, STATES, with_state
 from .quantization import Quantization
 
 Alphabet = Literal["aa", "3di"]
@@ -42,6 +45,8 @@ class TokenFormat:
         Letters that are read as another letter.
     alphabet : {"aa", "3di"}, default="aa"
         What the letters are: amino acids, or Foldseek's structural states.
+    reads_states : bool, default=False
+        Whether a residue may have a structural state, which is then the second letter of its token.
     """
 
     prefix: tuple[str, ...]
@@ -49,16 +54,29 @@ class TokenFormat:
     token: str = "{}"
     substitutes: dict[str, str] = field(default_factory=dict)
     alphabet: Alphabet = "aa"
+    reads_states: bool = False
 
-    def token_of(self, letter: str) -> str:
-        """The token of an upper-case letter."""
+    def token_of(self, letter: str, state: str = "") -> str:
+        """The token of an upper-case letter, and of its state if it has one."""
         letter = self.substitutes.get(letter, letter)
+        if state:
+            return letter + state.lower()
         return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
 
+    @property
+    def characters(self) -> dict[str, str]:
+        """The token of each character that a clean sequence may have."""
+        tokens = {letter: self.token_of(letter) for letter in LETTERS}
+        if self.reads_states:
+            pairs = itertools.product(LETTERS, STATES)
+            tokens |= {with_state(letter, state): self.token_of(letter, state) for letter, state in pairs}
+        return tokens
+
     def fits(self, vocabulary: Container[str]) -> bool:
-        """Whether a vocabulary holds every token that this format uses."""
-        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
-        return all(token in vocabulary for token in needed)
+        """Whether a vocabulary holds every token that this format needs."""
+        residues = [self.token_of(letter) for letter in ALPHABET]
+        states = map(self.token_of, ALPHABET, STATES) if self.reads_states else ()
+        return all(token in vocabulary for token in [*self.prefix, *self.suffix, *residues, *states])
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,8 @@ class Architecture:
         Further arguments of the model class.
     optional_weights : tuple of str
         Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
+    supported : dict of str to tuple
+        Fields of the configuration, and the values of each that the forward pass knows.
     precisions : tuple of str
         Precisions in which no activation overflows.
     """
@@ -96,6 +116,7 @@ class Architecture:
     max_length: int
     load_options: dict = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
+    supported: dict[str, tuple] = field(default_factory=dict)
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 
@@ -103,21 +124,47 @@ class Architecture:
 _NO_RARE = dict.fromkeys("UZOB", "X")
 
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+_MATRICES_OF_BERT: dict[str, tuple[str, ...]] = {
+    "query": ("attention.self.query",),
+    "key": ("attention.self.key",),
+    "value": ("attention.self.value",),
+    "output": ("attention.output.dense",),
+    "ffn_in": ("intermediate.dense",),
+    "ffn_out": ("output.dense",),
+}
 
 ARCHITECTURES = {
+    "bert": Architecture(
+        model_class="BertModel",
+        load_options={"add_pooling_layer": False},
+        token_formats=(TokenFormat(("[CLS]",), ("[SEP]",), "{}", _NO_RARE),),
+        layers="encoder.layer",
+        targets=_MATRICES_OF_BERT,
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "layer_norm_eps",
+            "hidden_act",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ),
+        supported={
+            "position_embedding_type": ("absolute", None),
+            "hidden_act": tuple(ACTIVATIONS),
+            "is_decoder": (False,),
+        },
+        max_length=1022,
+    ),
     "esm": Architecture(
         model_class="EsmModel",
         load_options={"add_pooling_layer": False},
-        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
+        token_formats=(
+            TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),
+            # SaProt: a residue and its structural state, either of them # where it is unknown.
+            TokenFormat(("<cls>",), ("<eos>",), "{}#", dict.fromkeys("XBOUZ", "#"), reads_states=True),
+        ),
         layers="encoder.layer",
-        targets={
-            "query": ("attention.self.query",),
-            "key": ("attention.self.key",),
-            "value": ("attention.self.value",),
-            "output": ("attention.output.dense",),
-            "ffn_in": ("intermediate.dense",),
-            "ffn_out": ("output.dense",),
-        },
+        targets=_MATRICES_OF_BERT,
         settings=(
             *_SIZES,
             "intermediate_size",
@@ -130,6 +177,7 @@ ARCHITECTURES = {
             "rope_theta",
             "emb_layer_norm_before",
         ),
+        supported={"position_embedding_type": ("rotary", "absolute"), "is_decoder": (False, None)},
         optional_weights=("contact_head.",),
         max_length=1022,
     ),
@@ -224,6 +272,16 @@ CHECKPOINTS = {
     "ankh-base": Checkpoint("ElnaggarLab/ankh-base", "CC BY-NC-SA 4.0"),
     "ankh-large": Checkpoint("ElnaggarLab/ankh-large", "CC BY-NC-SA 4.0"),
     "ankh3-large": Checkpoint("ElnaggarLab/ankh3-large", "CC BY-NC-SA 4.0"),
+    "ankh3-xl": Checkpoint("ElnaggarLab/ankh3-xl", "CC BY-NC-SA 4.0"),
+    "protbert": Checkpoint("Rostlab/prot_bert", "AFL 3.0"),
+    "protbert-bfd": Checkpoint("Rostlab/prot_bert_bfd", "AFL 3.0"),
+    "igbert": Checkpoint("Exscientia/IgBert", "MIT"),
+    "igt5": Checkpoint("Exscientia/IgT5", "MIT"),
+    "saprot-35m": Checkpoint("westlake-repl/SaProt_35M_AF2", "MIT"),
+    "saprot-650m": Checkpoint("westlake-repl/SaProt_650M_AF2", "MIT"),
+    "dplm-150m": Checkpoint("airkingbd/dplm_150m", "Apache 2.0"),
+    "dplm-650m": Checkpoint("airkingbd/dplm_650m", "Apache 2.0"),
+    "dplm-3b": Checkpoint("airkingbd/dplm_3b", "Apache 2.0"),
 }
 
 
@@ -234,6 +292,39 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 _TOKENIZED_AT_ONCE = 4096  # sequences: keeps the temporary copies of the look-up small
+
+
+_MOST_TOKENS = 1024  # in the vocabulary of a model of residues; a model of words has tens of thousands
+
+
+def find_token_format(
+    name: str, architecture: Architecture, vocabulary: Collection[str], alphabet: Alphabet
+) -> TokenFormat:
+    """How sequences become tokens of this vocabulary.
+
+    Parameters
+    ----------
+    name : str
+        Of the backbone, for messages.
+    architecture : Architecture
+    vocabulary : collection of str
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    ValueError
+        The vocabulary is none of single residues.
+    """
+    if len(vocabulary) <= _MOST_TOKENS:
+        for token_format in architecture.token_formats:
+            if token_format.alphabet == alphabet and token_format.fits(vocabulary):
+                return token_format
+    letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[alphabet]
+    lacks = "is one of words" if len(vocabulary) > _MOST_TOKENS else f"lacks tokens of {letters}"
+    raise ValueError(
+        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) {lacks}, so plmlearn cannot read "
+        "proteins with it. Take a protein language model, with the tokenizer that it was trained with."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,39 +436,40 @@ class Backbone:
         settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
         settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
         tokens = [asdict(self.token_format), self._token_ids.tolist()]
+        del tokens[0]["reads_states"]  # the table of ids tells it
         told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def token_format(self) -> TokenFormat:
         """How sequences become tokens, chosen by the vocabulary."""
-        for token_format in self.architecture.token_formats:
-            if token_format.alphabet == self.alphabet and token_format.fits(self.vocabulary):
-                return token_format
-        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
-        raise ValueError(
-            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
-            f"{letters}, so plmlearn cannot read them with it."
-        )
+        return find_token_format(self.name, self.architecture, self.vocabulary, self.alphabet)
 
     @property
     def n_positions(self) -> int | None:
         """Residues of the longest sequence that has position embeddings; None without a limit."""
-        if getattr(self.config, "position_embedding_type", None) != "absolute":
+        modules = dict(self.model.named_modules())
+        table: Any = modules.get("embeddings.position_embeddings")
+        if table is None:
             return None
+        # ESM's positions begin behind that of its padding token, BERT's with the first.
+        n_unused = 0 if table.padding_idx is None else table.padding_idx + 1
         n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+        return table.num_embeddings - n_unused - n_special
 
     @cached_property
     def _token_ids(self) -> np.ndarray:
-        """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
-        ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
-        unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in LETTERS:
-            ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
-        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
-            ids[byte] = self.vocabulary[token]
-        return ids
+        """Token id of each character that :meth:`tokenize` looks up; special tokens are 1, 2, …"""
+        names, token_format = self.vocabulary, self.token_format
+        unknown = (token_format.token_of("X"), "<unk>", "[UNK]")
+        unknown_id = next((names[token] for token in unknown if token in names), 0)
+        specials = enumerate((*token_format.prefix, *token_format.suffix), start=1)
+        ids = {i: names[token] for i, token in specials}
+        for character, token in token_format.characters.items():
+            ids[ord(character)] = names.get(token, unknown_id)
+        table = np.zeros(max(256, *(code + 1 for code in ids)), _smallest_type(max(ids.values())))
+        table[list(ids)] = list(ids.values())
+        return table
 
     def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of clean sequences, by one table look-up for all of them.
@@ -389,7 +481,7 @@ class Backbone:
 
         Returns
         -------
-        ids : ndarray of uint8, shape (n_tokens,)
+        ids : ndarray of uint8 or uint16, shape (n_tokens,)
             The sequences one after another, each with its special tokens. They equal the ids of the
             official tokenizer.
         lengths : ndarray of int, shape (n_sequences,)
@@ -411,10 +503,17 @@ class Backbone:
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
         lengths += n_prefix + n_suffix
-        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        ids, end = np.empty(lengths.sum(), self._token_ids.dtype), 0
         for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
             chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
             text = "".join([prefix + sequence + suffix for sequence in chunk])
             place = slice(end, end := end + len(text))
-            ids[place] = self._token_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+            # Of residues with states, each is one character of two bytes.
+            codec, code = ("ascii", "u1") if text.isascii() else ("utf-16-le", "<u2")
+            ids[place] = self._token_ids[np.frombuffer(text.encode(codec), code)]
         return ids, lengths
+
+
+def _smallest_type(largest: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds token ids up to this one: they are kept for every residue."""
+    return np.uint8 if largest < 256 else np.uint16

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..adapters import Frozen
 from ..backbones import Backbone, check_fingerprint
+from ..backbones.loading import looking_for_fitted
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
 from ..sequences.clean import object_array
@@ -21,7 +22,7 @@ from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
 from ..training.features import frozen_embeddings
 from .loaded import LoadedModel
-from .parameters import BackboneParameters, RuntimeParameters
+from .parameters import BackboneParameters, RuntimeParameters, keep_place, place_of
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
 
@@ -139,11 +140,12 @@ class PLMEmbedder(
         self
         """
         self._validate_params()
-        self._check_X(X, invalid=self.invalid)
+        self._check_X(X)
         backbone = self._load_backbone(self.backbone, resolve_device(self.device))
         _depth(self.layer, backbone)
         self.n_features_out_ = backbone.config.hidden_size
         self.backbone_fingerprint_ = backbone.fingerprint
+        keep_place(self)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -187,7 +189,8 @@ class PLMEmbedder(
 
     def _load(self) -> LoadedModel:
         device = resolve_device(self.device)
-        backbone = self._load_backbone(self.backbone, device)
+        with looking_for_fitted():
+            backbone = self._load_backbone(place_of(self), device)
         depth = _depth(self.layer, backbone)
         return LoadedModel.build(
             self, backbone, Frozen(), self._make_module, device=device, seed=0, depth=depth

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from .embedder import LayerParameters, PLMEmbedder
-from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters
+from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters, keep_place
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
 
@@ -91,7 +91,7 @@ class FrozenPerceptron(
                 "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
                 "'max' or 'cls'."
             )
-        sequences = self._check_X(X, invalid=self.invalid)
+        sequences = self._check_X(X)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
@@ -104,6 +104,7 @@ class FrozenPerceptron(
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
+        keep_place(self)
         return self
 
     def _make_mlp(self) -> Any:
@@ -123,7 +124,7 @@ class FrozenPerceptron(
         """
         check_is_fitted(self, "mlp_")
         now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
-        return copy.copy(self.embedder_).set_params(**now).transform(X)
+        return copy.copy(self.embedder_).set_params(**now, backbone=self.backbone).transform(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions in the form of ``y``.

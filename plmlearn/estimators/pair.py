@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
@@ -21,7 +20,7 @@ from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, make_head
-from ..sequences import check_pairs
+from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
 from ..training.steps import Loss, TrainingData
@@ -127,7 +126,7 @@ class PairEstimator(
 ):
     """A tuned estimator of pairs; see the concrete classes."""
 
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_pairs)
+    _reader: ClassVar[Reader] = PAIRS
 
     def fit(
         self,

@@ -15,7 +15,8 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from os import PathLike
+from os import PathLike, fspath
+from os.path import isabs, isdir
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,9 +27,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..adapters import Adapter, LoRA
 from ..backbones import Backbone, load_backbone
+from ..backbones.loading import absolute_name, reads_states
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS
-from ..sequences import check_sequences, truncate
+from ..sequences import truncate
+from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
 
@@ -51,6 +54,24 @@ class BackboneParameters(Parameters):
     backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
 
     _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
+
+
+def keep_place(estimator: Any) -> None:
+    """Remember where the backbone of a fit lies: a relative path means another folder elsewhere."""
+    name = estimator.backbone
+    estimator._backbone_name = None if name is None else fspath(name)
+    estimator._backbone_place = None if name is None else absolute_name(name)
+
+
+def place_of(estimator: Any) -> Any:
+    """Where the backbone lies: where the fit found it, or where ``set_params`` has put it since."""
+    name, kept = estimator.backbone, vars(estimator)
+    if "_backbone_place" not in kept:
+        return name
+    place = kept["_backbone_place"]
+    is_same = name is None or fspath(name) == kept["_backbone_name"]
+    is_gone = place is not None and isabs(place) and not isdir(place.removesuffix("#3di"))
+    return place if place is None or (is_same and not is_gone) else name
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -156,17 +177,29 @@ class RuntimeParameters(Parameters):
         "revision": [str, None],
     }
 
-    # Reads the caller's X; of pairs another function does.
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_sequences)
+    _reader: ClassVar[Reader] = SEQUENCES
     # Whether only the first max_length residues matter, so that nothing is lost when the rest is cut.
     _reads_starts: ClassVar[bool] = False
 
     def _clean(self, X: Any) -> tuple[np.ndarray, int]:
         """Clean sequences, the long ones dealt with as asked for, and how many lost residues."""
-        sequences = self._check_X(X, invalid=self.invalid)
+        sequences = self._check_X(X)
         if self._reads_starts:
             return np.array([s[: self.max_length] for s in sequences], dtype=object), 0
         return truncate(sequences, self.max_length, self.long_sequences)
+
+    def _check_X(self, X: Any) -> np.ndarray:
+        """Clean sequences of the caller's X, whole."""
+        check = self._reader.check_with_states if self._has_states(X) else self._reader.check
+        return check(X, invalid=self.invalid)
+
+    def _has_states(self, X: Any) -> bool:
+        """Whether residues of X may have structural states, and the backbone reads them.
+
+        Only for such an X the backbone's vocabulary is looked up before X is checked.
+        """
+        name = place_of(self)
+        return name is not None and self._reader.may_have_states(X) and reads_states(name, self.revision)
 
     @property
     def _window(self) -> int | None:

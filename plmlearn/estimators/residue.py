@@ -24,7 +24,6 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
 from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
-from ..sequences import check_sequences
 from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
@@ -169,7 +168,7 @@ class ResidueTransformer(TunedEstimator, ABC):
 
     def _lengthened(self, read: Ragged, X: Any, unread: Tensor) -> Ragged:
         """With an entry for each residue that was cut off."""
-        lengths = [len(sequence) for sequence in check_sequences(X, invalid=self.invalid)]
+        lengths = [len(sequence) for sequence in self._check_X(X)]
         if lengths == read.lengths:
             return read
         return Ragged.of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
+from ..backbones.loading import looking_for_fitted
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
@@ -28,6 +29,8 @@ from .parameters import (
     RuntimeParameters,
     TrainingParameters,
     adapter_of,
+    keep_place,
+    place_of,
     seed_from,
 )
 from .scoring import make_score
@@ -82,6 +85,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         return self
 
     def _check(self, task: Task, given: Given) -> Dataset:
+        if self._has_states(given.X):  # targets per residue are compared with residues
+            given = replace(given, X=self._check_X(given.X))
         sequences, n_truncated = self._clean(given.X)
         y, extras = task.check(sequences, given)
         weights = check_weights(given.sample_weight, len(sequences))
@@ -154,6 +159,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             for name, value in self.get_params(deep=False).items()
             if name not in _MAY_CHANGE
         }
+        keep_place(self)
         self.history_ = history
         self.n_truncated_ = n_truncated
         self.n_parameters_ = model.n_parameters
@@ -169,7 +175,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         check_is_fitted(self)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = self._as_fitted()
-            model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
+            with looking_for_fitted():
+                model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
             check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model
         return self._loaded
@@ -177,7 +184,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture)
+        fitted.__dict__.update(self._architecture, backbone=place_of(self))
         return fitted
 
     def __getstate__(self) -> dict:

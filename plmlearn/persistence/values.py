@@ -37,6 +37,8 @@ def encode(value: Any, path: str, arrays: Arrays) -> Any:
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, PathLike):
+        value = fspath(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):

@@ -19,8 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 from ..adapters import Adapter, FullFineTuning
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
+from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, seed_from
+from ..estimators.parameters import Parameters, keep_place, place_of, seed_from
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -60,7 +61,7 @@ class PretrainingParameters(Parameters):
     averaging: float | None = None
     validation_fraction: float | None = 0.05
     evaluate_every: int | None = None
-    checkpoint: str | None = None
+    checkpoint: str | PathLike[str] | None = None
     checkpoint_minutes: float = 5
     time_limit: float | None = None
     gradient_checkpointing: bool = False
@@ -91,7 +92,7 @@ class PretrainingParameters(Parameters):
         "averaging": [Interval(Real, 0, 1, closed="neither"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "evaluate_every": [Interval(Integral, 1, None, closed="left"), None],
-        "checkpoint": [str, None],
+        "checkpoint": [str, PathLike, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_checkpointing": ["boolean"],
@@ -191,9 +192,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         weights by their loss are kept. None holds nothing out and keeps the last weights.
     evaluate_every : int, optional
         Steps between two evaluations on the held-out sequences; None evaluates once per epoch.
-    checkpoint : str, optional
-        Folder for checkpoints. A ``fit`` that finds one there continues from it; after a kill the result is
-        that of an uninterrupted run, bit for bit on a CPU in float32.
+    checkpoint : str or PathLike, optional
+        Folder for checkpoints, ``~`` expanded. A ``fit`` that finds one there continues from it; after a
+        kill the result is that of an uninterrupted run, bit for bit on a CPU in float32.
     checkpoint_minutes : float, default=5
         Minutes between two checkpoints.
     time_limit : float, optional
@@ -423,10 +424,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         """The encoder to begin with, and its language head where it has one."""
         if self.backbone is not None:
             backbone = self._load_backbone(self.backbone, device)
-            if backbone.config.model_type != "esm":
+            if backbone.config.model_type != "esm" or backbone.token_format.reads_states:
+                kind = "SaProt" if backbone.token_format.reads_states else backbone.config.model_type
                 raise ValueError(
-                    f"backbone={self.backbone!r} is of architecture {backbone.config.model_type!r}; masked-"
-                    "language-model training is for ESM's."
+                    f"backbone={self.backbone!r} is of architecture {kind!r}; masked-language-model training "
+                    "is for ESM's."
                 )
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
@@ -459,6 +461,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._trained = model.state()
         self._loaded = model
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
+        keep_place(self)
         self.history_ = run.history
         self.n_steps_, self.n_residues_seen_ = run.step, run.n_residues
         self.finished_ = run.step >= run.config.n_steps
@@ -477,8 +480,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         check_is_fitted(self)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture)
-            model = fitted._build(0, self._trained)
+            fitted.__dict__.update(self._architecture, backbone=place_of(self))
+            with looking_for_fitted():
+                model = fitted._build(0, self._trained)
             if self.backbone_fingerprint_ is not None:
                 check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model

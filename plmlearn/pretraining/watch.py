@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..sequences.clean import local_path
 from .loop import Run
 from .processes import any_process, is_first_process
 
@@ -37,13 +38,13 @@ class Watch:
     def __init__(
         self,
         run: Run,
-        folder: str | None,
+        folder: str | os.PathLike[str] | None,
         minutes: float,
         time_limit: float | None,
         callbacks: Sequence[Callable[[dict], bool | None]],
         show: bool,
     ):
-        self.run, self.folder, self.minutes = run, None if folder is None else Path(folder), minutes
+        self.run, self.folder, self.minutes = run, None if folder is None else local_path(folder), minutes
         self.callbacks = callbacks
         self.started = self.saved = time.monotonic()
         self.time_limit = time_limit

@@ -20,6 +20,14 @@ from torch.utils.checkpoint import checkpoint
 from ..attention import packed_attention
 from ..packing import Activations, PackedTokens
 
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
+"""Of feed-forward layers, by the names that configurations have for them."""
+
 
 class PackedEncoder(nn.Module, ABC):
     """An encoder over packed rows around a transformers model.
