@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
-from ..nn.models import EncoderModel, ModelInputs
-from ..nn.packing import Activations, Ragged
+from ..nn.models import EncoderModel, ModelInputs, ProteinModel
+from ..nn.packing import Activations, Ragged, unpack
 from .batching import Batch, Inputs, TokenizedSequences, to_device
 from .config import TrainingConfig
 from .devices import Budget, autocast
@@ -107,12 +108,21 @@ def frozen_embeddings(
     return frozen.complete(frozen.recall())
 
 
+def embeddings_by_layer(
+    model: ProteinModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
+) -> list[Entries]:
+    """Pooled embeddings of each sequence after each layer; what is missing of any comes from one pass."""
+    every = EveryLayer(model, "pooled", tokens, backbone, config)
+    layers = [OneLayer(every, layer) for layer in range(backbone.n_layers)]
+    return [layer.complete(layer.recall()) for layer in layers]
+
+
 def reusable_stage(model: EncoderModel) -> str | None:
     """What of the frozen part to keep: "pooled" or "residues" embeddings, "trunk" activations, or nothing."""
     encoder = model.encoder
     if encoder.trunk_depth == 0 or encoder.mixing is not None:
         return None  # a mean of all hidden states changes with its weights
-    return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
+    return model.keeps if encoder.trunk_depth == encoder.n_layers else "trunk"
 
 
 class FrozenPart:
@@ -151,8 +161,8 @@ class FrozenPart:
         encoder = self.model.encoder
         part = {
             "trunk": f"trunk-{encoder.trunk_depth}",
-            "pooled": f"pooled-{type(getattr(self.model, 'pooling', None)).__name__}-{encoder.depth}",
-            "residues": f"residues-{encoder.depth}",
+            "pooled": f"pooled-{type(getattr(self.model, 'pooling', None)).__name__}",
+            "residues": "residues",
         }[self.stage]
         compiled = "-compiled" if encoder.compiled else ""  # compiled layers round differently
         backbone = self.backbone
@@ -197,3 +207,46 @@ class FrozenPart:
 
     def _n_tokens(self, waiting: np.ndarray) -> int:
         return int(self.tokens.lengths[waiting].sum())
+
+
+class EveryLayer(FrozenPart):
+    """Pooled embeddings of sequences after every layer, from one pass through all layers."""
+
+    @cached_property
+    def _known(self) -> dict[int, Tensor]:
+        """Embeddings of each sequence that was run, (n_layers, D)."""
+        return {}
+
+    def after(self, layer: int, chosen: list[int]) -> Tensor:
+        """Embeddings of some sequences after one layer, (n, D)."""
+        new = np.array([i for i in chosen if i not in self._known], dtype=int)
+        for samples, _, vectors in self.run(new):
+            self._known.update(zip(samples.tolist(), vectors, strict=True))
+        return torch.stack([self._known[i][layer] for i in chosen])
+
+    def _compute(self, batch: Batch) -> Tensor:
+        tokens: Any = batch.inputs
+        with torch.no_grad(), autocast(self.config.device, self.config.dtype):
+            states = self.model.encoder.hidden_states(tokens)
+            pooled = [self.model.read_out(unpack(state, tokens)).values for state in states]
+        return torch.stack(pooled, dim=1).cpu()
+
+
+class OneLayer(FrozenPart):
+    """One layer of :class:`EveryLayer`, kept where an encoder that is cut after it looks for its own.
+
+    Parameters
+    ----------
+    every : EveryLayer
+    layer : int
+        Counted from 0.
+    """
+
+    def __init__(self, every: EveryLayer, layer: int):
+        cut = every.backbone.cut(layer + 1, every.backbone.final_norm)
+        super().__init__(every.model, every.stage, every.tokens, cut, every.config)
+        self.every, self.layer = every, layer
+
+    def run(self, chosen: np.ndarray) -> Iterator[Computed]:
+        if len(chosen):
+            yield chosen, self.counts[chosen], self.every.after(self.layer, chosen.tolist())
