@@ -238,7 +238,7 @@ def check_n_layers(n_layers: Any, name: str, n_there: int) -> int:
     """How many layers of ``n_there`` to keep, or an error; None keeps all."""
     if n_layers is None:
         return n_there
-    if isinstance(n_layers, bool) or not isinstance(n_layers, Integral) or not 1 <= n_layers <= n_there:
+    if isinstance(n_layers, bool) or not isinstance(n_layers, Integral) or not 1 <= int(n_layers) <= n_there:
         raise ValueError(
             f"n_layers={n_layers!r}, but {name!r} has {n_there} layers; pass a whole number from 1 to "
             f"{n_there}, or None for all."

@@ -290,8 +290,8 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
             f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but what is found "
-            f"under that name here has {backbone.fingerprint}: its weights, configuration, vocabulary or "
-            "n_layers differ. Predictions would be wrong; provide the original folder."
+            f"under that name here has {backbone.fingerprint}: its weights, configuration or vocabulary "
+            "differ. Predictions would be wrong; provide the original folder."
         )
 
 

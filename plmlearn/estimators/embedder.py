@@ -14,6 +14,7 @@ from torch import nn
 
 from ..adapters import Frozen
 from ..backbones import check_fingerprint
+from ..cache import Entries
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
 from ..sequences.clean import object_array
@@ -164,12 +165,14 @@ class PLMEmbedder(
         Returns
         -------
         ndarray of float32, shape (n_layers, n_proteins, D)
-            Entry k - 1 is what the same embedder with ``n_layers=k`` gives, and is found by it in the cache.
+            Entry k - 1 is what the same embedder with ``n_layers=k`` gives. With ``pooling=None`` an object
+            array of shape (n_layers, n_proteins) with arrays of shape (L, D).
 
-        Raises
-        ------
-        ValueError
-            ``pooling=None``: the residues of all layers would not fit into memory.
+        Notes
+        -----
+        Cost: one forward pass per distinct sequence. Pooled embeddings are found again, also by an embedder
+        with ``n_layers=k``. Those of residues are not kept, and take n_layers D 4 bytes per residue: 8 kB in
+        ESM2-8M.
 
         Examples
         --------
@@ -177,8 +180,6 @@ class PLMEmbedder(
         >>> PLMEmbedder("mini").fit(["MKTAYIAKQR"]).transform_layers(["MKTAYIAKQR", "GSHMLEDP"]).shape
         (4, 2, 192)
         """
-        if self.pooling is None:
-            raise ValueError("pooling=None keeps every residue of every layer; pass 'mean', 'max' or 'cls'.")
         return self._by_chunks(X, self._embed_layers, _CHUNK_OF_LAYERS).swapaxes(0, 1)
 
     def _by_chunks(
@@ -204,11 +205,13 @@ class PLMEmbedder(
     def _embed_layers(self, model: LoadedModel, tokens: TokenizedSequences) -> np.ndarray:
         """Embeddings of distinct sequences after every layer, (n, n_layers, D)."""
         found = embeddings_by_layer(model.module, tokens, model.backbone, model.config)
-        return np.stack([layer.joined() for layer in found], axis=1)
+        return np.stack([self._as_array(layer) for layer in found], axis=1)
 
     def _embed(self, model: LoadedModel, tokens: TokenizedSequences) -> np.ndarray:
         """Embeddings of distinct sequences."""
-        found = frozen_embeddings(model.module, tokens, model.backbone, model.config)
+        return self._as_array(frozen_embeddings(model.module, tokens, model.backbone, model.config))
+
+    def _as_array(self, found: Entries) -> np.ndarray:
         if self.pooling is not None:
             return found.joined()
         residues = object_array([values.numpy() for values in found])

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
-from ..nn.models import EncoderModel, ModelInputs, ProteinModel
+from ..nn.models import EncoderModel, ModelInputs
 from ..nn.packing import Activations, Ragged, unpack
 from .batching import Batch, Inputs, TokenizedSequences, to_device
 from .config import TrainingConfig
@@ -109,12 +109,13 @@ def frozen_embeddings(
 
 
 def embeddings_by_layer(
-    model: ProteinModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
+    model: EncoderModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
 ) -> list[Entries]:
-    """Pooled embeddings of each sequence after each layer; what is missing of any comes from one pass."""
-    every = EveryLayer(model, "pooled", tokens, backbone, config)
+    """Embeddings of each sequence after each layer, from one pass; pooled ones are kept, residues are not."""
+    every = EveryLayer(model, model.keeps, tokens, backbone, config)
     layers = [OneLayer(every, layer) for layer in range(backbone.n_layers)]
-    return [layer.complete(layer.recall()) for layer in layers]
+    kept = model.keeps == "pooled"
+    return [layer.complete(layer.recall() if kept else Entries(len(tokens))) for layer in layers]
 
 
 def reusable_stage(model: EncoderModel) -> str | None:
@@ -210,26 +211,26 @@ class FrozenPart:
 
 
 class EveryLayer(FrozenPart):
-    """Pooled embeddings of sequences after every layer, from one pass through all layers."""
+    """Embeddings of sequences after every layer, from one pass through all layers."""
 
     @cached_property
     def _known(self) -> dict[int, Tensor]:
-        """Embeddings of each sequence that was run, (n_layers, D)."""
+        """Of each sequence that was run, its vectors after every layer, (n, n_layers, D)."""
         return {}
 
     def after(self, layer: int, chosen: list[int]) -> Tensor:
-        """Embeddings of some sequences after one layer, (n, D)."""
+        """All vectors of some sequences after one layer, (n, D)."""
         new = np.array([i for i in chosen if i not in self._known], dtype=int)
-        for samples, _, vectors in self.run(new):
-            self._known.update(zip(samples.tolist(), vectors, strict=True))
-        return torch.stack([self._known[i][layer] for i in chosen])
+        for samples, counts, vectors in self.run(new):
+            self._known.update(zip(samples.tolist(), vectors.split(counts.tolist()), strict=True))
+        return torch.cat([self._known[i][:, layer] for i in chosen])
 
     def _compute(self, batch: Batch) -> Tensor:
         tokens: Any = batch.inputs
         with torch.no_grad(), autocast(self.config.device, self.config.dtype):
             states = self.model.encoder.hidden_states(tokens)
-            pooled = [self.model.read_out(unpack(state, tokens)).values for state in states]
-        return torch.stack(pooled, dim=1).cpu()
+            read = [self.model.read_out(unpack(state, tokens)).values for state in states]
+        return torch.stack(read, dim=1).cpu()
 
 
 class OneLayer(FrozenPart):
