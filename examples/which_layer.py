@@ -1,4 +1,4 @@
-"""Which layer of the backbone is best for a task? Probe all of them in one pass, then tune up to the best one."""
+"""Which layer of the backbone is best for a task? Probe all of them in one pass, then tune up to it."""
 
 import numpy as np
 
