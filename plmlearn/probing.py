@@ -26,7 +26,7 @@ from .estimators.residue_targets import check_residue_y, is_measured
 from .estimators.targets import check_class_y, check_length, check_value_y
 from .metrics import get_scorer
 from .model_selection import ClusterKFold
-from .sequences import check_sequences
+from .sequences import check_sequences, truncate
 
 __all__ = ["LayerSweep", "LayerSweepDisplay", "layer_sweep"]
 
@@ -172,10 +172,12 @@ def layer_sweep(
     (4, 3)
     """
     embedder = backbone if isinstance(backbone, PLMEmbedder) else PLMEmbedder(backbone)
-    embedder, X = clone(embedder), check_sequences(X, invalid=embedder.invalid)
-    embedder.fit(X)
+    embedder, given = clone(embedder), check_sequences(X, invalid=embedder.invalid)
+    embedder.fit(given)
+    X, _ = truncate(given, embedder.max_length, embedder.long_sequences)
     if embedder.pooling is None:
-        residues = _Residues.of(X, y, ignore_label, max_residues, random_state)
+        targets, has_values = _check_residue_y(y, given, ignore_label)
+        residues = _Residues.of(X, targets, has_values, max_residues, random_state)
         features, owners, y = residues.embed(embedder, X), residues.owners, residues.y
     else:
         y, owners = _check_y(y, len(X)), np.arange(len(X))
@@ -210,6 +212,13 @@ def _check_y(y: Any, n_proteins: int) -> np.ndarray:
     return check_value_y(y, n_proteins) if y.dtype.kind == "f" else check_class_y(y, n_proteins)
 
 
+def _check_residue_y(y: Any, X: np.ndarray, ignore_label: Any) -> tuple[np.ndarray, bool]:
+    """One array per protein, and whether they hold values."""
+    has_values = y is not None and any(np.asarray(row).dtype.kind == "f" for row in y)
+    kind: Any = "values" if has_values else "labels"
+    return check_residue_y(y, X, kind=kind, ignore_label=ignore_label), has_values
+
+
 def _make_probe(y: np.ndarray) -> Any:
     """What reads embeddings where the caller has no wish of their own."""
     if y.dtype.kind == "f":
@@ -241,10 +250,11 @@ class _Residues:
     y: np.ndarray
 
     @classmethod
-    def of(cls, X: np.ndarray, y: Any, ignore_label: Any, n_most: int, seed: int | None) -> _Residues:
-        has_values = any(np.asarray(row).dtype.kind == "f" for row in y)
-        targets = check_residue_y(y, X, kind="values" if has_values else "labels", ignore_label=ignore_label)
-        measured = [np.flatnonzero(is_measured(row)) for row in targets]
+    def of(
+        cls, X: np.ndarray, targets: np.ndarray, has_values: bool, n_most: int, seed: int | None
+    ) -> _Residues:
+        """At most ``n_most``, of those that are read."""
+        measured = [np.flatnonzero(is_measured(row)[: len(read)]) for row, read in zip(targets, X)]
         owners = np.repeat(np.arange(len(X)), [len(places) for places in measured])
         values = np.concatenate([np.asarray(row)[places] for row, places in zip(targets, measured)])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(owners))[:n_most])

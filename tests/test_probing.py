@@ -105,6 +105,17 @@ def test_residues_are_scored_as_by_hand(kind, folder, X):
         np.testing.assert_allclose(found.scores[n_layers - 1], expected, rtol=1e-4)
 
 
+def test_residues_behind_the_cut_are_not_probed(folder, X):
+    y = residue_targets(X, "letters")
+    embedder = PLMEmbedder(folder, pooling=None, precision="fp32", max_length=15)
+    with pytest.warns(UserWarning, match="cut to their first 15") as said:
+        found = layer_sweep(embedder, X, y, cv=2, ignore_label="-")
+    assert len(said) == 1
+    cut = [sequence[:15] for sequence in X], [row[:15] for row in y]
+    expected = layer_sweep(PLMEmbedder(folder, pooling=None, precision="fp32"), *cut, cv=2, ignore_label="-")
+    np.testing.assert_allclose(found.scores, expected.scores)
+
+
 def test_residues_are_drawn_by_seed(folder, X):
     y = residue_targets(X, "numbers")
     one, two, other = (
