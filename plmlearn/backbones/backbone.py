@@ -13,8 +13,9 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from ..nn.encoders import ACTIVATIONS
 from ..sequences import ALPHABET
 from ..sequences.clean import LETTERS, STATES, with_state
-from .quantization import Quantization
+from .quantization import Quantization, count_weights
 
 Alphabet = Literal["aa", "3di"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -106,6 +107,8 @@ class Architecture:
         Fields of the configuration, and the values of each that the forward pass knows.
     precisions : tuple of str
         Precisions in which no activation overflows.
+    final_norm : str
+        Path of the norm that follows the last layer; "" where the layers end in norms of their own.
     """
 
     model_class: str
@@ -118,6 +121,7 @@ class Architecture:
     optional_weights: tuple[str, ...] = ()
     supported: dict[str, tuple] = field(default_factory=dict)
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    final_norm: str = ""
 
 
 # ProtTrans and Ankh were trained with these letters written as X.
@@ -164,6 +168,7 @@ ARCHITECTURES = {
             TokenFormat(("<cls>",), ("<eos>",), "{}#", dict.fromkeys("XBOUZ", "#"), reads_states=True),
         ),
         layers="encoder.layer",
+        final_norm="encoder.emb_layer_norm_after",
         targets=_MATRICES_OF_BERT,
         settings=(
             *_SIZES,
@@ -185,6 +190,7 @@ ARCHITECTURES = {
         model_class="EsmcModel",
         token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
         layers="layers",
+        final_norm="norm",
         targets={
             "query": ("self_attn.q_proj",),
             "key": ("self_attn.k_proj",),
@@ -214,6 +220,7 @@ ARCHITECTURES = {
             TokenFormat((), ("</s>",), "{}", _NO_RARE),  # Ankh
         ),
         layers="encoder.block",
+        final_norm="encoder.final_layer_norm",
         targets={
             "query": ("layer.0.SelfAttention.q",),
             "key": ("layer.0.SelfAttention.k",),
@@ -283,6 +290,18 @@ CHECKPOINTS = {
     "dplm-650m": Checkpoint("airkingbd/dplm_650m", "Apache 2.0"),
     "dplm-3b": Checkpoint("airkingbd/dplm_3b", "Apache 2.0"),
 }
+
+
+def check_n_layers(n_layers: Any, name: str, n_there: int) -> int:
+    """How many layers of ``n_there`` to keep, or an error; None keeps all."""
+    if n_layers is None:
+        return n_there
+    if isinstance(n_layers, bool) or not isinstance(n_layers, Integral) or not 1 <= int(n_layers) <= n_there:
+        raise ValueError(
+            f"n_layers={n_layers!r}, but {name!r} has {n_there} layers; pass a whole number from 1 to "
+            f"{n_there}, or None for all."
+        )
+    return int(n_layers)
 
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -355,6 +374,8 @@ class Backbone:
         Digest of the tensors as they are stored.
     stored : callable, optional
         Returns the tensors as they are stored, by name of the model's parameter.
+    final_norm : bool, default=True
+        Whether the norm that follows the last layer is applied.
     """
 
     name: str
@@ -368,6 +389,7 @@ class Backbone:
     folder: Path = Path(".")
     weights: str = ""
     stored: Callable[[], Mapping[str, Tensor]] | None = None
+    final_norm: bool = True
 
     @property
     def config(self) -> Any:
@@ -391,13 +413,13 @@ class Backbone:
 
     @property
     def n_layers(self) -> int:
-        """Number of layers."""
+        """Number of layers; ``config.num_hidden_layers`` is that of the checkpoint."""
         return len(self.layers)
 
     @cached_property
     def n_parameters(self) -> int:
-        """Number of parameters of the encoder."""
-        return sum(p.numel() for p in self.model.parameters())
+        """Number of parameters of the encoder, as many as before quantization."""
+        return count_weights(self.model)
 
     @cached_property
     def targets(self) -> dict[str, tuple[str, ...]]:
@@ -409,6 +431,30 @@ class Backbone:
     def share(self) -> nn.Module:
         """A model with modules of its own over this backbone's tensors; it takes milliseconds."""
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
+
+    def cut(self, n_layers: int | None = None, final_norm: bool = True) -> Backbone:
+        """The encoder up to a layer, over the same tensors; itself where there is nothing to cut.
+
+        Parameters
+        ----------
+        n_layers : int, optional
+            Layers to keep, from the lowest; None keeps all.
+        final_norm : bool, default=True
+            Keep the norm that follows the last layer.
+
+        Returns
+        -------
+        Backbone
+        """
+        n_layers = check_n_layers(n_layers, self.name, self.n_layers)
+        final_norm = self.final_norm and (final_norm or not self.architecture.final_norm)
+        if (n_layers, final_norm) == (self.n_layers, self.final_norm):
+            return self
+        model = self.share()
+        del model.get_submodule(self.architecture.layers)[n_layers:]  # type: ignore[operator]
+        if not final_norm:
+            model.set_submodule(self.architecture.final_norm, nn.Identity())
+        return replace(self, model=model, final_norm=final_norm)
 
     def tensors(self) -> list[Tensor]:
         """All parameters and buffers."""
@@ -430,14 +476,18 @@ class Backbone:
     def fingerprint(self) -> str:
         """Digest of everything that embeddings depend on.
 
-        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
-        how letters become tokens. It is the same in every precision, file format and folder.
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, how
+        letters become tokens, and where the encoder is cut. It is the same in every precision, file format
+        and folder.
         """
         settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
         settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
         tokens = [asdict(self.token_format), self._token_ids.tolist()]
         del tokens[0]["reads_states"]  # the table of ids tells it
-        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        parts = [self.config.model_type, settings, tokens, self.weights]
+        if not self.final_norm or self.n_layers < self.config.num_hidden_layers:
+            parts.append([self.n_layers, self.final_norm])
+        told = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @cached_property

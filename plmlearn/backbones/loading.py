@@ -34,6 +34,7 @@ from .backbone import (
     Architecture,
     Backbone,
     Precision,
+    check_n_layers,
     find_token_format,
 )
 from .folder import (
@@ -253,6 +254,8 @@ def load_backbone(
     precision: Precision = "fp32",
     init: Init = "pretrained",
     quantization: Quantization | None = None,
+    n_layers: int | None = None,
+    final_norm: bool = True,
 ) -> Backbone:
     """A frozen pretrained encoder, loaded once per process, device, precision and quantization.
 
@@ -271,6 +274,11 @@ def load_backbone(
         ``"random"`` keeps the architecture and draws new weights (seed 0): the control experiment.
     quantization : {"int8", "nf4"}, optional
         Hold the layers' matrices in 8 or 4 bits. "nf4" needs ``pip install "plmlearn[quantization]"``.
+    n_layers : int, optional
+        Keep only the lowest layers, from 1 to all. The others are freed, except where another caller uses
+        them: encoders of one checkpoint share the tensors of the deepest one loaded.
+    final_norm : bool, default=True
+        Apply the norm that follows the last layer to what leaves the last layer kept.
 
     Returns
     -------
@@ -281,7 +289,8 @@ def load_backbone(
     ImportError
         A package is missing: bitsandbytes for "nf4", sentencepiece for some tokenizers.
     ValueError
-        The architecture is unknown, or its activations overflow in this precision.
+        The architecture is unknown, its activations overflow in this precision, or it has not as many
+        layers.
     BackboneNotFoundError
         Nothing has this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
@@ -306,9 +315,10 @@ def load_backbone(
     options = (revision, torch.device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
     with _lock:
-        if key not in _loaded:
-            _loaded[key] = _load(str(name), place, *options)
-        return _loaded[key]
+        held = _loaded.get(key)
+        if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
+            held = _loaded[key] = _load(str(name), place, *options, n_layers)
+        return held.cut(n_layers, final_norm)
 
 
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
@@ -406,11 +416,13 @@ def _load(
     init: Init,
     quantization: Quantization | None,
     alphabet: Alphabet,
+    n_layers: int | None,
 ) -> Backbone:
     folder = find_files(name, place, revision)
     with quiet_transformers():
         config = read_config(name, folder)
         architecture = ARCHITECTURES[config.model_type]
+        n_layers = check_n_layers(n_layers, name, config.num_hidden_layers)
         if precision not in architecture.precisions:
             raise ValueError(
                 f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and "
@@ -429,10 +441,10 @@ def _load(
     )  # fmt: skip
     _ = backbone.token_format  # or an error
     check_vocabulary(name, vocabulary, model)
+    backbone = backbone.cut(n_layers)
     if quantization is not None:
-        _ = backbone.n_parameters  # counted before matrices are packed
         quantize(backbone.layers, quantization)
-    model.to(device)
+    backbone.model.to(device)
     return backbone
 
 

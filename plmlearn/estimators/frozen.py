@@ -14,7 +14,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from .embedder import LayerParameters, PLMEmbedder
+from .embedder import PLMEmbedder
 from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters, keep_place
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
@@ -53,7 +53,6 @@ class FrozenPerceptron(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
-    LayerParameters,
     PerceptronParameters,
     PoolingParameters,
     BackboneParameters,
@@ -237,9 +236,12 @@ class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -403,9 +405,12 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"

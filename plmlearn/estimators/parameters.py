@@ -49,11 +49,22 @@ class Parameters(BaseEstimator):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BackboneParameters(Parameters):
-    """Which encoder."""
+    """Which encoder, and how much of it."""
 
     backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
+    n_layers: int | None = None
+    final_norm: bool = True
 
-    _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
+    _parameter_constraints: ClassVar[dict] = {
+        "backbone": [str, PathLike],
+        "n_layers": [Integral, None],  # the backbone knows how many it has
+        "final_norm": ["boolean"],
+    }
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        """Where the encoder ends, as ``load_backbone`` takes it."""
+        return {"n_layers": self.n_layers, "final_norm": self.final_norm}
 
 
 def keep_place(estimator: Any) -> None:

@@ -333,6 +333,12 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -488,6 +494,12 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -655,6 +667,12 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -817,6 +835,12 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

@@ -124,7 +124,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _build(self, task: Task, n_outputs: int, tensors: bytes | None = None, seed: int = 0) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device, adapter = resolve_device(self.device), adapter_of(self)
-        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init)
+        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init, **self._cut)
         return LoadedModel.build(
             self,
             backbone,

@@ -162,7 +162,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     Other Parameters
     ----------------
     n_layers : int, default=6
-        Layers of a model that begins with random weights.
+        Layers of a model that begins with random weights. A given backbone is never cut: its language head
+        reads the last layer.
     width : int, default=192
         Its width; ``width / n_heads`` must be even.
     n_heads : int, default=6

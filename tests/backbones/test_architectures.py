@@ -167,9 +167,14 @@ def test_a_batch_equals_one_by_one(empty_cache, miniature, kind, draw_proteins):
 @kinds
 def test_windows_and_layers(empty_cache, miniature, kind, draw_proteins):
     X = draw_proteins(4, seed=4, shortest=30, longest=50)
-    whole = PLMEmbedder(str(miniature(kind)), pooling=None, layer=1, precision="fp32").fit_transform(X)
+    whole = PLMEmbedder(str(miniature(kind)), pooling=None, n_layers=1, precision="fp32").fit_transform(X)
     windows = PLMEmbedder(
-        str(miniature(kind)), pooling=None, layer=1, max_length=12, long_sequences="window", precision="fp32"
+        str(miniature(kind)),
+        pooling=None,
+        n_layers=1,
+        max_length=12,
+        long_sequences="window",
+        precision="fp32",
     ).fit_transform(X)
     assert [len(r) for r in windows] == [len(r) for r in whole] == [len(sequence) for sequence in X]
 
