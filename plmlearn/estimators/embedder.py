@@ -138,7 +138,7 @@ class PLMEmbedder(
         -------
         self
         """
-        self._validate_params()
+        self._check_parameters()
         self._check_X(X, invalid=self.invalid)
         backbone = self._load_backbone(self.backbone, resolve_device(self.device))
         _depth(self.layer, backbone)
@@ -159,6 +159,7 @@ class PLMEmbedder(
             With ``pooling=None`` an object array of n_proteins arrays of shape (L, D), which are read-only.
         """
         check_is_fitted(self, "n_features_out_")
+        self._check_parameters()
         sequences, _ = self._clean(X)
         model = self._load()
         check_fingerprint(model.backbone, self.backbone_fingerprint_)
@@ -190,7 +191,7 @@ class PLMEmbedder(
         backbone = self._load_backbone(self.backbone, device)
         depth = _depth(self.layer, backbone)
         return LoadedModel.build(
-            self, backbone, Frozen(), self._make_module, device=device, seed=0, depth=depth
+            self._plain(), backbone, Frozen(), self._make_module, device=device, seed=0, depth=depth
         )
 
     def _make_module(self, encoder: PackedEncoder) -> EncoderModel:
@@ -213,6 +214,7 @@ def _depth(layer: int | None, backbone: Backbone) -> int:
     n_layers = backbone.n_layers
     if layer is None:
         return n_layers
+    layer = int(layer)
     if not -n_layers - 1 <= layer <= n_layers:
         raise ValueError(
             f"layer={layer}, but {backbone.name!r} has hidden states 0 (embeddings) to {n_layers}, "

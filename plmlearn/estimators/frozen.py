@@ -12,10 +12,12 @@ import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..adapters.parameters import Parameters
 from .embedder import LayerParameters, PLMEmbedder
-from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters
+from .parameters import USED_AFTER_FIT, BackboneParameters, PoolingParameters, RuntimeParameters
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
 
 
@@ -47,6 +49,8 @@ class PerceptronParameters(Parameters):
     n_iter_no_change: int = 10
     max_fun: int = 15000
 
+    _parameter_constraints: ClassVar[dict] = MLPClassifier._parameter_constraints
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FrozenPerceptron(
@@ -62,6 +66,8 @@ class FrozenPerceptron(
     """A perceptron on frozen embeddings; see the concrete classes."""
 
     pooling: Literal["mean", "max", "cls"] = "mean"
+
+    _parameter_constraints: ClassVar[dict] = {"pooling": [StrOptions({"mean", "max", "cls"})]}
 
     _mlp_class: ClassVar[type]
     mlp_: Any = field(init=False)
@@ -91,6 +97,7 @@ class FrozenPerceptron(
                 "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
                 "'max' or 'cls'."
             )
+        self._check_parameters()
         sequences = self._check_X(X, invalid=self.invalid)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
@@ -122,6 +129,7 @@ class FrozenPerceptron(
         ndarray of shape (n_proteins, D), float32
         """
         check_is_fitted(self, "mlp_")
+        self._check_parameters(USED_AFTER_FIT)
         now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
         return copy.copy(self.embedder_).set_params(**now).transform(X)
 

@@ -230,16 +230,16 @@ BAD_PARAMETERS = [
     ({"random_state": "lucky"}, "'random_state'"),
     ({"backbone_init": "zero"}, "'backbone_init'"),
     ({"standardize": "yes"}, "'standardize'"),
-    ({"rank": 0}, r"'rank' parameter of LoRA must be an int in the range \[1, inf\). Got 0"),
-    ({"rank": 2.5}, "'rank' parameter of LoRA must be an int .*Got 2.5"),
-    ({"alpha": 0}, r"'alpha' parameter of LoRA must be a float in the range \(0.0, inf\)"),
-    ({"lora_dropout": 1.0}, r"'dropout' parameter of LoRA must be a float in the range \[0.0, 1.0\)"),
+    ({"rank": 0}, r"'rank' parameter of PLMLoRAClassifier must be an int in the range \[1, inf\). Got 0"),
+    ({"rank": 2.5}, "'rank' parameter of PLMLoRAClassifier must be an int .*Got 2.5"),
+    ({"alpha": 0}, r"'alpha' parameter of PLMLoRAClassifier must be a float in the range \(0.0, inf\)"),
+    ({"lora_dropout": 1.0}, r"'lora_dropout' parameter of PLMLoRAClassifier must .* range \[0.0, 1.0\)"),
     ({"target_modules": ("key", "dense")}, "target_modules: got 'dense'; .* query, key"),
     ({"target_modules": ()}, "target_modules: got none"),
     ({"last_n_layers": 4}, "last_n_layers=4, but .* has 3 layers; pass at most 3"),
     (
         {"last_n_layers": 0},
-        r"'last_n_layers' parameter of LoRA must be an int in the range \[1, inf\) or None",
+        r"'last_n_layers' parameter of PLMLoRAClassifier must be an int in the range \[1, inf\) or None",
     ),
 ]
 

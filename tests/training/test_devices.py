@@ -22,6 +22,7 @@ def cuda(monkeypatch):
 
     def pretend(available: bool, bf16: bool = True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: int(available))
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
 
     return pretend
