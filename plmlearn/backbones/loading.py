@@ -33,6 +33,7 @@ from .folder import (
     read_config,
     read_vocabulary,
     read_weights,
+    require_files,
 )
 from .quantization import Quantization, quantize
 
@@ -338,6 +339,7 @@ def _load(
     alphabet: Alphabet,
 ) -> Backbone:
     folder = find_files(name, place, revision)
+    require_files(name, folder)
     with quiet_transformers():
         config = read_config(name, folder)
         architecture = ARCHITECTURES[config.model_type]
@@ -369,5 +371,5 @@ def _load(
 def _stamp(folder: Path) -> tuple:
     """Changes when files in a local folder change, so that a rewritten folder is read again."""
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
-    files = [file for file in folder.glob("*") if file.suffix in kept]
+    files = [file for file in folder.glob("*") if file.suffix in kept and file.is_file()]
     return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

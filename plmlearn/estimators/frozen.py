@@ -9,16 +9,23 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
+from sklearn.base import (
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+    is_classifier,
+)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters.parameters import Parameters
+from .dataset import warn_of_conflicts
 from .embedder import LayerParameters, PLMEmbedder
 from .parameters import USED_AFTER_FIT, BackboneParameters, PoolingParameters, RuntimeParameters
-from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
+from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights, mean_and_scale
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -102,6 +109,8 @@ class FrozenPerceptron(
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
+        if is_classifier(self):
+            warn_of_conflicts(sequences[kept], y, kept)
         embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
         features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
@@ -468,4 +477,6 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
     _mlp_class: ClassVar[type] = MLPRegressor
 
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
-        return check_value_y(y, n_samples)
+        y = check_value_y(y, n_samples)
+        mean_and_scale(y.reshape(len(y), -1))  # refuses numbers too large for it
+        return y

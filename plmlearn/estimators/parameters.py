@@ -129,9 +129,9 @@ class PoolingParameters(BackboneParameters):
 class ClassWeightParameters(BackboneParameters):
     """How much each class weighs."""
 
-    class_weight: dict | Literal["balanced"] | None = None
+    class_weight: dict | list[dict] | Literal["balanced"] | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, StrOptions({"balanced"}), None]}
+    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, list, StrOptions({"balanced"}), None]}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

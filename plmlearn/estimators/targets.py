@@ -183,8 +183,31 @@ def standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.
     return found
 
 
+_BINARIZE = (
+    "Of several labels per protein make an indicator: "
+    "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+)
+
+
+def _are_collections(y: Any) -> bool:
+    """Whether entries of y are lists, tuples or sets of labels, and no rows of an indicator."""
+    entries = y.tolist() if hasattr(y, "tolist") else y
+    if not isinstance(entries, (list, tuple)):
+        return False
+    several = [entry for entry in entries if isinstance(entry, (list, tuple, set, frozenset))]
+    lengths = {len(entry) for entry in several}
+    is_text = any(isinstance(label, str) for entry in several for label in entry)
+    is_set = any(isinstance(entry, (set, frozenset)) for entry in several)
+    return is_set or len(lengths) > 1 or (is_text and lengths != {1})
+
+
 def check_class_y(y: Any, n_rows: int) -> np.ndarray:
     """``y`` of a classifier as an array of labels (n,) or an indicator (n, k), or an error."""
+    if _are_collections(y):
+        raise ValueError(
+            "y holds lists or sets of labels; a classifier takes one label per protein, or an (n, k) "
+            f"indicator of 0 and 1. {_BINARIZE}"
+        )
     y = check_length(y, n_rows)
     _refuse_missing(y)
     if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
@@ -194,9 +217,9 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
         return y
     if kind in ("binary", "multiclass"):
         return column_or_1d(y, warn=True)
+    hint = "For numbers use a regressor." if "continuous" in kind else _BINARIZE
     raise ValueError(
-        f"y is {kind!r}; a classifier takes one label per protein, or an (n, k) indicator of 0 and 1. "
-        "For numbers use a regressor."
+        f"y is {kind!r}; a classifier takes one label per protein, or an (n, k) indicator of 0 and 1. {hint}"
     )
 
 

@@ -122,9 +122,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
         short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
-    adapter : Adapter, optional
-        With ``backbone``: train an adapter, such as ``LoRA()``, and the language head. None trains all
-        weights.
+    adapter : Adapter, str or peft.PeftConfig, optional
+        With ``backbone``: train an adapter, such as ``LoRA()`` or "lora", and the language head. None trains
+        all weights.
     epochs : float, default=10
         Passes over the training sequences.
     max_steps : int, optional

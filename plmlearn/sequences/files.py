@@ -89,6 +89,9 @@ def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, s
 
 def read_lines(path: str | Path) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
+    if Path(path).exists() and not Path(path).is_file():
+        kind = "a folder" if Path(path).is_dir() else "a pipe or device, which may never end"
+        raise OSError(f"{path} is {kind}; expected a file. Write what it holds into one.")
     opener = _OPENERS.get(Path(path).suffix.lower())
     limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * Path(path).stat().st_size) if opener else sys.maxsize
     left = limit
