@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,7 @@ def _stored_frequencies(
     return {FREQUENCIES: found[0]}
 
 
+_NUMBERS = ("layer_norm_eps", "layer_norm_epsilon")  # which transformers leaves unchecked
 # Fields that choose code or a backend rather than an architecture: a folder has no say in these.
 _IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
@@ -298,6 +300,12 @@ def read_config(name: str, folder: Path) -> Any:
         _empty_model(ARCHITECTURES[model_type], config)
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
+    needed = [*_NUMBERS, *(["mask_token_id"] if getattr(config, "token_dropout", False) else [])]
+    for field in needed:
+        if not isinstance(getattr(config, field, 0), Real):
+            raise BackboneWeightsError(
+                f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
+            )
     return config
 
 

@@ -277,11 +277,9 @@ def warn_of_idle(estimator: Any, idle: Mapping[str, str]) -> None:
         What there is to say of parameters that this fit does not use, by name.
     """
     defaults = {f.name: f.default for f in fields(estimator)}
-    found = [
-        f"{name}={getattr(estimator, name)!r} {why}"
-        for name, why in idle.items()
-        if getattr(estimator, name) != defaults[name]
-    ]
+    values = {name: getattr(estimator, name) for name in idle}
+    were_set = [name for name, value in values.items() if value is not None and value != defaults[name]]
+    found = [f"{name}={values[name]!r} {idle[name]}" for name in were_set]
     if found:
         warnings.warn(
             f"{type(estimator).__name__} has parameters without effect: {'; '.join(found)}.",

@@ -88,8 +88,7 @@ def warn_of_ignore_index(targets: Iterable, ignore_label: Any) -> None:
     """Say how many labels were taken for "not measured" because they are -100."""
     if ignore_label == IGNORE_INDEX:
         return
-    arrays = (np.empty(0) if isinstance(target, str) else _entries(target) for target in targets)
-    counts = [int(_is_ignored(array).sum()) for array in arrays]
+    counts = [0 if isinstance(target, str) else _n_ignored(target) for target in targets]
     if rows := [row for row, count in enumerate(counts) if count]:
         warnings.warn(
             f"{sum(counts)} labels in {len(rows)} of {len(counts)} targets (rows {first_few(rows)}) are "
@@ -154,6 +153,11 @@ def _entries(target: Any) -> np.ndarray:
         return np.array(target, dtype=object)  # left to itself, numpy makes text of [1, "H"]
     values = np.array(target)
     return values.astype(object) if values.dtype.kind == "T" else values
+
+
+def _n_ignored(target: Any) -> int:
+    masked = np.ma.getmaskarray(target) if isinstance(target, np.ma.MaskedArray) else False
+    return int((_is_ignored(_entries(target)) & ~np.asarray(masked)).sum())
 
 
 def _is_ignored(values: np.ndarray) -> np.ndarray:

@@ -153,7 +153,8 @@ def train(
             net.fit_loop(data, validation)
         net.notify("on_train_end", X=data, y=validation)
         keeper.restore(net)
-        net.check_last_step()
+        if validation is None:
+            net.check_last_step()
     return [_tidy(epoch) for epoch in net.history if "seconds" in epoch]
 
 
