@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Literal
 
 import peft
 from peft.tuners.tuners_utils import BaseTunerLayer
-from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from .parameters import Parameters
 
 # Ranges of settings, for _parameter_constraints.
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -37,7 +37,7 @@ _TARGET_GROUPS = {
 }
 
 
-class Adapter(BaseEstimator, ABC):
+class Adapter(Parameters, ABC):
     """A way to adapt an encoder; see the concrete classes."""
 
     default_lr: ClassVar[float]
@@ -48,8 +48,6 @@ class Adapter(BaseEstimator, ABC):
 
     They are exempt from weight decay, as all tensors of one axis are (biases, norms, vectors).
     """
-
-    _parameter_constraints: ClassVar[dict] = {}
 
     def install(self, backbone: Backbone) -> nn.Module:
         """Build a model over the backbone's tensors with this method's trained tensors in it.
@@ -71,9 +69,7 @@ class Adapter(BaseEstimator, ABC):
         ValueError
             If a setting is out of range or does not fit the backbone.
         """
-        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(type(self).__mro__)]
-        rules = {name: rule for constraints in declared for name, rule in constraints.items()}
-        validate_parameter_constraints(rules, self.get_params(deep=False), type(self).__name__)
+        self._check_parameters()
         self._check(backbone)
         model = backbone.share()
         trained = list(self._put_into(model, backbone))
@@ -165,7 +161,7 @@ def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
     """plmlearn's names of a backbone's matrices, groups spelled out; one error for all unknown names."""
     known = backbone.targets
     asked = (names,) if isinstance(names, str) else tuple(names)
-    unknown = [name for name in asked if name not in known and name not in _TARGET_GROUPS]
+    unknown = [name for name in asked if not isinstance(name, str) or name not in {*known, *_TARGET_GROUPS}]
     if unknown or not asked:
         raise ValueError(
             f"target_modules: got {', '.join(map(repr, unknown)) or 'none'}; {backbone.name!r} has "
@@ -205,6 +201,8 @@ class PeftMethod(LayeredAdapter):
     """A method of peft; see the concrete classes."""
 
     target_modules: Sequence[TargetModule] | TargetModule | None = ("key", "value")
+
+    _parameter_constraints: ClassVar[dict] = {"target_modules": [str, Sequence, None]}
 
     # IA3's and BOFT's scales of features, and AdaLoRA's singular values: (1, n) or (n, 1) in peft.
     undecayed: ClassVar[tuple[str, ...]] = ("ia3_l", "boft_s", "lora_E")

@@ -32,7 +32,10 @@ class _LowRank(PeftMethod):
         "rank": [COUNT],
         "alpha": [POSITIVE],
         "dropout": [SHARE],
+        "use_rslora": ["boolean"],
         "bias": [StrOptions(set(get_args(Biases)))],
+        "rank_pattern": [Mapping, None],
+        "alpha_pattern": [Mapping, None],
     }
 
     default_lr: ClassVar[float] = 1e-3

@@ -51,6 +51,8 @@ class PeftAdapter(PeftMethod):
     config: Any = field(kw_only=False)
     target_modules: Sequence[TargetModule] | TargetModule | None = None
 
+    _parameter_constraints: ClassVar[dict] = {"config": "no_validation"}  # see _check
+
     default_lr: ClassVar[float] = 1e-3
 
     def peft_config(self, backbone: Backbone) -> Any:
@@ -71,7 +73,9 @@ class PeftAdapter(PeftMethod):
                 f"{kind} needs what an encoder lacks; take plmlearn's PromptTuning() or PrefixTuning()."
             )
         if not (self.target_modules or vars(self.config).get("target_modules")):
-            raise ValueError(f"{kind} names no matrices; pass target_modules=('key', 'value') beside it.")
+            raise ValueError(
+                f"{kind} names no matrices; pass PeftAdapter(config, target_modules=('key', 'value'))."
+            )
         if self.last_n_layers is not None and self.target_modules is None:
             raise ValueError("last_n_layers asks for target_modules by plmlearn's names; pass both.")
         self._try_out(backbone)

@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ class BackboneWeightsError(ValueError):
     """The weights cannot be read, or are not those of the architecture or of the fit."""
 
 
+def require_files(name: str, folder: Path) -> None:
+    """Refuse a folder with pipes or devices in it: reading one may never end."""
+    odd = [file.name for file in folder.glob("*") if file.exists() and not (file.is_file() or file.is_dir())]
+    if odd:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: {folder} holds what is no file ({', '.join(sorted(odd)[:3])}): a pipe or a "
+            "device. Put a file in its place."
+        )
+
+
 def find_weights(folder: Path) -> list[Path]:
     """The files that hold a folder's weights; an index may name files that are missing.
 
@@ -63,7 +74,7 @@ def find_weights(folder: Path) -> list[Path]:
 def _read_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _unreadable(index, f"no index of weights: {type(error).__name__}") from error
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name in names:
@@ -239,6 +250,7 @@ def _stored_frequencies(
     return {FREQUENCIES: found[0]}
 
 
+_NUMBERS = ("layer_norm_eps", "layer_norm_epsilon")  # which transformers leaves unchecked
 # Fields that choose code or a backend rather than an architecture: a folder has no say in these.
 _IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
@@ -262,11 +274,11 @@ def read_config(name: str, folder: Path) -> Any:
             "save_pretrained or by plmlearn.backbones.download_backbone."
         )
     try:
-        fields = dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        fields = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BackboneWeightsError(f"Backbone {name!r}: {file} is no JSON object ({error}).") from error
     model_type = fields.get("model_type")
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise ValueError(
             f"Backbone {name!r} is of architecture {model_type!r} (config.model_type); "
             f"plmlearn knows {', '.join(ARCHITECTURES)}."
@@ -289,6 +301,12 @@ def read_config(name: str, folder: Path) -> Any:
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
     _check_supported(name, ARCHITECTURES[model_type], config)
+    needed = [*_NUMBERS, *(["mask_token_id"] if getattr(config, "token_dropout", False) else [])]
+    for field in needed:
+        if not isinstance(getattr(config, field, 0), Real):
+            raise BackboneWeightsError(
+                f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
+            )
     return config
 
 
@@ -323,7 +341,7 @@ def read_vocabulary(name: str, folder: Path) -> dict[str, int]:
     """Token ids by token, from the tokenizer's files."""
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # the library reads files of many kinds, and tokenizers raises no other
         is_sentencepiece = any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists()
         if is_sentencepiece and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
             raise ImportError(

@@ -25,6 +25,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
 
+from ..nn.autograd import trainable
 from ..sequences.clean import local_path
 from .backbone import (
     ARCHITECTURES,
@@ -49,6 +50,7 @@ from .folder import (
     read_config,
     read_vocabulary,
     read_weights,
+    require_files,
 )
 from .quantization import Quantization, quantize
 
@@ -246,6 +248,7 @@ _loaded: dict[tuple, Backbone] = {}
 _lock = threading.Lock()
 
 
+@trainable()
 def load_backbone(
     name: str | os.PathLike[str],
     *,
@@ -419,6 +422,7 @@ def _load(
     n_layers: int | None,
 ) -> Backbone:
     folder = find_files(name, place, revision)
+    require_files(name, folder)
     with quiet_transformers():
         config = read_config(name, folder)
         architecture = ARCHITECTURES[config.model_type]
@@ -474,5 +478,5 @@ def _stored_again(read: partial[dict[str, torch.Tensor]], expected: str) -> dict
 def _stamp(folder: Path) -> tuple:
     """Changes when files in a local folder change, so that a rewritten folder is read again."""
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
-    files = [file for file in folder.glob("*") if file.suffix in kept]
+    files = [file for file in folder.glob("*") if file.suffix in kept and file.is_file()]
     return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -134,7 +134,7 @@ class PLMEmbedder(
         -------
         self
         """
-        self._validate_params()
+        self._check_parameters()
         self._check_X(X)
         backbone = self._load_backbone(self.backbone, resolve_device(self.device), **self._cut)
         self.n_features_out_ = backbone.config.hidden_size
@@ -189,6 +189,7 @@ class PLMEmbedder(
     ) -> np.ndarray:
         """What ``embed`` makes of each sequence, some distinct ones at a time."""
         check_is_fitted(self, "n_features_out_")
+        self._check_parameters()
         sequences, _ = self._clean(X)
         model = self._load()
         check_fingerprint(model.backbone, self.backbone_fingerprint_)
@@ -225,7 +226,7 @@ class PLMEmbedder(
         device = resolve_device(self.device)
         with looking_for_fitted():
             backbone = self._load_backbone(place_of(self), device, **self._cut)
-        return LoadedModel.build(self, backbone, Frozen(), self._make_module, device=device, seed=0)
+        return LoadedModel.build(self._plain(), backbone, Frozen(), self._make_module, device=device, seed=0)
 
     def _make_module(self, encoder: PackedEncoder) -> EncoderModel:
         if self.pooling is None:

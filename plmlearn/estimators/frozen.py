@@ -9,14 +9,29 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
+from sklearn.base import (
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+    is_classifier,
+)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ..adapters.parameters import Parameters
+from .dataset import warn_of_conflicts
 from .embedder import PLMEmbedder
-from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters, keep_place
-from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
+from .parameters import (
+    USED_AFTER_FIT,
+    BackboneParameters,
+    PoolingParameters,
+    RuntimeParameters,
+    keep_place,
+)
+from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights, mean_and_scale
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -47,6 +62,8 @@ class PerceptronParameters(Parameters):
     n_iter_no_change: int = 10
     max_fun: int = 15000
 
+    _parameter_constraints: ClassVar[dict] = MLPClassifier._parameter_constraints
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FrozenPerceptron(
@@ -61,6 +78,8 @@ class FrozenPerceptron(
     """A perceptron on frozen embeddings; see the concrete classes."""
 
     pooling: Literal["mean", "max", "cls"] = "mean"
+
+    _parameter_constraints: ClassVar[dict] = {"pooling": [StrOptions({"mean", "max", "cls"})]}
 
     _mlp_class: ClassVar[type]
     mlp_: Any = field(init=False)
@@ -90,10 +109,13 @@ class FrozenPerceptron(
                 "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
                 "'max' or 'cls'."
             )
+        self._check_parameters()
         sequences = self._check_X(X)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
+        if is_classifier(self):
+            warn_of_conflicts(sequences[kept], y, kept)
         embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
         features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
@@ -122,6 +144,7 @@ class FrozenPerceptron(
         ndarray of shape (n_proteins, D), float32
         """
         check_is_fitted(self, "mlp_")
+        self._check_parameters(USED_AFTER_FIT)
         now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
         return copy.copy(self.embedder_).set_params(**now, backbone=self.backbone).transform(X)
 
@@ -466,4 +489,6 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
     _mlp_class: ClassVar[type] = MLPRegressor
 
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
-        return check_value_y(y, n_samples)
+        y = check_value_y(y, n_samples)
+        mean_and_scale(y.reshape(len(y), -1))  # refuses numbers too large for it
+        return y

@@ -17,6 +17,7 @@ from torch import nn
 
 from ..adapters import Adapter
 from ..backbones import Backbone
+from ..nn.autograd import trainable
 from ..nn.encoders import PackedEncoder, make_encoder
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
@@ -53,6 +54,7 @@ class LoadedModel:
     settings: tuple
 
     @classmethod
+    @trainable()
     def build(
         cls,
         parameters: RuntimeParameters,

@@ -6,7 +6,6 @@ not matter, and scored by a head.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -24,7 +23,7 @@ from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
 from .protein import Labels, Values, encode_samples
 from .targets import Target
@@ -46,7 +45,12 @@ class PairTask(Task):
     sampling: str = "uniform"
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return self.targets.check(given.y, len(sequences)), {}
+        y = self.targets.check(given.y, len(sequences))
+        if isinstance(self.targets, Labels):
+            used = given.used_rows(len(y))
+            pairs = sequences[used] if COMBINATIONS[self.combine].ordered else np.sort(sequences[used])
+            warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
+        return y, {}
 
     def learn(self, y: np.ndarray) -> Target:
         return self.targets.learn(y)
@@ -62,8 +66,6 @@ class PairTask(Task):
 
     def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
         data = encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
-        if isinstance(self.targets, Labels):
-            _warn_of_contradictions(data)
         if self.sampling == "uniform":
             return data
         if dataset.y.ndim == 2:
@@ -75,22 +77,6 @@ class PairTask(Task):
 
     def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
         return target
-
-
-def _warn_of_contradictions(data: TrainingData) -> None:
-    pairs = data.inputs.index[:, 0] * len(data.inputs.sequences) + data.inputs.index[:, 1]
-    _, pair = np.unique(pairs, return_inverse=True)
-    _, label = np.unique(np.asarray(data.targets), axis=0, return_inverse=True)
-    both = np.unique(np.column_stack([pair, label.ravel()]), axis=0)
-    twice = np.bincount(both[:, 0]) > 1
-    if twice.any():
-        first = np.flatnonzero(twice[pair])[:5].tolist()
-        warnings.warn(
-            f"{int(twice.sum())} of {len(twice)} distinct pairs are given with different labels, such as in "
-            f"rows {first}; all are kept. Settle on one label each, or leave those pairs out.",
-            PairWarning,
-            stacklevel=5,
-        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -206,14 +192,18 @@ class PLMPairClassifier(
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     sampling : {"uniform", "balanced"}, default="uniform"
         "balanced" draws equally many pairs of each class for an epoch, and those of rare classes repeatedly.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
         How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
         difference and product. "concat": one after the other, for relations with a direction (kinase and
@@ -443,10 +433,12 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
         How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
         difference and product. "concat": one after the other, for relations with a direction (kinase and

@@ -12,20 +12,22 @@ first last. The docstrings of the concrete classes describe each parameter.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from os import PathLike, fspath
 from os.path import isabs, isdir
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from ..adapters import Adapter, LoRA
+from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
+from ..adapters.parameters import Parameters
 from ..backbones import Backbone, load_backbone
 from ..backbones.loading import absolute_name, reads_states
 from ..backbones.quantization import QUANTIZATIONS
@@ -35,16 +37,8 @@ from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
 
-
-class Parameters(BaseEstimator):
-    """A group of parameters; the constraints of all groups of a class are joined."""
-
-    _parameter_constraints: ClassVar[dict] = {}
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
-        cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -85,13 +79,43 @@ def place_of(estimator: Any) -> Any:
     return place if place is None or (is_same and not is_gone) else name
 
 
+class AdapterChoice(Parameters):
+    """A parameter ``adapter`` whose own parameters can be set whatever form it was given in."""
+
+    adapter: Any
+    _default_adapter: ClassVar[type[Adapter]]
+
+    _parameter_constraints: ClassVar[dict] = {"adapter": ADAPTER_FORMS}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, those of the adapter as ``adapter__rank``.
+
+        Parameters
+        ----------
+        **params
+            Where ``adapter`` is None or a name, ``adapter__rank`` sets the rank of the adapter that it
+            stands for.
+
+        Returns
+        -------
+        self
+        """
+        if any(name.startswith("adapter__") for name in params):
+            adapter = params.get("adapter", self.adapter)
+            validate_parameter_constraints(
+                {"adapter": ADAPTER_FORMS}, {"adapter": adapter}, type(self).__name__
+            )
+            params = {**params, "adapter": as_adapter(adapter, self._default_adapter)}
+        return super().set_params(**params)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class AdapterParameters(BackboneParameters):
-    """How the encoder is adapted, as one object."""
+class AdapterParameters(AdapterChoice, BackboneParameters):
+    """How the encoder is adapted, in one parameter."""
 
-    adapter: Adapter | None = None
+    adapter: Adapter | AdapterName | PeftConfig | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"adapter": [Adapter, None]}
+    _default_adapter: ClassVar[type[Adapter]] = LoRA
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -104,23 +128,24 @@ class LoRAParameters(BackboneParameters):
     target_modules: Sequence[str] | str = ("key", "value")
     last_n_layers: int | None = None
 
-    # LoRA itself checks them, against the backbone.
-    _parameter_constraints: ClassVar[dict] = dict.fromkeys(
-        ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers"), "no_validation"
-    )
+    _parameter_constraints: ClassVar[dict] = {
+        name: LoRA._parameter_constraints[name.removeprefix("lora_")]
+        for name in ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
+    }
 
 
 def adapter_of(estimator: Any) -> Adapter:
     """The adaptation method that an estimator's parameters ask for."""
-    if isinstance(estimator, AdapterParameters):
-        return LoRA() if estimator.adapter is None else estimator.adapter
-    return LoRA(
+    if isinstance(estimator, AdapterChoice):
+        return as_adapter(estimator.adapter, estimator._default_adapter)._plain()
+    flat = LoRA(
         rank=estimator.rank,
         alpha=estimator.alpha,
         dropout=estimator.lora_dropout,
         target_modules=estimator.target_modules,
         last_n_layers=estimator.last_n_layers,
     )
+    return flat._plain()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -136,9 +161,9 @@ class PoolingParameters(BackboneParameters):
 class ClassWeightParameters(BackboneParameters):
     """How much each class weighs."""
 
-    class_weight: dict | Literal["balanced"] | None = None
+    class_weight: dict | list[dict] | Literal["balanced"] | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, StrOptions({"balanced"}), None]}
+    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, list, StrOptions({"balanced"}), None]}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -197,7 +222,7 @@ class RuntimeParameters(Parameters):
         sequences = self._check_X(X)
         if self._reads_starts:
             return np.array([s[: self.max_length] for s in sequences], dtype=object), 0
-        return truncate(sequences, self.max_length, self.long_sequences)
+        return truncate(sequences, int(self.max_length), self.long_sequences)
 
     def _check_X(self, X: Any) -> np.ndarray:
         """Clean sequences of the caller's X, whole."""
@@ -234,6 +259,10 @@ class RuntimeParameters(Parameters):
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+# What methods of a fitted estimator read of its parameters.
+USED_AFTER_FIT = {f.name for f in fields(RuntimeParameters)} | {"predict_output"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -279,6 +308,28 @@ class TrainingParameters(Parameters):
         "callbacks": ["array-like", None],
         "gradient_checkpointing": ["boolean"],
     }
+
+
+def warn_of_idle(estimator: Any, idle: Mapping[str, str]) -> None:
+    """One warning that names the parameters which were set and have no effect.
+
+    Parameters
+    ----------
+    estimator : dataclass
+        Its defaults tell which parameters were set.
+    idle : mapping of str to str
+        What there is to say of parameters that this fit does not use, by name.
+    """
+    defaults = {f.name: f.default for f in fields(estimator)}
+    values = {name: getattr(estimator, name) for name in idle}
+    were_set = [name for name, value in values.items() if value is not None and value != defaults[name]]
+    found = [f"{name}={values[name]!r} {idle[name]}" for name in were_set]
+    if found:
+        warnings.warn(
+            f"{type(estimator).__name__} has parameters without effect: {'; '.join(found)}.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def seed_from(random_state: Any) -> int:

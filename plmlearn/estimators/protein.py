@@ -18,7 +18,7 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, make_head
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import (
     AdapterParameters,
     ClassWeightParameters,
@@ -46,8 +46,6 @@ class Labels:
         """Weight of each sample for its class."""
         if self.class_weight is None:
             return np.ones(len(y))
-        if y.ndim == 2:
-            raise ValueError("class_weight is for one label per protein; with several labels pass None.")
         weights = compute_sample_weight(self.class_weight, y)
         if weights.min() < 0 or not weights.any():
             raise ValueError(
@@ -82,7 +80,11 @@ class ProteinTask(Task):
     head_dropout: float
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return self.targets.check(given.y, len(sequences)), {}
+        y = self.targets.check(given.y, len(sequences))
+        if isinstance(self.targets, Labels):
+            used = given.used_rows(len(y))
+            warn_of_conflicts(sequences[used], y[used], used)
+        return y, {}
 
     def learn(self, y: np.ndarray) -> Target:
         return self.targets.learn(y)
@@ -248,12 +250,16 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
@@ -413,10 +419,12 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
@@ -586,8 +594,10 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     last_n_layers : int, optional
         Adapt only the last n layers. What lies below is computed once per protein and reused in every epoch,
         fold and candidate, which is several times faster. None adapts all layers.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.

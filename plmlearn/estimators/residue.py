@@ -27,7 +27,7 @@ from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue_targets import (
     ResidueClassTarget,
@@ -76,10 +76,12 @@ class ResidueTask(Task):
     ignore_label: Any
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        weights = check_weights(given.sample_weight, len(sequences))
+        used = given.used_rows(len(sequences))
         whole = check_residue_y(given.y, given.X, kind=self.targets.kind, ignore_label=self.ignore_label)
         read = object_array([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
-        require_measured(read, np.flatnonzero(weights))
+        require_measured(read, used)
+        if self.targets.kind == "labels":
+            warn_of_conflicts(sequences[used], read[used], used)
         return read, {}
 
     def learn(self, y: np.ndarray) -> ResidueTarget:
@@ -249,10 +251,12 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     constraints : "infer", mapping or None, default=None
         For ``head="crf"``: which labels may follow one another, begin and end a protein. "infer" allows
         exactly what the training labels show. A mapping holds some of "transitions" (pairs of labels),
@@ -497,10 +501,12 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     ignore_label : float, optional
         Entry of ``y`` for residues that were not measured, such as -999. nan, None and masked entries are
         always taken as not measured.

@@ -19,7 +19,7 @@ from ..sequences import SequenceError, check_residue_targets
 from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues
 from .signal_paths import (
@@ -58,6 +58,8 @@ class SignalPeptideTask(Task):
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = _check_types(given.y, len(sequences))
+        used = given.used_rows(len(y))
+        warn_of_conflicts(sequences[used], y[used], used)
         states = self._allowed_states(given.X, sequences, y, given.extras["regions"])
         kingdom = _check_kingdoms(given.extras["kingdom"], len(sequences))
         return y, {"states": object_array(states), "kingdom": kingdom}
@@ -140,10 +142,12 @@ class PLMSignalPeptideClassifier(
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     ignore_label : str, optional
         Letter of ``regions`` for residues that were not measured.
     composition_weight : float, default=0.5

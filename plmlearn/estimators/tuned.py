@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -16,14 +17,18 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ..adapters import Frozen
 from ..backbones import check_fingerprint
 from ..backbones.loading import looking_for_fitted
+from ..metrics import get_scorer
+from ..nn.autograd import trainable
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
 from .dataset import Dataset
 from .loaded import LoadedModel, run_settings
 from .parameters import (
+    USED_AFTER_FIT,
     BackboneParameters,
     HeadParameters,
     RuntimeParameters,
@@ -32,6 +37,7 @@ from .parameters import (
     keep_place,
     place_of,
     seed_from,
+    warn_of_idle,
 )
 from .scoring import make_score
 from .targets import check_length, check_weights
@@ -53,23 +59,26 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
+    @trainable()
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
-        self._validate_params()
-        task, seed = self._task(), seed_from(self.random_state)
-        dataset = self._check(task, given)
-        training, validation = self._split(task, dataset, given_to_validate, seed)
+        self._check_parameters()
+        warn_of_idle(self, self._idle(validates=given_to_validate.X is not None))
+        run = self._plain()
+        task, seed = run._task(), seed_from(run.random_state)
+        dataset = run._check(task, given)
+        training, validation = run._split(task, dataset, given_to_validate, seed)
 
-        target = self._target if self._continues else task.learn(dataset.y)
-        tensors = self._trained if self._continues else None
-        model = self._build(task, target.n_outputs, tensors, seed)
+        target = run._target if run._continues else task.learn(dataset.y)
+        tensors = run._trained if run._continues else None
+        model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(model.inputs(training.sequences, self._window), target, training)
-        if self.standardize and not self._continues:
+        data = task.encode(model.inputs(training.sequences, run._window), target, training)
+        if run.standardize and not run._continues:
             model.learn_scale(data.inputs)
         held_out = None
         if validation is not None:
-            held_out = task.encode(model.inputs(validation.sequences, self._window), target, validation)
+            held_out = task.encode(model.inputs(validation.sequences, run._window), target, validation)
 
         history = train(
             model.module,
@@ -77,12 +86,32 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             data,
             model.config,
             validation=held_out,
-            scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([Progress()] if self.verbose else []), *(self.callbacks or [])],
+            scorer=run._scorer(task, model, target, validation),
+            callbacks=[*([Progress()] if run.verbose else []), *(run.callbacks or [])],
         )
 
         self._keep(model, target, history, dataset.n_truncated)
         return self
+
+    def _check_parameters(self, names: Collection[str] | None = None) -> None:
+        super()._check_parameters(names)
+        if names is None and isinstance(self.scoring, str):
+            get_scorer(self.scoring)  # or an error
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        """Parameters that a fit will not use, and what would have to be different."""
+        idle: dict[str, str] = {}
+        if not self.early_stopping:
+            idle |= dict.fromkeys(("patience", "validation_fraction"), "is for early_stopping=True")
+            if not validates:
+                idle["scoring"] = "is for validation: pass early_stopping=True, or X_val and y_val"
+        elif validates:
+            idle["validation_fraction"] = "is not needed with X_val and y_val"
+        if self.head in ("linear", "crf"):
+            idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
+        if isinstance(adapter_of(self), Frozen) and (self.head_lr or (self.lr or 0) <= DEFAULT_HEAD_LR):
+            idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
+        return idle
 
     def _check(self, task: Task, given: Given) -> Dataset:
         if self._has_states(given.X):  # targets per residue are compared with residues
@@ -139,7 +168,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             batch_size=self.batch_size,
             lr=adapter.default_lr if self.lr is None else self.lr,
             lr_factors=adapter.lr_factors(backbone),
-            head_lr=max(self.lr or 0.0, 1e-3) if self.head_lr is None else self.head_lr,
+            head_lr=max(self.lr or 0.0, DEFAULT_HEAD_LR) if self.head_lr is None else self.head_lr,
             weight_decay=self.weight_decay,
             optimizer=self.optimizer,
             schedule=self.schedule,
@@ -173,8 +202,9 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _restored(self) -> LoadedModel:
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
+        self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
-            fitted = self._as_fitted()
+            fitted = self._as_fitted()._plain()
             with looking_for_fitted():
                 model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
             check_fingerprint(model.backbone, self.backbone_fingerprint_)
@@ -227,10 +257,11 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         -----
         Cost: the backbone is loaded, and kept for ``fit``.
         """
-        self._validate_params()
-        sequences, _ = self._clean(X)
-        model = self._build(self._task(), 1)
-        inputs = model.tokens(sequences, self._window)
+        self._check_parameters()
+        run = self._plain()
+        sequences, _ = run._clean(X)
+        model = run._build(run._task(), 1)
+        inputs = model.tokens(sequences, run._window)
         return estimate_memory(model.module, model.backbone, inputs, model.config)
 
     def __sklearn_tags__(self):
@@ -240,6 +271,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         return tags
 
 
+DEFAULT_HEAD_LR = 1e-3
 # Parameters that may change between ``fit`` and ``predict``; the trained tensors fit all others.
 _MAY_CHANGE = {f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)}
 _MAY_CHANGE -= {"quantization", "revision", "backbone"}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,11 +17,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
+from ..adapters.names import AdapterName
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, keep_place, place_of, seed_from
+from ..estimators.parameters import (
+    USED_AFTER_FIT,
+    AdapterChoice,
+    adapter_of,
+    keep_place,
+    place_of,
+    seed_from,
+    warn_of_idle,
+)
+from ..nn.autograd import trainable
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -34,13 +44,19 @@ from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
 from .watch import Watch
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+
+_MOST_EPOCHS = 1e9  # finite, so that the steps can be counted
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PretrainingParameters(Parameters):
+class PretrainingParameters(AdapterChoice):
     """What is trained, on what, and how."""
 
     backbone: str | PathLike[str] | None = field(default=None, kw_only=False)
-    adapter: Adapter | None = None
+    adapter: Adapter | AdapterName | PeftConfig | None = None
     epochs: float = 10
     max_steps: int | None = None
     lr: float | None = None
@@ -69,10 +85,10 @@ class PretrainingParameters(Parameters):
     random_state: int | np.random.RandomState | None = None
     verbose: int = 1
 
+    _default_adapter: ClassVar[type[Adapter]] = FullFineTuning
     _parameter_constraints: ClassVar[dict] = {
         "backbone": [str, PathLike, None],
-        "adapter": [Adapter, None],
-        "epochs": [Interval(Real, 0, None, closed="neither")],
+        "epochs": [Interval(Real, 0, _MOST_EPOCHS, closed="right")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
         "lr": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -115,9 +131,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
         short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
-    adapter : Adapter, optional
-        With ``backbone``: train an adapter, such as ``LoRA()``, and the language head. None trains all
-        weights.
+    adapter : Adapter, str or peft.PeftConfig, optional
+        With ``backbone``: train an adapter, such as ``LoRA()`` or "lora", and the language head. None trains
+        all weights.
     epochs : float, default=10
         Passes over the training sequences.
     max_steps : int, optional
@@ -287,6 +303,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
+    @trainable()
     def fit(
         self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
     ) -> Self:
@@ -308,32 +325,34 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         -------
         self
         """
-        self._validate_params()
-        seed = self._seed()
-        training, held_out = self._part(X, groups, X_val, groups_val, seed)
-        model = self._build(seed, None)
+        self._check_parameters()
+        warn_of_idle(self, self._idle(validates=X_val is not None))
+        plain = self._plain()
+        seed = plain._seed()
+        training, held_out = plain._part(X, groups, X_val, groups_val, seed)
+        model = plain._build(seed, None)
         corpus, masking = Corpus(model.backbone, training), Masking.of(model.backbone)
         if self.backbone is None:
             model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
-        model.config = self._schedule(model.config, len(corpus))
+        model.config = plain._schedule(model.config, len(corpus))
         look = None
         if held_out is not None:
-            look = HeldOut(held_out, model.backbone, masking, model.config, self.max_length)
+            look = HeldOut(held_out, model.backbone, masking, model.config, plain.max_length)
         run = Run(
             model.module,
             corpus,
-            replace(masking, rate=self.mask_rate),
+            replace(masking, rate=plain.mask_rate),
             model.config,
             evaluate=None if look is None else look.loss,
-            settings={**as_settings(model.config), **self._model_settings(), "sequences": corpus.digest},
+            settings={**as_settings(model.config), **plain._model_settings(), "sequences": corpus.digest},
         )
         watch = Watch(
             run,
-            self.checkpoint,
-            self.checkpoint_minutes,
-            self.time_limit,
-            self.callbacks or [],
-            bool(self.verbose),
+            plain.checkpoint,
+            plain.checkpoint_minutes,
+            plain.time_limit,
+            plain.callbacks or [],
+            bool(plain.verbose),
         )
         watch.resume()
         run.advance(watch)
@@ -341,6 +360,22 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         run.finish()
         self._keep(model, run, look)
         return self
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        """Parameters that a fit will not use, and what would have to be different."""
+        idle = {}
+        if self.backbone is None:
+            idle["revision"] = "is of a backbone, and backbone=None begins with random weights"
+        else:
+            names = ("width", "n_heads", "ffn_width", "init")
+            idle |= dict.fromkeys(names, "is for random weights, with backbone=None")
+        if self.max_steps is not None:
+            idle["epochs"] = f"is overridden by max_steps={self.max_steps}"
+        if self.checkpoint is None:
+            idle["checkpoint_minutes"] = "is for a checkpoint"
+        if validates:
+            idle["validation_fraction"] = "is not needed with X_val"
+        return idle
 
     def _part(self, X, groups, X_val, groups_val, seed) -> tuple[np.ndarray, Unlabelled | None]:
         """Clean sequences to learn from, and those held out."""
@@ -382,7 +417,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     def _build(self, seed: int, tensors: bytes | None) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device = process_device(resolve_device(self.device))
-        adapter = FullFineTuning() if self.adapter is None else self.adapter
+        adapter = adapter_of(self)
         if type(adapter).after_step is not Adapter.after_step:
             raise ValueError(
                 f"{type(adapter).__name__} steers its own training, which this loop has no place for; "
@@ -479,11 +514,12 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     def _restored(self) -> LoadedModel:
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
+        self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
             fitted.__dict__.update(self._architecture, backbone=place_of(self))
             with looking_for_fitted():
-                model = fitted._build(0, self._trained)
+                model = fitted._plain()._build(0, self._trained)
             if self.backbone_fingerprint_ is not None:
                 check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model
@@ -506,11 +542,13 @@ def check_curriculum(
     curriculum: Sequence[tuple[float, int]] | None, crop_length: int
 ) -> tuple[tuple[float, int], ...]:
     """Stages of shorter crops as plain numbers, or one error."""
-    stages = tuple((float(share), int(crop)) for share, crop in curriculum or ())
-    if (
-        any(share <= 0 or not 8 <= crop < crop_length for share, crop in stages)
-        or sum(s for s, _ in stages) >= 1
-    ):
+    try:
+        given = () if curriculum is None else curriculum
+        stages = tuple((float(share), int(crop)) for share, crop in given)
+    except (TypeError, ValueError, OverflowError):
+        stages = ((1.0, 0),)  # not even pairs of numbers
+    in_range = all(share > 0 and 8 <= crop < crop_length for share, crop in stages)
+    if not in_range or sum(share for share, _ in stages) >= 1:
         raise ValueError(
             "curriculum is (share of all steps, crop length) with shares that add up to less than 1 and "
             f"crops of 8 to less than crop_length={crop_length} tokens, got {curriculum!r}"

@@ -113,13 +113,13 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         """
         if method not in ("masked", "wild_type"):
             raise ValueError(f"method is 'masked' or 'wild_type', got {method!r}")
+        model = self._restored()
         [sequence] = check_sequences([wild_type], invalid=self.invalid)
-        truncate(np.array([sequence], dtype=object), self.max_length, "raise")
+        truncate(np.array([sequence], dtype=object), int(self.max_length), "raise")
         substitutions = read_variants(sequence, list(variants))
         sites = sorted({site for variant in substitutions for site, _ in variant})
         if not sites:
             return np.zeros(len(substitutions))
-        model = self._restored()
         ids = Corpus(model.backbone, [sequence])[0]
         places = np.array(sites) + len(model.backbone.token_format.prefix)
         logs = site_log_probabilities(

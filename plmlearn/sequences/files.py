@@ -90,6 +90,9 @@ def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
     path = local_path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or device, which may never end"
+        raise OSError(f"{path} is {kind}; expected a file. Write what it holds into one.")
     opener = _OPENERS.get(path.suffix.lower())
     limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * path.stat().st_size) if opener else sys.maxsize
     left = limit

@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
 from ..nn.randomness import seeded
+from ..sequences.clean import first_few
 from .config import TrainingConfig
 from .devices import Budget
 from .inference import outputs_of
@@ -152,6 +153,8 @@ def train(
             net.fit_loop(data, validation)
         net.notify("on_train_end", X=data, y=validation)
         keeper.restore(net)
+        if validation is None:
+            net.check_last_step()
     return [_tidy(epoch) for epoch in net.history if "seconds" in epoch]
 
 
@@ -234,6 +237,7 @@ class TuningNet(skorch.NeuralNet):
             self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])
 
     def train_step(self, batch, **fit_params):
+        self.last_step_ = batch
         self._set_training(True)
         loss = self.budget_.run(lambda: self._put_gradients(batch), batch.data.inputs.n_tokens(batch.samples))
         self._check_finite(loss, "loss", batch)
@@ -268,16 +272,28 @@ class TuningNet(skorch.NeuralNet):
             known = outputs if isinstance(outputs, Ragged) else torch.from_numpy(outputs)
             total = self.gradients_.weighted_loss(known.to(config.device), batch.samples, batch.data)
         loss = float(total) / batch.size
+        self._check_finite(loss, "validation loss", batch)
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
         return {"loss": loss}
+
+    def check_last_step(self) -> None:
+        """Refuse weights that the last step spoilt: no later step looks at their loss."""
+        if not hasattr(self, "last_step_"):
+            return
+        step = self.last_step_
+        self._set_training(False)
+        with torch.no_grad():
+            n_tokens = step.data.inputs.n_tokens(step.samples)
+            loss = self.budget_.run(lambda: self.gradients_.add(step), n_tokens)
+        self._check_finite(loss, "loss after the last update", step)
 
     def _check_finite(self, value: float, what: str, step: Step) -> None:
         if math.isfinite(value):
             return
-        rows = ", ".join(map(str, sorted(step.samples)[:10]))
+        rows = first_few(sorted(step.samples.tolist()))
+        where = f"at step {step.number} (epoch {step.epoch}) on training rows" if step.number else "on rows"
         raise TrainingDivergedError(
-            f"The {what} became {value} at step {step.number} (epoch {step.epoch}) on training rows {rows}"
-            f"{', …' if len(step.samples) > 10 else ''}. Try a smaller lr (now {self.config.lr:g}), "
+            f"The {what} became {value} {where} {rows}. Try a smaller lr (now {self.config.lr:g}), "
             "gradient_clip=1.0, warmup=0.1 or precision='fp32'; look at the targets of those rows."
         )
 

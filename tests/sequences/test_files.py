@@ -3,6 +3,7 @@
 import csv
 import gzip
 import lzma
+import os
 import tracemalloc
 
 import numpy as np
@@ -308,3 +309,13 @@ def test_real_tables(data_home):
     assert parts == {"train": 2691, "valid": 299, "test": 5743}
     signal = read_csv(data_home / "signal_peptide" / "signalp6.csv.gz", target="type")
     assert len(np.unique(signal.target)) == 6
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+def test_what_may_never_end_is_not_read(read, tmp_path):
+    """A pipe without a writer would block for good."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match=r"pipe.csv is a pipe or device.*expected a file"):
+        read(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match="is a folder; expected a file"):
+        read(tmp_path)
