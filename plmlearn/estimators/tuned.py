@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -18,9 +19,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import check_fingerprint
 from ..backbones.loading import looking_for_fitted
+from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
+from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
 from .dataset import Dataset
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -39,7 +42,9 @@ from .task import Given, Task
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC):
+class TunedEstimator(
+    CallbackSupportMixin, RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC
+):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
     # Fitted state: trained tensors, target, and the model where this process has built it.
@@ -53,12 +58,15 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
+    @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._validate_params()
         task, seed = self._task(), seed_from(self.random_state)
         dataset = self._check(task, given)
         training, validation = self._split(task, dataset, given_to_validate, seed)
+        if self.callbacks is not None:
+            check_callbacks(self.callbacks, validation is not None)
 
         target = self._target if self._continues else task.learn(dataset.y)
         tensors = self._trained if self._continues else None
@@ -71,18 +79,35 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if validation is not None:
             held_out = task.encode(model.inputs(validation.sequences, self._window), target, validation)
 
+        score_by = None
+        if validation is not None:
+            decoder = task.decoder(model.module, target, validation.extras)
+            score_by = partial(make_score, self, decoder, validation)
         history = train(
             model.module,
             task.make_loss(model.module, target),
             data,
             model.config,
             validation=held_out,
-            scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([Progress()] if self.verbose else []), *(self.callbacks or [])],
+            scorer=None if self.scoring is None or score_by is None else score_by(self.scoring),
+            callbacks=self._callbacks(given, model, target, dataset, score_by),
         )
 
         self._keep(model, target, history, dataset.n_truncated)
         return self
+
+    def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
+        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        watching: list[Any] = [Progress()] if self.verbose else []
+        if self.callbacks is not None:
+            watching += prepare(self.callbacks, score_by)
+        if hasattr(self, "_skl_callbacks"):
+
+            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+                fitted._keep(model, target, history, dataset.n_truncated)
+
+            watching.append(EpochTasks(self, given, keep))
+        return watching
 
     def _check(self, task: Task, given: Given) -> Dataset:
         if self._has_states(given.X):  # targets per residue are compared with residues
@@ -108,12 +133,6 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if self.early_stopping:
             return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
         return dataset, None
-
-    def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):
-        if self.scoring is None or validation is None:
-            return None
-        decoder = task.decoder(model.module, target, validation.extras)
-        return make_score(self, decoder, validation, self.scoring)
 
     @property
     def _continues(self) -> bool:

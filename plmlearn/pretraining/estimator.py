@@ -32,7 +32,7 @@ from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
-from .watch import Watch
+from .watch import Watch, check_functions
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -308,6 +308,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self
         """
         self._validate_params()
+        check_functions(self.callbacks or [])
         seed = self._seed()
         training, held_out = self._part(X, groups, X_val, groups_val, seed)
         model = self._build(seed, None)
