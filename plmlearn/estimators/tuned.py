@@ -24,7 +24,7 @@ from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
 from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
     BackboneParameters,
@@ -122,8 +122,8 @@ class TunedEstimator(
 
     def _split(self, task: Task, dataset: Dataset, given: Given, seed: int) -> tuple[Dataset, Dataset | None]:
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
-        parts = {"X_val": given.X, "y_val": given.y}
-        missing = [name for name, part in parts.items() if part is None]
+        passed = {"X_val": given.X, "y_val": given.y}
+        missing = [name for name, part in passed.items() if part is None]
         if len(missing) == 1 or (missing and given.sample_weight is not None):
             raise ValueError(
                 f"{missing[0]} is None; a validation set is X_val and y_val together. Pass both."
@@ -131,7 +131,9 @@ class TunedEstimator(
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            parts = dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            warn_of_near_duplicates(*parts)
+            return parts
         return dataset, None
 
     @property
