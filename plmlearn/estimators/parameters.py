@@ -24,6 +24,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
 from ..backbones import Backbone, load_backbone
@@ -216,6 +217,12 @@ class RuntimeParameters(Parameters):
             quantization=self.quantization,
             **options,
         )
+
+    @property
+    def fitted_(self) -> bool:
+        """True after ``fit``, and missing before: MAPIE looks for an attribute of this name."""
+        check_is_fitted(self)
+        return True
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
@@ -143,7 +144,7 @@ class IgnoreLabelParameters(BackboneParameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ResidueTransformer(TunedEstimator, ABC):
+class ResidueTransformer(TransformerMixin, TunedEstimator, ABC):
     """A tuned estimator with one output per residue; see the concrete classes."""
 
     head: str = "linear"

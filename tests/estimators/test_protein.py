@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import f1_score, log_loss, mean_squared_error
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.class_weight import compute_sample_weight
 
 import plmlearn.cache
@@ -408,7 +408,9 @@ def test_a_fit_that_stops_early_warns_of_near_duplicates_unless_it_knows_groups(
         classifier.fit(rows, [*y, *y])
     recwarn.clear()
     classifier.fit(rows, [*y, *y], groups=[*range(24), *range(24)])
-    compare({"model": classifier}, rows, [*y, *y], cv=GroupKFold(2), groups=[*range(24), *range(24)])
+    compare(
+        {"model": classifier}, rows, [*y, *y], cv=StratifiedGroupKFold(2), groups=[*range(24), *range(24)]
+    )
     make(early_stopping=False, epochs=1).fit(rows, [*y, *y])
     assert not recwarn.list
 
