@@ -9,22 +9,32 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from skorch.callbacks import Callback
 
 from ..training.engine import StopTraining, entry_of
 from .task import Given
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:
+Method = TypeVar("Method", bound=Callable)
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support."""
+if TYPE_CHECKING:  # as editors and type checkers see it
 
-    def with_callbacks(method):  # type: ignore[no-redef]
-        return method
+    class CallbackSupportMixin:
+        def set_callbacks(self, *callbacks: Any) -> Self: ...
+
+    def with_callbacks(method: Method) -> Method: ...
+
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:
+
+        class CallbackSupportMixin:
+            """Nothing to support."""
+
+        def with_callbacks(method):
+            return method
 
 
 @dataclass
