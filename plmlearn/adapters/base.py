@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
-import peft
-from peft.tuners.tuners_utils import BaseTunerLayer
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
@@ -217,6 +215,9 @@ class PeftMethod(LayeredAdapter):
         return target_pattern(backbone, asked or (), self._layers(backbone))
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        import peft
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         config = self.peft_config(backbone)
         biases = vars(config).get("bias", "none")
         if biases != "none":

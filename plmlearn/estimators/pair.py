@@ -174,6 +174,7 @@ class PairEstimator(
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = False
         tags.input_tags.two_d_array = True
+        tags._skip_test = True  # check_estimator would fit on arrays of numbers
         return tags
 
 
@@ -271,8 +272,9 @@ class PLMPairClassifier(
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -504,8 +506,9 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.

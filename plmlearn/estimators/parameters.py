@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
 from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
@@ -252,6 +253,12 @@ class RuntimeParameters(Parameters):
             quantization=self.quantization,
             **options,
         )
+
+    @property
+    def fitted_(self) -> bool:
+        """True after ``fit``, and missing before: MAPIE looks for an attribute of this name."""
+        check_is_fitted(self)
+        return True
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

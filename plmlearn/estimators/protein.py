@@ -319,8 +319,9 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -482,8 +483,9 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -657,8 +659,9 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -825,8 +828,9 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.

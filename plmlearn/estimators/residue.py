@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
@@ -145,7 +146,7 @@ class IgnoreLabelParameters(BackboneParameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ResidueTransformer(TunedEstimator, ABC):
+class ResidueTransformer(TransformerMixin, TunedEstimator, ABC):
     """A tuned estimator with one output per residue; see the concrete classes."""
 
     head: str = "linear"
@@ -325,8 +326,9 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -563,8 +565,9 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.

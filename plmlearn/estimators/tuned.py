@@ -11,6 +11,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -22,10 +23,12 @@ from ..backbones import check_fingerprint
 from ..backbones.loading import looking_for_fitted
 from ..metrics import get_scorer
 from ..nn.autograd import trainable
+from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from .dataset import Dataset
+from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
     USED_AFTER_FIT,
@@ -45,7 +48,9 @@ from .task import Given, Task
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC):
+class TunedEstimator(
+    CallbackSupportMixin, RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC
+):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
     # Fitted state: trained tensors, target, and the model where this process has built it.
@@ -60,6 +65,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     # -- fit ----------------------------------------------------------------------------------
 
     @trainable()
+    @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._check_parameters()
@@ -68,6 +74,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         task, seed = run._task(), seed_from(run.random_state)
         dataset = run._check(task, given)
         training, validation = run._split(task, dataset, given_to_validate, seed)
+        if self.callbacks is not None:
+            check_callbacks(self.callbacks, validation is not None)
 
         target = run._target if run._continues else task.learn(dataset.y)
         tensors = run._trained if run._continues else None
@@ -80,14 +88,18 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if validation is not None:
             held_out = task.encode(model.inputs(validation.sequences, run._window), target, validation)
 
+        score_by = None
+        if validation is not None:
+            decoder = task.decoder(model.module, target, validation.extras)
+            score_by = partial(make_score, self, decoder, validation)
         history = train(
             model.module,
             task.make_loss(model.module, target),
             data,
             model.config,
             validation=held_out,
-            scorer=run._scorer(task, model, target, validation),
-            callbacks=[*([Progress()] if run.verbose else []), *(run.callbacks or [])],
+            scorer=None if run.scoring is None or score_by is None else score_by(run.scoring),
+            callbacks=self._callbacks(given, model, target, dataset, score_by),
         )
 
         self._keep(model, target, history, dataset.n_truncated)
@@ -113,6 +125,19 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
         return idle
 
+    def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
+        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        watching: list[Any] = [Progress()] if self.verbose else []
+        if self.callbacks is not None:
+            watching += prepare(self.callbacks, score_by)
+        if hasattr(self, "_skl_callbacks"):
+
+            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+                fitted._keep(model, target, history, dataset.n_truncated)
+
+            watching.append(EpochTasks(self, given, keep))
+        return watching
+
     def _check(self, task: Task, given: Given) -> Dataset:
         if self._has_states(given.X):  # targets per residue are compared with residues
             given = replace(given, X=self._check_X(given.X))
@@ -126,8 +151,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     def _split(self, task: Task, dataset: Dataset, given: Given, seed: int) -> tuple[Dataset, Dataset | None]:
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
-        parts = {"X_val": given.X, "y_val": given.y}
-        missing = [name for name, part in parts.items() if part is None]
+        passed = {"X_val": given.X, "y_val": given.y}
+        missing = [name for name, part in passed.items() if part is None]
         if len(missing) == 1 or (missing and given.sample_weight is not None):
             raise ValueError(
                 f"{missing[0]} is None; a validation set is X_val and y_val together. Pass both."
@@ -135,14 +160,10 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            parts = dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            warn_of_near_duplicates(*parts)
+            return parts
         return dataset, None
-
-    def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):
-        if self.scoring is None or validation is None:
-            return None
-        decoder = task.decoder(model.module, target, validation.extras)
-        return make_score(self, decoder, validation, self.scoring)
 
     @property
     def _continues(self) -> bool:

@@ -42,7 +42,7 @@ from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
-from .watch import Watch
+from .watch import Watch, check_functions
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -326,6 +326,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self
         """
         self._check_parameters()
+        check_functions(self.callbacks or [])
         warn_of_idle(self, self._idle(validates=X_val is not None))
         plain = self._plain()
         seed = plain._seed()

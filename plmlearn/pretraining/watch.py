@@ -18,6 +18,16 @@ from .processes import any_process, is_first_process
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
 
 
+def check_functions(callbacks: Sequence) -> None:
+    """Raise an error if some callbacks are not functions of a dict."""
+    others = [type(callback).__name__ for callback in callbacks if not callable(callback)]
+    if others:
+        raise ValueError(
+            f"callbacks: {', '.join(others)} cannot work here. PLMMaskedLM takes functions, each called "
+            "after a step with a dict (step, train_loss, …); skorch's callbacks are for the other estimators."
+        )
+
+
 class Watch:
     """Called after every step of a run; True ends it.
 

@@ -135,7 +135,6 @@ class PackedEncoder(nn.Module, ABC):
                 hidden = layer(block, hidden, row, shared)
         return hidden[row.without_prompt]
 
-    @torch.compiler.disable  # it walks over sequences, or is one kernel
     def attention(
         self,
         block: nn.Module,
@@ -213,7 +212,18 @@ def _by_pieces(run: Callable[[Part], Tensor], inputs: Part) -> Tensor:
 @cache
 def _compiled_layer(encoder: type[PackedEncoder]) -> Callable[..., Tensor]:
     """One program for the layers of every encoder of a class, for any number of tokens."""
+    _leave_attention_out()
     return torch.compile(encoder.layer, dynamic=True)
+
+
+@cache
+def _leave_attention_out() -> None:
+    """Let no program enter attention: it walks over sequences, or is one kernel.
+
+    As a decorator this would import torch's compiler together with this module.
+    """
+    attention = torch.compiler.disable(PackedEncoder.attention)
+    PackedEncoder.attention = attention  # type: ignore[method-assign]
 
 
 class LayerMixing(nn.Module):
