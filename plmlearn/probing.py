@@ -20,7 +20,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .baselines.comparison import as_text, corrected_interval
+from .baselines.comparison import as_table, corrected_interval
 from .estimators.embedder import PLMEmbedder
 from .estimators.residue_targets import check_residue_y, is_measured
 from .estimators.targets import check_class_y, check_length, check_value_y
@@ -82,7 +82,7 @@ class LayerSweep:
         return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
-        return f"{as_text(self.rows)}\n{self.verdict}"
+        return f"{as_table(self.rows)}\n{self.verdict}"
 
 
 def layer_sweep(
