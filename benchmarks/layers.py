@@ -1,7 +1,7 @@
 """What each layer of a backbone knows of three tasks, with and without the final norm.
 
     PLMLEARN_DATA=data python benchmarks/layers.py FOLDER
-    PLMLEARN_DATA=data python benchmarks/layers.py FOLDER --write docs/layers.md
+    PLMLEARN_DATA=data python benchmarks/layers.py FOLDER --say "What it is." --write docs/layers.md
 
 FOLDER is a backbone: a short name, a Hugging Face id or a folder. The tasks are GB1 (training variants of the
 split three_vs_rest; Spearman's correlation), membrane proteins of DeepLoc 2 (folds are its homology
@@ -84,21 +84,21 @@ def differences(scores: dict[str, dict[bool, np.ndarray]]) -> str:
 
 
 def page(text: str, arguments: argparse.Namespace, minutes: float) -> str:
-    counts = ", ".join(f"{task} {n} proteins" for task, n in PROTEINS.items())
+    counts = ", ".join(f"{n} of {task}" for task, n in PROTEINS.items())
     seeds = ", ".join(map(str, arguments.seeds))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
     return f"""# What each layer knows
 
 {arguments.say}
 
-Mean scores of five folds and of seeds {seeds}, on drawn proteins ({counts}; of secondary
-structure 10,000 residues). GB1: Spearman's correlation; membrane: Matthews' correlation; secondary
-structure: Q3. "normed" is `final_norm=True`, "plain" is `final_norm=False`.
+Mean scores of five folds and of seeds {seeds}. Proteins are drawn: {counts}; of these
+10,000 residues. GB1: Spearman's correlation; membrane: Matthews' correlation; secondary structure: Q3.
+"normed" is `final_norm=True`, "plain" is `final_norm=False`.
 
 {text}
 
 One thread, {platform.machine()}, {packages}, float32; {minutes:.0f} minutes.
-`python benchmarks/layers.py FOLDER --write docs/layers.md` writes this page.
+`python benchmarks/layers.py FOLDER --write docs/layers.md` writes this page; `--say` its first paragraph.
 """
 
 
