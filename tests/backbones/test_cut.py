@@ -12,7 +12,7 @@ from plmlearn.backbones import load_backbone, loading, unload_backbones
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import PackedTokens
 
-kinds = pytest.mark.parametrize("kind", ["esm2", "esm1b", "esmc", "prott5", "ankh"])
+kinds = pytest.mark.parametrize("kind", ["esm2", "esm1b", "saprot", "esmc", "prott5", "ankh", "bert"])
 
 
 def tokens_of(backbone) -> PackedTokens:
@@ -39,7 +39,8 @@ def states_of(backbone, tokens) -> list[list[torch.Tensor]]:
             pieces.append(backbone.model(**inputs, output_hidden_states=True).hidden_states)
         for hook in hooks:
             hook.remove()
-        norm = backbone.model.get_submodule(backbone.architecture.final_norm)
+        path = backbone.architecture.final_norm  # BERT has none
+        norm = backbone.model.get_submodule(path) if path else nn.Identity()
         found = [[torch.cat(kept), norm(torch.cat(kept))] for kept in plain]
     for layer in range(1, len(found)):
         hidden = torch.cat([states[layer][0] for states in pieces])
