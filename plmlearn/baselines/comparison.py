@@ -1,7 +1,8 @@
 """``compare``: several estimators on the same folds and seeds, with honest intervals, tests and costs."""
 
 import pickle
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ def compare(
     reference: str | None = None,
     confidence: float = 0.95,
     n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> Comparison:
     """Cross-validate several estimators on identical splits and compare them with one of them.
 
@@ -121,6 +123,8 @@ def compare(
         Of the intervals.
     n_jobs : int, default=None
         Folds to fit at once, in processes of their own.
+    verbose : int, default=0
+        1 prints the scores of each fold to the standard error stream as soon as they are known.
 
     Returns
     -------
@@ -148,21 +152,21 @@ def compare(
     >>> result.rows[1]["estimator"], bool(result.rows[1]["difference"] > 0)
     ('additive', True)
     """
-    names = list(estimators)
-    reference, scoring = _check_reference(reference, names, random_states), _scorers(scoring)
+    reference, scoring = _check_reference(reference, list(estimators), random_states), _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
-    folds: dict[str, list] = {name: [] for name in names}
-    ratios = []
+    folds: dict[str, list] = {name: [] for name in estimators}
+    ratios: list[float] = []
     for seed in random_states:
-        splits = _splits(cv, X, y, groups, seed, estimators[names[0]])
+        splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
-            folds[name] += Parallel(n_jobs=n_jobs)(delayed(_fold)(*task, split) for split in splits)
+            folds[name] += _run(name, task, splits, n_jobs, verbose)
+    shape = len(random_states), -1
     table = {
-        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], (len(random_states), -1))
-        for name in names
-        for metric in folds[name][0][0]
+        (name, metric): np.reshape([run[0][metric] for run in runs], shape)
+        for name, runs in folds.items()
+        for metric in runs[0][0]
     }
     rows = [
         {
@@ -214,6 +218,17 @@ def _fold(
     costs = (result["fit_time"][0], memory.peak_mb, memory.peak_gpu_mb, _size_mb(result["estimator"][0]))
     scores = {key[5:]: result[key][0] for key in result if key.startswith("test_")}
     return scores, dict(zip(_COSTS, costs))
+
+
+def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int) -> Iterator[tuple]:
+    """What ``_fold`` says of each split, with a line for it where that is wanted."""
+    runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fold)(*task, split) for split in splits)
+    for number, (scores, costs) in enumerate(runs, start=1):
+        if verbose:
+            told = ", ".join(f"{metric} {score:.3f}" for metric, score in scores.items())
+            text = f"{name}, fold {number}/{len(splits)}: {told}, {costs['fit_seconds']:.1f} s"
+            print(text, file=sys.stderr, flush=True)
+        yield scores, costs
 
 
 def _groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
