@@ -153,7 +153,7 @@ def test_csv_of_pairs_and_several_targets(write):
     data = read_csv(path, sequence=("a", "b"), target=["y", "z"])
     assert data.sequences.tolist() == [["MKV", "GS"], ["AA", "MK"]]
     assert str(data.target.tolist()) == "[[1.0, 0.5], [0.0, nan]]"
-    with pytest.raises(ValueError, match="no column 'bb'.*Did you mean 'b'"):
+    with pytest.raises(ValueError, match=r"no column 'bb'.*Did you mean 'b'"):
         read_csv(path, sequence=("a", "bb"))
 
 
