@@ -162,9 +162,8 @@ def compare(
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
             folds[name] += _run(name, task, splits, n_jobs, verbose)
-    shape = len(random_states), -1
     table = {
-        (name, metric): np.reshape([run[0][metric] for run in runs], shape)
+        (name, metric): np.reshape([run[0][metric] for run in runs], (len(random_states), -1))
         for name, runs in folds.items()
         for metric in runs[0][0]
     }

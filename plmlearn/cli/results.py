@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,7 @@ def write_csv(columns: Mapping[str, Any], path: str | None) -> None:
     rows: list[list[Any]] = [list(columns)]
     rows += [[_cell(entry) for entry in row] for row in zip(*columns.values(), strict=True)]
     if path is None:
-        csv.writer(click.get_text_stream("stdout"), lineterminator="\n").writerows(rows)
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
     else:
         with open(path, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)

@@ -2,8 +2,10 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -43,31 +45,33 @@ from .study import (
 Options = dict[str, Any]
 
 
-def _study(options: Options) -> Study | None:
-    """The study, or None where its settings were only to be printed."""
-    study = make_study(options, say)
-    if options["dry_run"]:
-        print(dump(study.settings()), end="")
-        return None
-    return study
+def _on_study(work: Callable[[Study], None]) -> Callable[[Options], None]:
+    """A command on a study; with --dry-run it only prints the settings. Errors name lines of the file."""
+
+    @wraps(work)
+    def command(options: Options) -> None:
+        study = make_study(options, say)
+        if options["dry_run"]:
+            print(dump(study.settings()), end="")
+            return
+        with study.table.naming_places():
+            work(study)
+
+    return command
 
 
 # -- fit and predict --------------------------------------------------------------------------
 
 
-def fit(options: Options) -> None:
+@_on_study
+def fit(study: Study) -> None:
     """Fit, save, say how it went."""
-    study = _study(options)
-    if study is None:
-        return
-    estimator = study.estimator
+    estimator, options = study.estimator, study.options
     with _finishing_epochs(estimator) as stop:
         estimator.fit(study.table.X, study.table.y, **groups_of_fit(study))
     save_study(study, options["out"])
-    show_fields(
-        {**describe(estimator), "proteins": len(study.table.X), "saved in": options["out"]},
-        options["as_json"],
-    )
+    result = {**describe(estimator), "rows": len(study.table), "saved in": options["out"]}
+    show_fields(result, options["as_json"])
     if stop.asked:
         raise KeyboardInterrupt
 
@@ -111,15 +115,17 @@ def predict(options: Options) -> None:
     table, target = read_table(options), tuple(settings.get("target", ()))
     if target and set(target) <= table.columns.keys():
         table = read_table(options, target)
-    predicted = model.predict(table.X)
-    columns = dict(table.columns) | _named(predicted, target, "predicted")
+    with table.naming_places():
+        predicted = model.predict(table.X)
+    columns = table.columns | _named(predicted, target, "predicted")
     if options["proba"]:
         columns |= _probabilities(model, table.X)
     scores = {}
     if table.y is not None:
-        study = Study(table, settings["task"], model, None, {})
-        scores = {name: float(metric(table.y, predicted)) for name, metric in study.metrics.items()}
-    result = {"rows": len(table.X), "scores": scores}
+        known = np.flatnonzero([not _is_missing(entry) for entry in table.y])
+        metrics = Study(table.take(known), settings["task"], model, None, {}).metrics
+        scores = {name: float(score(table.y[known], predicted[known])) for name, score in metrics.items()}
+    result = {"rows": len(table), "scores": scores}
     if options["as_json"] and options["out"] is None:
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
         show({**result, "predictions": rows}, True, [])
@@ -128,7 +134,12 @@ def predict(options: Options) -> None:
     if options["out"]:
         show_fields({**result, "scores": scores or None, "saved in": options["out"]}, options["as_json"])
     else:
-        say(", ".join(f"{name} {score:.4g}" for name, score in scores.items()) or f"{len(table.X)} rows")
+        say(", ".join(f"{name} {score:.4g}" for name, score in scores.items()) or f"{len(table)} rows")
+
+
+def _is_missing(entry: Any) -> bool:
+    """Whether a target was not measured; of a residue's that is up to the score."""
+    return entry is None or (np.ndim(entry) == 0 and entry != entry)
 
 
 def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[str, np.ndarray]:
@@ -149,12 +160,10 @@ def _probabilities(model: Any, X: Any) -> dict[str, np.ndarray]:
 # -- evaluate and search ----------------------------------------------------------------------
 
 
-def evaluate(options: Options) -> None:
+@_on_study
+def evaluate(study: Study) -> None:
     """Cross-validate the estimator and the floors."""
-    study = _study(options)
-    if study is None:
-        return
-    table, estimator = study.table, study.estimator
+    table, estimator, options = study.table, study.estimator, study.options
     folds, name = _folds(study), f"{type(estimator).__name__} {estimator.backbone}"
     models: dict[str, Any] = {}
     if options["floors"]:
@@ -222,11 +231,10 @@ def _leakage(folds: Folds, study: Study) -> dict[str, float]:
     return {name: float(np.mean(shares)) for name, shares in found.items()}
 
 
-def search(options: Options) -> None:
+@_on_study
+def search(study: Study) -> None:
     """scikit-learn's grid or random search on the same folds."""
-    study = _study(options)
-    if study is None:
-        return
+    options = study.options
     table, folds, estimator = study.table, _folds(study), _quiet(study)
     scorers = _scorers(study)
     space = {name: _candidates(name, values) for name, values in options["param"].items()}
@@ -249,7 +257,7 @@ def search(options: Options) -> None:
         found.fit(table.X, table.y, **({"groups": folds.groups} if stops else {}))
     rows = _candidate_rows(found.cv_results_, list(scorers), list(space))
     if options["out"]:
-        save_study(Study(table, study.kind, found.best_estimator_, study.groups, options), options["out"])
+        save_study(replace(study, estimator=found.best_estimator_), options["out"])
     best = {name: str(value) for name, value in found.best_params_.items()}
     show(
         {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]},
@@ -303,13 +311,10 @@ def embed(options: Options) -> None:
         parameters = {"pooling": None} if options["residues"] else {}
         parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
         embeddings = make_estimator(PLMEmbedder, options["set"] | parameters).fit_transform(table.X)
-    name = options["id"] or "id"
-    if name in table.columns:
-        ids = table.columns[name].tolist()
-    elif options["id"]:
-        raise ValueError(f"{options['data']} has no column {name!r}; it has {', '.join(table.columns)}.")
+    if options["id"] or "id" in table.columns:
+        ids = table.column(options["id"] or "id").tolist()
     else:
-        ids = [str(row) for row in range(1, len(table.X) + 1)]
+        ids = [str(row) for row in range(1, len(table) + 1)]
     write_embeddings(options["out"], ids, embeddings)
     result = {"proteins": len(ids), "width": embeddings[0].shape[-1], "saved in": options["out"]}
     show_fields(result, options["as_json"])

@@ -5,10 +5,12 @@
 ``save_study``              the model, and beside it the settings that made it
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ..estimators import frozen, pair, protein, residue
 from ..estimators.parameters import AdapterParameters
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import cluster_sequences
-from ..sequences import read_csv, read_fasta, target_kind
+from ..sequences import SequenceError, read_csv, read_fasta, target_kind
 from ..sequences.clean import first_few, object_array
 from ..sequences.files import read_lines
 from ..sequences.kinds import TargetKind, are_pairs
@@ -64,11 +66,43 @@ class Table:
     y : ndarray or None
     columns : dict of str to ndarray
         All columns, by name; of a FASTA file id, description and sequence.
+    places : ndarray of str
+        What a row is in the file, such as "line 7".
+    path : str
+        The file.
     """
 
     X: np.ndarray
     y: np.ndarray | None
     columns: dict[str, np.ndarray]
+    places: np.ndarray
+    path: str
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, rows: np.ndarray) -> "Table":
+        """Some rows."""
+        columns = {name: entries[rows] for name, entries in self.columns.items()}
+        y = None if self.y is None else self.y[rows]
+        return replace(self, X=self.X[rows], y=y, columns=columns, places=self.places[rows])
+
+    def column(self, name: str) -> np.ndarray:
+        """A column by its name, or one error."""
+        if name not in self.columns:
+            close = get_close_matches(name, self.columns, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{self.path} has no column {name!r}; it has {', '.join(self.columns)}.{hint}")
+        return self.columns[name]
+
+    @contextmanager
+    def naming_places(self) -> Iterator[None]:
+        """Let an error that names rows name their lines too."""
+        try:
+            yield
+        except SequenceError as error:
+            named = first_few([f"row {row} is {self.places[row]}" for row in error.rows if row < len(self)])
+            raise ValueError(f"{error}\nIn {self.path}, {named}.") from error
 
 
 def read_table(options: Mapping[str, Any], target: tuple[str, ...] = ()) -> Table:
@@ -79,14 +113,14 @@ def read_table(options: Mapping[str, Any], target: tuple[str, ...] = ()) -> Tabl
             raise ValueError(f"{path} is a FASTA file, which has no targets; expected a CSV file.")
         found = read_fasta(path)
         columns = {"id": found.ids, "description": found.descriptions, "sequence": found.sequences}
-        table = Table(found.sequences, None, columns)
+        places = object_array(f"record {number}" for number in range(1, len(found.ids) + 1))
+        table = Table(found.sequences, None, columns, places, path)
     else:
         read = read_csv(path, sequence=names, target=list(target) or None)
-        table = Table(read.sequences, read.target, read.columns)
-    table = _where(table, options.get("where") or {}, path)
-    if options.get("proteins"):
-        table = Table(_look_up(table.X, options["proteins"]), table.y, table.columns)
-    return table
+        places = object_array(f"line {line}" for line in read.lines)
+        table = Table(read.sequences, read.target, read.columns, places, path)
+    table = _where(table, options.get("where") or {})
+    return replace(table, X=_look_up(table.X, options["proteins"])) if options.get("proteins") else table
 
 
 def is_fasta(path: str) -> bool:
@@ -94,34 +128,20 @@ def is_fasta(path: str) -> bool:
     return next((line for line in read_lines(path) if line.strip()), "").lstrip().startswith((">", ";"))
 
 
-def column_of(table: Table, name: str, path: str) -> np.ndarray:
-    """A column by its name, or one error."""
-    if name not in table.columns:
-        close = get_close_matches(name, table.columns, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(table.columns)}.{hint}")
-    return table.columns[name]
-
-
-def _where(table: Table, conditions: Mapping[str, str], path: str) -> Table:
-    rows = np.full(len(table.X), True)
+def _where(table: Table, conditions: Mapping[str, str]) -> Table:
+    rows = np.full(len(table), True)
     for name, text in conditions.items():
-        rows &= column_of(table, name, path) == str(text)
+        rows &= table.column(name) == str(text)
     if not rows.any():
         told = ", ".join(f"{name}={text}" for name, text in conditions.items())
-        raise ValueError(f"{path} has no row with {told}.")
-    columns = {name: entries[rows] for name, entries in table.columns.items()}
-    return Table(table.X[rows], None if table.y is None else table.y[rows], columns)
+        raise ValueError(f"{table.path} has no row with {told}.")
+    return table.take(rows)
 
 
 def _look_up(ids: np.ndarray, path: str) -> np.ndarray:
     """Sequences in place of ids, from a file of both."""
-    if is_fasta(path):
-        found = read_fasta(path)
-        known = dict(zip(found.ids, found.sequences))
-    else:
-        read = read_csv(path)
-        known = dict(zip(column_of(Table(read.sequences, None, read.columns), "id", path), read.sequences))
+    table = read_table({"data": path})
+    known = dict(zip(table.column("id"), table.X))
     if missing := sorted(set(ids.flat) - known.keys()):
         raise ValueError(f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}.")
     return object_array(known[name] for name in ids.flat).reshape(ids.shape)
@@ -159,8 +179,8 @@ class Study:
 
 
 # Options that decide on the outcome, in the order of a file of settings.
-_SETTINGS = ("data", "sequence", "target", "where", "proteins", "groups", "task", "estimator")
-_SETTINGS += ("folds", "identity", "scoring", "floors", "param", "trials", "jobs", "out")
+_SETTINGS: tuple[str, ...] = ("data", "sequence", "target", "where", "proteins", "groups", "task")
+_SETTINGS += ("estimator", "folds", "identity", "scoring", "floors", "param", "trials", "jobs", "out")
 
 
 def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
@@ -176,7 +196,7 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     backbone = {"backbone": options["backbone"]} if options.get("backbone") else {}
     estimator = make_estimator(cls, {"random_state": 0, **options["set"], **backbone})
     what = "pairs" if pairs else "proteins"
-    told = f"{len(table.X)} {what}, {', '.join(options['target'])}: {_TOLD[kind]}"
+    told = f"{len(table)} {what}, {', '.join(options['target'])}: {_TOLD[kind]}"
     if kind == "labels" and table.y.ndim == 1:
         names, counts = np.unique(table.y.astype(str), return_counts=True)
         told += f", {len(names)} classes of {counts.min()} to {counts.max()}"
@@ -213,6 +233,9 @@ def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, PathLike):
+        return fspath(value)
+    value = value.item() if isinstance(value, np.generic) else value
     return type(value).__name__ if isinstance(value, BaseEstimator) else value
 
 
@@ -227,7 +250,7 @@ def _groups(options: Mapping[str, Any], table: Table) -> Any:
     name = options.get("groups")
     if name in (None, "none", "clusters"):
         return name
-    return column_of(table, name, options["data"])
+    return table.column(name)
 
 
 def groups_of_fit(study: Study) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
+from ..sequences import SequenceError
 from ..sequences.clean import first_few
 from ..training.engine import TrainingDivergedError
 
@@ -295,9 +296,10 @@ def _refuse_missing(y: np.ndarray) -> None:
     missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
     rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
     if len(rows):
-        raise ValueError(
+        raise SequenceError(
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "
-            "Leave those proteins out of X and y."
+            "Leave those proteins out of X and y.",
+            rows=rows.tolist(),
         )
 
 

@@ -52,7 +52,7 @@ def read_csv(
         written as pandas reads it ("NA", "NaN", "null", …), is nan among numbers and None among text;
         estimators refuse both by row. Entries of several numbers with blanks between them ("0.5 nan 2"), one
         per residue, become arrays of float. Several columns make an array (n, k). ``columns``: a dict from
-        the name of every column to its array of ``str``.
+        the name of every column to its array of ``str``. ``lines``: number of the line of every row.
 
     Raises
     ------
@@ -90,7 +90,9 @@ def read_csv(
         _check_header(path, header, names + wanted)
     entries: list[list[str]] = [[] for _ in header]
     odd = []
+    lines = []
     for line, row in rows:
+        lines.append(line)
         if len(row) != len(header):
             odd.append(f"line {line} has {len(row)}")
         for column, entry in zip(entries, row):
@@ -104,7 +106,7 @@ def read_csv(
         raise ValueError(f"{path} holds no rows; expected a header line and one line per protein.")
     columns = dict(zip(header, map(object_array, entries)))
     sequences, found = _joined([columns[n] for n in names]), _joined([_as_target(columns[n]) for n in wanted])
-    return Bunch(sequences=sequences, target=found, columns=columns)
+    return Bunch(sequences=sequences, target=found, columns=columns, lines=np.array(lines))
 
 
 def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:
