@@ -71,7 +71,9 @@ def _write_parquet(path: str, ids: list[str], embeddings: np.ndarray) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    column = pa.array([row.tolist() for row in embeddings])
+    kind = pa.list_(pa.float32())
+    kind = pa.list_(kind) if embeddings.dtype == object else kind
+    column = pa.array([row.tolist() for row in embeddings], kind)
     parquet.write_table(pa.table({"id": ids, "embedding": column}), path)
 
 

@@ -383,6 +383,9 @@ def test_embed_as_parquet_and_h5(proteins, tmp_path):
     assert np.array_equal(np.array(table["embedding"], dtype=np.float32), expected)
     with h5py.File(tmp_path / "e.h5") as file:
         assert np.array_equal(file["P3"], expected[3])
+    run("embed", proteins, "--backbone", "mini", "--residues", "--out", tmp_path / "r.parquet")
+    row = parquet.read_table(tmp_path / "r.parquet").to_pydict()["embedding"][3]
+    assert np.array(row).mean(axis=0) == pytest.approx(expected[3], abs=1e-5)
 
 
 @pytest.mark.parametrize(
