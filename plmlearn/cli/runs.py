@@ -14,6 +14,7 @@ import sklearn
 from scipy import stats
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.utils.validation import has_fit_parameter
 from skorch.callbacks import Callback
 
 from .. import datasets, persistence
@@ -240,6 +241,7 @@ def search(study: Study) -> None:
     space = {name: _candidates(name, values) for name, values in options["param"].items()}
     # An estimator that stops early must not validate on relatives of what it trains on.
     stops = folds.groups is not None and getattr(estimator, "early_stopping", False)
+    stops = stops and has_fit_parameter(estimator, "groups")
     settings: dict[str, Any] = {
         "cv": folds.splits,
         "scoring": scorers,

@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, r2_score
+from sklearn.utils.validation import has_fit_parameter
 
 from .. import adapters, persistence
 from ..adapters import Adapter, LoRA
@@ -258,6 +259,8 @@ def groups_of_fit(study: Study) -> dict[str, Any]:
     groups = study.groups
     if groups is None or (isinstance(groups, str) and groups == "none"):
         return {}
+    if not has_fit_parameter(study.estimator, "groups"):
+        raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
     if isinstance(groups, str):
         proteins = np.unique(study.table.X)
         found = dict(zip(proteins, cluster_sequences(proteins)))
