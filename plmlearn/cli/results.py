@@ -11,7 +11,7 @@ from typing import Any
 import click
 import numpy as np
 
-from ..baselines.comparison import as_table
+from ..baselines.comparison import as_text
 
 
 def say(text: str) -> None:
@@ -21,7 +21,7 @@ def say(text: str) -> None:
 
 def show(result: Any, as_json: bool, rows: Sequence[Mapping[str, Any]]) -> None:
     """The result as JSON, or its rows as a table."""
-    click.echo(json.dumps(_plain(result), indent=1) if as_json else as_table(rows))
+    click.echo(json.dumps(_plain(result), indent=1) if as_json else as_text(rows))
 
 
 def show_fields(result: Mapping[str, Any], as_json: bool) -> None:

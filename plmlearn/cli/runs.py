@@ -15,7 +15,6 @@ from scipy import stats
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils.validation import has_fit_parameter
-from skorch.callbacks import Callback
 
 from .. import datasets, persistence
 from ..adapters import Frozen
@@ -28,7 +27,6 @@ from ..model_selection import Folds, PairLeakage, make_folds
 from ..persistence.folder import read_folder
 from ..pretraining import PLMMaskedLM
 from ..sequences import ALPHABET, check_sequences, read_fasta
-from ..training.engine import StopTraining
 from .results import check_format, say, show, show_fields, write_csv, write_embeddings
 from .settings import dump
 from .study import (
@@ -40,7 +38,6 @@ from .study import (
     read_settings,
     read_table,
     save_study,
-    value_of,
 )
 
 Options = dict[str, Any]
@@ -77,14 +74,13 @@ def fit(study: Study) -> None:
         raise KeyboardInterrupt
 
 
-class _Stop(Callback):
-    """Ends training after the epoch in which it was asked to."""
+class _Stop:
+    """A callback that ends training after the epoch in which it was asked to."""
 
     asked = False
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if self.asked:
-            raise StopTraining
+    def __call__(self, epoch: dict) -> bool:
+        return self.asked
 
 
 @contextmanager
@@ -271,7 +267,7 @@ def search(study: Study) -> None:
 def _candidates(name: str, values: Any) -> Any:
     """A list of values, or a distribution between two ends."""
     if isinstance(values, list):
-        return [value_of(name, value) for value in values]
+        return values
     if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
         raise ValueError(f"{name} is {values!r}; expected a list, or {{low: 1e-4, high: 1e-2, log: true}}.")
     low, high = values["low"], values["high"]

@@ -34,7 +34,7 @@ from plmlearn.model_selection import ClusterKFold, PairKFold, cluster_sequences
 from plmlearn.sequences import read_csv
 
 QUICK = ["--backbone", "mini", "--set", "epochs=1", "--set", "last_n_layers=1"]
-FROZEN = ["--backbone", "mini", "--set", "adapter=Frozen", "--set", "epochs=1"]
+FROZEN = ["--backbone", "mini", "--set", "adapter=frozen", "--set", "epochs=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_dry_run_prints_what_config_reads(proteins, tmp_path):
     printed = run("fit", proteins, *options, "--dry-run").stdout
     assert not (tmp_path / "m").exists()
     found = yaml.safe_load(printed)
-    assert found["set"]["adapter"] == "LoRA"
+    assert found["set"]["adapter"] == "lora"
     assert found["set"]["adapter__rank"] == 3
     assert set(plmlearn.PLMClassifier(adapter=LoRA()).get_params()) - {"callbacks"} == set(found["set"])
     config = tmp_path / "config.yaml"
