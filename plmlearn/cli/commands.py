@@ -41,7 +41,7 @@ _config = click.option(
     is_eager=True,
     expose_value=False,
     callback=use_config,
-    help="YAML file of options, as --dry-run prints it; options given here come first.",
+    help="YAML file of options, as --dry-run prints it; the options of the command line override it.",
 )
 _rows = _options(
     click.argument("data", type=_FILE),

@@ -14,7 +14,7 @@ import sklearn
 from scipy import stats
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
-from skorch.callbacks import Callback
+from sklearn.utils.validation import has_fit_parameter
 
 from .. import datasets, persistence
 from ..adapters import Frozen
@@ -27,7 +27,6 @@ from ..model_selection import Folds, PairLeakage, make_folds
 from ..persistence.folder import read_folder
 from ..pretraining import PLMMaskedLM
 from ..sequences import ALPHABET, check_sequences, read_fasta
-from ..training.engine import StopTraining
 from .results import check_format, say, show, show_fields, write_csv, write_embeddings
 from .settings import dump
 from .study import (
@@ -39,7 +38,6 @@ from .study import (
     read_settings,
     read_table,
     save_study,
-    value_of,
 )
 
 Options = dict[str, Any]
@@ -76,14 +74,13 @@ def fit(study: Study) -> None:
         raise KeyboardInterrupt
 
 
-class _Stop(Callback):
-    """Ends training after the epoch in which it was asked to."""
+class _Stop:
+    """A callback that ends training after the epoch in which it was asked to."""
 
     asked = False
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if self.asked:
-            raise StopTraining
+    def __call__(self, epoch: dict) -> bool:
+        return self.asked
 
 
 @contextmanager
@@ -240,6 +237,7 @@ def search(study: Study) -> None:
     space = {name: _candidates(name, values) for name, values in options["param"].items()}
     # An estimator that stops early must not validate on relatives of what it trains on.
     stops = folds.groups is not None and getattr(estimator, "early_stopping", False)
+    stops = stops and has_fit_parameter(estimator, "groups")
     settings: dict[str, Any] = {
         "cv": folds.splits,
         "scoring": scorers,
@@ -269,7 +267,7 @@ def search(study: Study) -> None:
 def _candidates(name: str, values: Any) -> Any:
     """A list of values, or a distribution between two ends."""
     if isinstance(values, list):
-        return [value_of(name, value) for value in values]
+        return values
     if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
         raise ValueError(f"{name} is {values!r}; expected a list, or {{low: 1e-4, high: 1e-2, log: true}}.")
     low, high = values["low"], values["high"]

@@ -69,9 +69,11 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
         raise click.BadParameter(
             f"{path} has {', '.join(odd)}; expected some of {', '.join(sorted(known))}.", ctx, param
         )
-    for name in ("set", "where", "param"):
-        if isinstance(found.get(name), dict):
-            found[name] = list(found[name].items())
+    options = [p for p in ctx.command.params if isinstance(p, click.Option)]
+    several = {p.name for p in options if p.multiple}
+    for name in several & found.keys():
+        value = list(found[name].items()) if isinstance(found[name], dict) else found[name]
+        found[name] = value if isinstance(value, list) else [value]
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 

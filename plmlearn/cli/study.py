@@ -12,17 +12,18 @@ from difflib import get_close_matches
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import yaml
 from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, r2_score
+from sklearn.utils.validation import has_fit_parameter
 
-from .. import adapters, persistence
+from .. import persistence
 from ..adapters import Adapter, LoRA
+from ..adapters.names import AdapterName, as_adapter
 from ..estimators import frozen, pair, protein, residue
-from ..estimators.parameters import AdapterParameters
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import cluster_sequences
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
@@ -43,11 +44,7 @@ _ESTIMATORS = {
 }
 _OTHERS = (protein.PLMClassifier, protein.PLMRegressor, frozen.PLMFrozenMLP, frozen.PLMFrozenMLPRegressor)
 _BY_NAME: dict[str, Any] = {cls.__name__: cls for cls in (*_ESTIMATORS.values(), *_OTHERS)}
-_ADAPTERS = {
-    name: cls
-    for name in adapters.__all__
-    if isinstance(cls := getattr(adapters, name), type) and issubclass(cls, Adapter)
-}
+_ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
 _TOLD = {
     "labels": "labels",
     "numbers": "numbers",
@@ -205,24 +202,15 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
 
 
 def make_estimator(cls: Any, parameters: Mapping[str, Any]) -> Any:
-    """An estimator with parameters as they stand in YAML: adapters by name, nested ones by ``adapter__``."""
+    """An estimator with these parameters, or one error that names the one that it does not have."""
     estimator = cls()
-    nested = any(name.startswith("adapter__") for name in parameters)
-    if nested and "adapter" not in parameters and isinstance(estimator, AdapterParameters):
-        estimator.set_params(adapter=LoRA())
-    for name in sorted(parameters, key=lambda name: name.count("__")):
-        known = estimator.get_params()
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
+    known = estimator.get_params(deep=False)
+    for name in parameters:
+        if (own := name.split("__")[0]) not in known:
+            close = get_close_matches(own, known, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
-            raise ValueError(f"{cls.__name__} has no parameter {name!r}. {hint}")
-        estimator.set_params(**{name: value_of(name, parameters[name])})
-    return estimator
-
-
-def value_of(name: str, value: Any) -> Any:
-    """A parameter's value: an adapter for its name."""
-    return _one_of(_ADAPTERS, value, "adapter")() if name == "adapter" and isinstance(value, str) else value
+            raise ValueError(f"{cls.__name__} has no parameter {own!r}. {hint}")
+    return estimator.set_params(**parameters)
 
 
 def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
@@ -236,7 +224,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, PathLike):
         return fspath(value)
     value = value.item() if isinstance(value, np.generic) else value
-    return type(value).__name__ if isinstance(value, BaseEstimator) else value
+    return _ADAPTERS[type(value)] if isinstance(value, Adapter) else value
 
 
 def _one_of(known: Mapping[str, Any], name: str, what: str) -> Any:
@@ -258,6 +246,8 @@ def groups_of_fit(study: Study) -> dict[str, Any]:
     groups = study.groups
     if groups is None or (isinstance(groups, str) and groups == "none"):
         return {}
+    if not has_fit_parameter(study.estimator, "groups"):
+        raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
     if isinstance(groups, str):
         proteins = np.unique(study.table.X)
         found = dict(zip(proteins, cluster_sequences(proteins)))

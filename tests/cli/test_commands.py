@@ -34,7 +34,7 @@ from plmlearn.model_selection import ClusterKFold, PairKFold, cluster_sequences
 from plmlearn.sequences import read_csv
 
 QUICK = ["--backbone", "mini", "--set", "epochs=1", "--set", "last_n_layers=1"]
-FROZEN = ["--backbone", "mini", "--set", "adapter=Frozen", "--set", "epochs=1"]
+FROZEN = ["--backbone", "mini", "--set", "adapter=frozen", "--set", "epochs=1"]
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_dry_run_prints_what_config_reads(proteins, tmp_path):
     printed = run("fit", proteins, *options, "--dry-run").stdout
     assert not (tmp_path / "m").exists()
     found = yaml.safe_load(printed)
-    assert found["set"]["adapter"] == "LoRA"
+    assert found["set"]["adapter"] == "lora"
     assert found["set"]["adapter__rank"] == 3
     assert set(plmlearn.PLMClassifier(adapter=LoRA()).get_params()) - {"callbacks"} == set(found["set"])
     config = tmp_path / "config.yaml"
@@ -152,6 +152,27 @@ def test_dry_run_prints_what_config_reads(proteins, tmp_path):
     assert run("fit", "--config", config, "--dry-run").stdout == printed
     changed = run("fit", "--config", config, "--set", "lr=1e-4", "--dry-run").stdout
     assert yaml.safe_load(changed) == {**found, "set": {**found["set"], "lr": 1e-4}}
+
+
+def test_config_by_hand_needs_no_lists(proteins, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"data: {proteins}\ntarget: place\nwhere: {{part: train}}\nset: {{epochs: 3, lr: 1e-3}}\n"
+    )
+    found = yaml.safe_load(run("fit", "--config", config, "--out", "m", "--dry-run").stdout)
+    assert (found["target"], found["where"]) == (["place"], {"part": "train"})
+    assert (found["set"]["epochs"], found["set"]["lr"]) == (3, 0.001)
+
+
+def test_early_stopping_gets_clusters(proteins, tmp_path):
+    options = ["-t", "place", *QUICK, "--set", "early_stopping=True", "--groups", "clusters"]
+    run("fit", proteins, *options, "--out", tmp_path / "m")
+    data = read_csv(proteins, target="place")
+    clf = plmlearn.PLMLoRAClassifier(
+        "mini", epochs=1, last_n_layers=1, early_stopping=True, random_state=0, verbose=0
+    )
+    clf.fit(data.sequences, data.target, groups=cluster_sequences(data.sequences))
+    assert plmlearn.load(tmp_path / "m").best_score_ == clf.best_score_
 
 
 def test_settings_beside_a_model_fit_it_again(model, tmp_path):
@@ -200,6 +221,7 @@ def test_config_that_is_none(proteins, tmp_path, text, message):
         (["-t", "place", "--where", "part=trian"], 1, "has no row with part=trian."),
         (["-t", "place", "--estimator", "PLMClasifier"], 1, "estimator is 'PLMClasifier'; expected one of"),
         (["-t", "place", "--groups", "family"], 1, "has no column 'family'"),
+        (["-t", "place", "--estimator", "PLMFrozenMLP", "--groups", "id"], 1, "takes no groups in fit"),
         ([], 2, "Missing option '--target'"),
     ],
 )
