@@ -20,7 +20,6 @@ import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from ..nn.autograd import trainable
 from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Backbone, Precision
 from .folder import (
     BackboneNotFoundError,
@@ -190,7 +189,7 @@ _loaded: dict[tuple, Backbone] = {}
 _lock = threading.Lock()
 
 
-@trainable()
+@torch.inference_mode(False)
 def load_backbone(
     name: str | os.PathLike[str],
     *,

@@ -17,7 +17,6 @@ from torch import nn
 
 from ..adapters import Adapter
 from ..backbones import Backbone
-from ..nn.autograd import trainable
 from ..nn.encoders import PackedEncoder, make_encoder
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
@@ -54,7 +53,7 @@ class LoadedModel:
     settings: tuple
 
     @classmethod
-    @trainable()
+    @torch.inference_mode(False)
     def build(
         cls,
         parameters: RuntimeParameters,

@@ -25,8 +25,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from ..adapters import Adapter, LoRA
+from ..adapters.base import Parameters
 from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
-from ..adapters.parameters import Parameters
 from ..backbones import Backbone, load_backbone
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Frozen
 from ..backbones import check_fingerprint
 from ..metrics import get_scorer
-from ..nn.autograd import trainable
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
@@ -56,7 +56,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
-    @trainable()
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._check_parameters()

@@ -315,7 +315,7 @@ def test_real_tables(data_home):
 def test_what_may_never_end_is_not_read(read, tmp_path):
     """A pipe without a writer would block for good."""
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(OSError, match="pipe.csv is a pipe or device.*expected a file"):
+    with pytest.raises(OSError, match=r"pipe.csv is a pipe or device.*expected a file"):
         read(tmp_path / "pipe.csv")
     with pytest.raises(OSError, match="is a folder; expected a file"):
         read(tmp_path)
