@@ -19,8 +19,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import peft
-from peft.tuners.tuners_utils import BaseTunerLayer
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
@@ -95,7 +93,8 @@ class Adapter(Parameters, ABC):
     def install(self, backbone: Backbone) -> nn.Module:
         """Build a model over the backbone's tensors with this method's trained tensors in it.
 
-        Trained tensors are float32 and require gradients. All others are shared and do not.
+        Trained tensors are float32 and require gradients; the backbone's own start from the values that
+        are stored, which its precision may have rounded. All others are shared and do not.
         Initial values come from torch's global random state.
 
         Parameters
@@ -115,7 +114,9 @@ class Adapter(Parameters, ABC):
         self._check(backbone)
         model = backbone.share()
         trained = list(self._put_into(model, backbone))
-        owned = {id(tensor): nn.Parameter(tensor.detach().float().clone()) for tensor in trained}
+        originals = backbone.originals(trained)
+        copies = {id(t): originals.get(id(t), t.detach().float().clone()) for t in trained}
+        owned = {key: nn.Parameter(tensor) for key, tensor in copies.items()}
         for module in model.modules():
             for leaf, tensor in list(module.named_parameters(recurse=False, remove_duplicate=False)):
                 if id(tensor) in owned:
@@ -257,6 +258,9 @@ class PeftMethod(LayeredAdapter):
         return target_pattern(backbone, asked or (), self._layers(backbone))
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        import peft
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         config = self.peft_config(backbone)
         biases = vars(config).get("bias", "none")
         if biases != "none":

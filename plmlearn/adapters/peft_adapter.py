@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import peft
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
@@ -62,6 +60,8 @@ class PeftAdapter(PeftMethod):
         return config
 
     def _check(self, backbone: Backbone) -> None:
+        import peft
+
         super()._check(backbone)
         kind = type(self.config).__name__
         if not isinstance(self.config, peft.PeftConfig):
@@ -93,6 +93,8 @@ class PeftAdapter(PeftMethod):
 
     def _trial(self, backbone: Backbone) -> list[Tensor]:
         """What the adapted matrices make of fixed input once the trained tensors have fixed values."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         model = backbone.share()
         blocks: Any = model.get_submodule(backbone.architecture.layers)
         block = copy.deepcopy(blocks[0])  # one for all layers, so that a trial takes the memory of one

@@ -299,6 +299,7 @@ def read_config(name: str, folder: Path) -> Any:
         _empty_model(ARCHITECTURES[model_type], config)
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
+    _check_supported(name, ARCHITECTURES[model_type], config)
     _require_numbers(name, file, config)
     return config
 
@@ -311,6 +312,33 @@ def _require_numbers(name: str, file: Path, config: Any) -> None:
             raise BackboneWeightsError(
                 f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
             )
+
+
+def _check_supported(name: str, architecture: Architecture, config: Any) -> None:
+    """Refuse variants of an architecture that are computed in another way."""
+    found = {field: getattr(config, field, None) for field in architecture.supported}
+    others = {f: value for f, value in found.items() if value not in architecture.supported[f]}
+    if others:
+        told = ", ".join(f"{f}={v!r} (known: {architecture.supported[f]})" for f, v in others.items())
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: plmlearn does not compute a {architecture.model_class} with {told}."
+        )
+
+
+def check_vocabulary(name: str, vocabulary: Mapping[str, int], model: Any) -> None:
+    """Refuse a tokenizer whose ids the model has no embeddings for: it belongs to another model.
+
+    Raises
+    ------
+    BackboneWeightsError
+        There are more tokens than embeddings.
+    """
+    n_embeddings, largest = model.get_input_embeddings().num_embeddings, max(vocabulary.values(), default=0)
+    if largest >= n_embeddings:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: its tokenizer has token ids up to {largest}, and the model has embeddings "
+            f"for 0 to {n_embeddings - 1}. Put the tokenizer of this model into its folder."
+        )
 
 
 def read_vocabulary(name: str, folder: Path) -> dict[str, int]:

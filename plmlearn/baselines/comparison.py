@@ -75,10 +75,7 @@ class Comparison:
         return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
-        table = [list(self.rows[0]), *(list(map(_text, row.values())) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
-        return "\n".join(lines)
+        return as_text(self.rows)
 
 
 def compare(
@@ -199,6 +196,12 @@ def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[fl
     return error, float(2 * stats.t.sf(abs(mean) / error, df=n - 1))
 
 
+def corrected_interval(values: np.ndarray, test_over_train: float, confidence: float) -> tuple[float, float]:
+    """Confidence interval of the mean of J scores, or of paired differences, from overlapping splits."""
+    half = stats.t.ppf((1 + confidence) / 2, df=len(values) - 1) * corrected_ttest(values, test_over_train)[0]
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def _fold(
     estimator: Any, X: Any, y: Any, groups: Any, scoring: Any, split: tuple
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -231,12 +234,11 @@ def _statistics(
             "A single score has no estimate of its error; expected 2 or more folds or random_states."
         )
     values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
-    mean, half = float(values.mean()), stats.t.ppf((1 + confidence) / 2, df=len(values) - 1)
-    half *= corrected_ttest(values, ratio)[0]
+    low, high = corrected_interval(values, ratio, confidence)
     return {
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
+        "mean": float(values.mean()),
+        "low": low,
+        "high": high,
         "difference": np.nan if own else float((values - others).mean()),
         "p_value": np.nan if own else corrected_ttest(values - others, ratio)[1],
     }
@@ -269,6 +271,14 @@ def _size_mb(fitted: Any) -> float:
         return len(pickle.dumps(fitted)) / 1e6
     except (pickle.PicklingError, TypeError, AttributeError):
         return np.nan
+
+
+def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of rows that have the same keys."""
+    table = [list(rows[0]), *(list(map(_text, row.values())) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

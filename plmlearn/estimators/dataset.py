@@ -11,6 +11,8 @@ import numpy as np
 from ..model_selection import PairWarning
 from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
+from ..similarity.kmers import near_duplicates
+from ..similarity.search import are_variants
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,33 @@ def _differ(one: Any, other: Any) -> bool:
 
 def _labels_of(one: Any, other: Any) -> str:
     return "" if np.ndim(one) else f" ({one!s}, {other!s})"
+
+
+def warn_of_near_duplicates(training: Dataset, validation: Dataset) -> None:
+    """Warn once, with counts, if proteins to validate on are nearly those to train on.
+
+    Nothing is said of rows that were held out by groups, of pairs (those that share no protein are a choice
+    of their own), and of variants of one protein, which are all alike.
+
+    Warns
+    -----
+    UserWarning
+        The best epoch is chosen by a score that is too good.
+    """
+    known, rows = training.sequences, validation.sequences
+    if training.groups is not None or known.ndim == 2 or are_variants(known, rows):
+        return
+    near = int(near_duplicates(rows, known).sum())
+    if near:
+        n_identical = sum(map(set(known).__contains__, rows))
+        warnings.warn(
+            f"early_stopping: {near} of {len(rows)} held-out proteins are nearly identical to training "
+            f"proteins (a third of their 10-mers occur there), {n_identical} of them identical. The epoch is "
+            "chosen by a score that is too good. Pass groups=cluster_sequences(X) to fit (to "
+            "cross_val_score: params={'groups': groups}), or X_val and y_val.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _require_parts(enough: bool, parts: str, found: str) -> None:

@@ -23,8 +23,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..adapters.base import Parameters
 from .dataset import warn_of_conflicts
-from .embedder import LayerParameters, PLMEmbedder
-from .parameters import USED_AFTER_FIT, BackboneParameters, PoolingParameters, RuntimeParameters
+from .embedder import PLMEmbedder
+from .parameters import (
+    USED_AFTER_FIT,
+    BackboneParameters,
+    PoolingParameters,
+    RuntimeParameters,
+    keep_place,
+)
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights, mean_and_scale
 
 
@@ -64,7 +70,6 @@ class FrozenPerceptron(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
-    LayerParameters,
     PerceptronParameters,
     PoolingParameters,
     BackboneParameters,
@@ -105,7 +110,7 @@ class FrozenPerceptron(
                 "'max' or 'cls'."
             )
         self._check_parameters()
-        sequences = self._check_X(X, invalid=self.invalid)
+        sequences = self._check_X(X)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
@@ -120,6 +125,7 @@ class FrozenPerceptron(
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
+        keep_place(self)
         return self
 
     def _make_mlp(self) -> Any:
@@ -140,7 +146,7 @@ class FrozenPerceptron(
         check_is_fitted(self, "mlp_")
         self._check_parameters(USED_AFTER_FIT)
         now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
-        return copy.copy(self.embedder_).set_params(**now).transform(X)
+        return copy.copy(self.embedder_).set_params(**now, backbone=self.backbone).transform(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions in the form of ``y``.
@@ -253,9 +259,12 @@ class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -419,9 +428,12 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"

@@ -7,7 +7,6 @@ not matter, and scored by a head.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
@@ -20,14 +19,14 @@ from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, make_head
-from ..sequences import check_pairs
+from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
 from .protein import Labels, Values, encode_samples
-from .targets import Target
+from .targets import Target, used_rows
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -48,7 +47,7 @@ class PairTask(Task):
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = self.targets.check(given.y, len(sequences))
         if isinstance(self.targets, Labels):
-            used = given.used_rows(len(y))
+            used = used_rows(given.sample_weight, len(y))
             pairs = sequences[used] if COMBINATIONS[self.combine].ordered else np.sort(sequences[used])
             warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
         return y, {}
@@ -113,7 +112,7 @@ class PairEstimator(
 ):
     """A tuned estimator of pairs; see the concrete classes."""
 
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_pairs)
+    _reader: ClassVar[Reader] = PAIRS
 
     def fit(
         self,
@@ -175,6 +174,7 @@ class PairEstimator(
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = False
         tags.input_tags.two_d_array = True
+        tags._skip_test = True  # check_estimator would fit on arrays of numbers
         return tags
 
 
@@ -272,8 +272,9 @@ class PLMPairClassifier(
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -292,6 +293,12 @@ class PLMPairClassifier(
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -499,8 +506,9 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -519,6 +527,12 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

@@ -16,21 +16,25 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from os import PathLike
+from os import PathLike, fspath
+from os.path import isabs, isdir
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
 from ..adapters.base import Parameters
 from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
 from ..backbones import Backbone, load_backbone
+from ..backbones.loading import absolute_name, reads_states
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS
-from ..sequences import check_sequences, truncate
+from ..sequences import truncate
+from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
 
@@ -40,11 +44,40 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BackboneParameters(Parameters):
-    """Which encoder."""
+    """Which encoder, and how much of it."""
 
     backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
+    n_layers: int | None = None
+    final_norm: bool = True
 
-    _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
+    _parameter_constraints: ClassVar[dict] = {
+        "backbone": [str, PathLike],
+        "n_layers": [Integral, None],  # the backbone knows how many it has
+        "final_norm": ["boolean"],
+    }
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        """Where the encoder ends, as ``load_backbone`` takes it."""
+        return {"n_layers": self.n_layers, "final_norm": self.final_norm}
+
+
+def keep_place(estimator: Any) -> None:
+    """Remember where the backbone of a fit lies: a relative path means another folder elsewhere."""
+    name = estimator.backbone
+    estimator._backbone_name = None if name is None else fspath(name)
+    estimator._backbone_place = None if name is None else absolute_name(name)
+
+
+def place_of(estimator: Any) -> Any:
+    """Where the backbone lies: where the fit found it, or where ``set_params`` has put it since."""
+    name, kept = estimator.backbone, vars(estimator)
+    if "_backbone_place" not in kept:
+        return name
+    place = kept["_backbone_place"]
+    is_same = name is None or fspath(name) == kept["_backbone_name"]
+    is_gone = place is not None and isabs(place) and not isdir(place.removesuffix("#3di"))
+    return place if place is None or (is_same and not is_gone) else name
 
 
 class AdapterChoice(Parameters):
@@ -181,17 +214,29 @@ class RuntimeParameters(Parameters):
         "revision": [str, None],
     }
 
-    # Reads the caller's X; of pairs another function does.
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_sequences)
+    _reader: ClassVar[Reader] = SEQUENCES
     # Whether only the first max_length residues matter, so that nothing is lost when the rest is cut.
     _reads_starts: ClassVar[bool] = False
 
     def _clean(self, X: Any) -> tuple[np.ndarray, int]:
         """Clean sequences, the long ones dealt with as asked for, and how many lost residues."""
-        sequences = self._check_X(X, invalid=self.invalid)
+        sequences = self._check_X(X)
         if self._reads_starts:
             return np.array([s[: self.max_length] for s in sequences], dtype=object), 0
         return truncate(sequences, int(self.max_length), self.long_sequences)
+
+    def _check_X(self, X: Any) -> np.ndarray:
+        """Clean sequences of the caller's X, whole."""
+        check = self._reader.check_with_states if self._has_states(X) else self._reader.check
+        return check(X, invalid=self.invalid)
+
+    def _has_states(self, X: Any) -> bool:
+        """Whether residues of X may have structural states, and the backbone reads them.
+
+        Only for such an X the backbone's vocabulary is looked up before X is checked.
+        """
+        name = place_of(self)
+        return name is not None and self._reader.may_have_states(X) and reads_states(name, self.revision)
 
     @property
     def _window(self) -> int | None:
@@ -208,6 +253,12 @@ class RuntimeParameters(Parameters):
             quantization=self.quantization,
             **options,
         )
+
+    @property
+    def fitted_(self) -> bool:
+        """True after ``fit``, and missing before: MAPIE looks for an attribute of this name."""
+        check_is_fitted(self)
+        return True
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -25,7 +25,15 @@ from .parameters import (
     LoRAParameters,
     PoolingParameters,
 )
-from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
+from .targets import (
+    ClassTarget,
+    MultilabelTarget,
+    Target,
+    ValueTarget,
+    check_class_y,
+    check_value_y,
+    used_rows,
+)
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -82,7 +90,7 @@ class ProteinTask(Task):
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = self.targets.check(given.y, len(sequences))
         if isinstance(self.targets, Labels):
-            used = given.used_rows(len(y))
+            used = used_rows(given.sample_weight, len(y))
             warn_of_conflicts(sequences[used], y[used], used)
         return y, {}
 
@@ -319,8 +327,9 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -339,6 +348,12 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -476,8 +491,9 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -496,6 +512,12 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -645,8 +667,9 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -665,6 +688,12 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -807,8 +836,9 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -827,6 +857,12 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

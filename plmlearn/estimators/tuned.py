@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -20,11 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Frozen
 from ..backbones import check_fingerprint
+from ..backbones.loading import looking_for_fitted
 from ..metrics import get_scorer
+from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from .dataset import Dataset
+from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
     USED_AFTER_FIT,
@@ -33,6 +37,8 @@ from .parameters import (
     RuntimeParameters,
     TrainingParameters,
     adapter_of,
+    keep_place,
+    place_of,
     seed_from,
     warn_of_idle,
 )
@@ -42,7 +48,9 @@ from .task import Given, Task
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC):
+class TunedEstimator(
+    CallbackSupportMixin, RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC
+):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
     # Fitted state: trained tensors, target, and the model where this process has built it.
@@ -58,6 +66,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     @torch.inference_mode(False)
     @torch.enable_grad()
+    @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._check_parameters()
@@ -66,6 +75,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         task, seed = run._task(), seed_from(run.random_state)
         dataset = run._check(task, given)
         training, validation = run._split(task, dataset, given_to_validate, seed)
+        if self.callbacks is not None:
+            check_callbacks(self.callbacks, validation is not None)
 
         target = run._target if run._continues else task.learn(dataset.y)
         tensors = run._trained if run._continues else None
@@ -78,14 +89,18 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if validation is not None:
             held_out = task.encode(model.inputs(validation.sequences, run._window), target, validation)
 
+        score_by = None
+        if validation is not None:
+            decoder = task.decoder(model.module, target, validation.extras)
+            score_by = partial(make_score, self, decoder, validation)
         history = train(
             model.module,
             task.make_loss(model.module, target),
             data,
             model.config,
             validation=held_out,
-            scorer=run._scorer(task, model, target, validation),
-            callbacks=[*([Progress()] if run.verbose else []), *(run.callbacks or [])],
+            scorer=None if run.scoring is None or score_by is None else score_by(run.scoring),
+            callbacks=self._callbacks(given, model, target, dataset, score_by),
         )
 
         self._keep(model, target, history, dataset.n_truncated)
@@ -111,7 +126,22 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
         return idle
 
+    def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
+        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        watching: list[Any] = [Progress()] if self.verbose else []
+        if self.callbacks is not None:
+            watching += prepare(self.callbacks, score_by)
+        if hasattr(self, "_skl_callbacks"):
+
+            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+                fitted._keep(model, target, history, dataset.n_truncated)
+
+            watching.append(EpochTasks(self, given, keep))
+        return watching
+
     def _check(self, task: Task, given: Given) -> Dataset:
+        if self._has_states(given.X):  # targets per residue are compared with residues
+            given = replace(given, X=self._check_X(given.X))
         sequences, n_truncated = self._clean(given.X)
         y, extras = task.check(sequences, given)
         weights = check_weights(given.sample_weight, len(sequences))
@@ -122,8 +152,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     def _split(self, task: Task, dataset: Dataset, given: Given, seed: int) -> tuple[Dataset, Dataset | None]:
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
-        parts = {"X_val": given.X, "y_val": given.y}
-        missing = [name for name, part in parts.items() if part is None]
+        passed = {"X_val": given.X, "y_val": given.y}
+        missing = [name for name, part in passed.items() if part is None]
         if len(missing) == 1 or (missing and given.sample_weight is not None):
             raise ValueError(
                 f"{missing[0]} is None; a validation set is X_val and y_val together. Pass both."
@@ -131,14 +161,10 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            parts = dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            warn_of_near_duplicates(*parts)
+            return parts
         return dataset, None
-
-    def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):
-        if self.scoring is None or validation is None:
-            return None
-        decoder = task.decoder(model.module, target, validation.extras)
-        return make_score(self, decoder, validation, self.scoring)
 
     @property
     def _continues(self) -> bool:
@@ -149,7 +175,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _build(self, task: Task, n_outputs: int, tensors: bytes | None = None, seed: int = 0) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device, adapter = resolve_device(self.device), adapter_of(self)
-        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init)
+        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init, **self._cut)
         return LoadedModel.build(
             self,
             backbone,
@@ -184,6 +210,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             for name, value in self.get_params(deep=False).items()
             if name not in _MAY_CHANGE
         }
+        keep_place(self)
         self.history_ = history
         self.n_truncated_ = n_truncated
         self.n_parameters_ = model.n_parameters
@@ -200,7 +227,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = self._as_fitted()._plain()
-            model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
+            with looking_for_fitted():
+                model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
             check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model
         return self._loaded
@@ -208,7 +236,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture)
+        fitted.__dict__.update(self._architecture, backbone=place_of(self))
         return fitted
 
     def __getstate__(self) -> dict:

@@ -82,6 +82,8 @@ class Saved:
             if name not in state:
                 raise SavedModelError(f"{path}.{name} is missing; expected {rule.expected}.")
             rule.check(f"{path}.{name}", state[name])
+        for name in _PLACE.keys() & state.keys():
+            _PLACE[name].check(f"{path}.{name}", state[name])
         for name in self.parameter_names - state.keys():
             if not hasattr(self.cls, name):
                 raise SavedModelError(f"{path}.{name} is missing; {self.cls.__name__} has no default for it.")
@@ -119,6 +121,9 @@ def _constraints_of(cls: type) -> dict[str, Any]:
     declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
     return {name: rule for rules in declared for name, rule in rules.items()}
 
+
+# Where the backbone of a fit lay.
+_PLACE = dict.fromkeys(("_backbone_name", "_backbone_place"), TEXT | NOTHING)
 
 # Of parameters whose constraints say nothing about what is inside them.
 _NAMES = NAMES | NAME | NOTHING

@@ -20,8 +20,17 @@ from ..adapters import Adapter, FullFineTuning
 from ..adapters.names import AdapterName
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
+from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import USED_AFTER_FIT, AdapterChoice, adapter_of, seed_from, warn_of_idle
+from ..estimators.parameters import (
+    USED_AFTER_FIT,
+    AdapterChoice,
+    adapter_of,
+    keep_place,
+    place_of,
+    seed_from,
+    warn_of_idle,
+)
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -32,7 +41,7 @@ from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
-from .watch import Watch
+from .watch import Watch, check_functions
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -67,7 +76,7 @@ class PretrainingParameters(AdapterChoice):
     averaging: float | None = None
     validation_fraction: float | None = 0.05
     evaluate_every: int | None = None
-    checkpoint: str | None = None
+    checkpoint: str | PathLike[str] | None = None
     checkpoint_minutes: float = 5
     time_limit: float | None = None
     gradient_checkpointing: bool = False
@@ -98,7 +107,7 @@ class PretrainingParameters(AdapterChoice):
         "averaging": [Interval(Real, 0, 1, closed="neither"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "evaluate_every": [Interval(Integral, 1, None, closed="left"), None],
-        "checkpoint": [str, None],
+        "checkpoint": [str, PathLike, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_checkpointing": ["boolean"],
@@ -168,7 +177,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     Other Parameters
     ----------------
     n_layers : int, default=6
-        Layers of a model that begins with random weights.
+        Layers of a model that begins with random weights. A given backbone is never cut: its language head
+        reads the last layer.
     width : int, default=192
         Its width; ``width / n_heads`` must be even.
     n_heads : int, default=6
@@ -198,9 +208,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         weights by their loss are kept. None holds nothing out and keeps the last weights.
     evaluate_every : int, optional
         Steps between two evaluations on the held-out sequences; None evaluates once per epoch.
-    checkpoint : str, optional
-        Folder for checkpoints. A ``fit`` that finds one there continues from it; after a kill the result is
-        that of an uninterrupted run, bit for bit on a CPU in float32.
+    checkpoint : str or PathLike, optional
+        Folder for checkpoints, ``~`` expanded. A ``fit`` that finds one there continues from it; after a
+        kill the result is that of an uninterrupted run, bit for bit on a CPU in float32.
     checkpoint_minutes : float, default=5
         Minutes between two checkpoints.
     time_limit : float, optional
@@ -316,6 +326,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self
         """
         self._check_parameters()
+        check_functions(self.callbacks or [])
         warn_of_idle(self, self._idle(validates=X_val is not None))
         plain = self._plain()
         seed = plain._seed()
@@ -448,10 +459,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         """The encoder to begin with, and its language head where it has one."""
         if self.backbone is not None:
             backbone = self._load_backbone(self.backbone, device)
-            if backbone.config.model_type != "esm":
+            if backbone.config.model_type != "esm" or backbone.token_format.reads_states:
+                kind = "SaProt" if backbone.token_format.reads_states else backbone.config.model_type
                 raise ValueError(
-                    f"backbone={self.backbone!r} is of architecture {backbone.config.model_type!r}; masked-"
-                    "language-model training is for ESM's."
+                    f"backbone={self.backbone!r} is of architecture {kind!r}; masked-language-model training "
+                    "is for ESM's."
                 )
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
@@ -484,6 +496,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._trained = model.state()
         self._loaded = model
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
+        keep_place(self)
         self.history_ = run.history
         self.n_steps_, self.n_residues_seen_ = run.step, run.n_residues
         self.finished_ = run.step >= run.config.n_steps
@@ -503,8 +516,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture)
-            model = fitted._plain()._build(0, self._trained)
+            fitted.__dict__.update(self._architecture, backbone=place_of(self))
+            with looking_for_fitted():
+                model = fitted._plain()._build(0, self._trained)
             if self.backbone_fingerprint_ is not None:
                 check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model

@@ -349,10 +349,14 @@ def losses_of(model: MaskedLanguageModel, batch: MaskedBatch, config: TrainingCo
 def make_optimizers(
     trained: Mapping[str, Tensor], config: PretrainingConfig
 ) -> dict[str, torch.optim.Optimizer]:
-    """Optimisers by name; norms, biases and embeddings do not decay."""
-    hidden = {n for n, p in trained.items() if p.ndim == 2 and "embeddings." not in n and "decoder" not in n}
-    matrices = [p for n, p in trained.items() if n in hidden]
-    others = [p for n, p in trained.items() if n not in hidden]
+    """Optimisers by name; norms, biases, embeddings and the vectors of adapters do not decay."""
+    outside = ("embeddings.", "decoder")
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, tensor in trained.items():
+        decays = config.adapter.decays(name, tensor) and not any(part in name for part in outside)
+        takes_muon = tensor.ndim == 2 or config.optimizer != "muon"
+        (matrices if decays and takes_muon else others).append(tensor)
     groups: dict[str, list[dict[str, Any]]] = {"adamw": [{"params": others, "weight_decay": 0.0}]}
     matrix_group = {"params": matrices, "weight_decay": config.weight_decay}
     made: dict[str, torch.optim.Optimizer] = {}

@@ -2,10 +2,10 @@
 
 import csv
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -26,14 +26,14 @@ _CSV_ERRORS = {
 }
 
 
-def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None = None) -> Bunch:
+def read_csv(path: str | os.PathLike[str], *, sequence: str = "sequence", target: str | None = None) -> Bunch:
     """Read protein sequences and what is known about them from a table with one header line.
 
     Parameters
     ----------
-    path : str or Path
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``. Commas, tabs or semicolons
-        separate its columns: whichever makes most columns of the header.
+    path : str or PathLike
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded. Commas,
+        tabs or semicolons separate its columns: whichever makes most columns of the header.
     sequence : str, default="sequence"
         Name of the column with the sequences.
     target : str or None, default=None
@@ -99,7 +99,7 @@ def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None
     return Bunch(sequences=columns[sequence], target=found, columns=columns)
 
 
-def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header, then of every row that has an entry."""
     lines = read_lines(path)
     n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
@@ -123,7 +123,7 @@ def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}, line {line}: {next(told, error)}") from error
 
 
-def _check_header(path: str | Path, header: list[str], sequence: str, target: str | None) -> None:
+def _check_header(path: str | os.PathLike[str], header: list[str], sequence: str, target: str | None) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         names = ", ".join(name or "''" for name in twice)
         raise ValueError(f"{path} has several columns named {names}; expected different names.")
@@ -135,7 +135,7 @@ def _check_header(path: str | Path, header: list[str], sequence: str, target: st
 
 
 def _check_quotes(
-    path: str | Path, line: int, row: list[str], header: list[str], sequence: str, delimiter: str
+    path: str | os.PathLike[str], line: int, row: list[str], header: list[str], sequence: str, delimiter: str
 ) -> None:
     """Refuse a quoted field over several lines that are rows themselves: a quote was not closed."""
     lines = [text.split(delimiter) for entry in row for text in entry.splitlines()[1:]]

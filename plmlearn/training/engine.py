@@ -21,7 +21,7 @@ import numpy as np
 import skorch
 import torch
 from sklearn.base import clone
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -105,8 +105,9 @@ class Progress(Callback):
                 flush=True,
             )
 
-    def on_train_end(self, net, **kwargs):
-        if self.bar_ is not None:
+    def close(self) -> None:
+        """Remove the bar, however training ended."""
+        if getattr(self, "bar_", None) is not None:
             self.bar_.close()
 
 
@@ -138,24 +139,29 @@ def train(
         Validation outputs (an array (n_samples, C), or Ragged) to a score, higher is better; None takes
         the validation loss.
     callbacks : list of skorch callbacks, optional
+        Or of pairs of a name and a callback; :func:`plmlearn.training.callbacks.prepare` makes them.
 
     Returns
     -------
     list of dict
-        One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best.
+        One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best; and what callbacks
+        recorded.
     """
-    with seeded(config.seed, config.device):
+    with seeded(config.seed, config.device), contextlib.ExitStack() as at_the_end:
+        for callback in callbacks or []:
+            if isinstance(callback, Progress):
+                at_the_end.callback(callback.close)
         keeper = _BestEpoch(config.patience)
         net = TuningNet(model, loss, config, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
         net.initialize()
         net.notify("on_train_begin", X=data, y=validation)
         with contextlib.suppress(StopTraining):
             net.fit_loop(data, validation)
-        net.notify("on_train_end", X=data, y=validation)
         keeper.restore(net)
         if validation is None:
             net.check_last_step()
-    return [_tidy(epoch) for epoch in net.history if "seconds" in epoch]
+        net.notify("on_train_end", X=data, y=validation)
+    return [entry_of(epoch) for epoch in net.history if "seconds" in epoch]
 
 
 class TuningNet(skorch.NeuralNet):
@@ -168,7 +174,7 @@ class TuningNet(skorch.NeuralNet):
             max_epochs=config.epochs,
             train_split=None,
             device=config.device,
-            verbose=0,
+            verbose=1,  # callbacks print if they were passed
             **kwargs,
         )
         self.loss = loss
@@ -185,13 +191,18 @@ class TuningNet(skorch.NeuralNet):
 
     def notify(self, method_name, **kwargs):
         getattr(self, method_name)(self, **kwargs)
+        is_asked_to_stop = False
         for _, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **kwargs)
-            except KeyboardInterrupt as interrupt:
+            except StopTraining:
+                is_asked_to_stop = True
+            except KeyboardInterrupt:
                 if not _asks_to_stop(callback):
                     raise
-                raise StopTraining from interrupt
+                is_asked_to_stop = True
+        if is_asked_to_stop:  # once all have seen the epoch
+            raise StopTraining
 
     def initialize_optimizer(self, triggered_directly=None):
         config = self.config
@@ -200,6 +211,7 @@ class TuningNet(skorch.NeuralNet):
         self.budget_ = Budget(config.max_tokens)
         self.gradients_ = StepGradients(self.module_, self.loss, config, self.budget_, self.scaler_)
         self.adapter_ = clone(config.adapter)
+        self.schedule_ = None
         return self
 
     def check_data(self, X, y=None):
@@ -214,7 +226,8 @@ class TuningNet(skorch.NeuralNet):
         steps = TrainingSteps(dataset, self.config)
         self.n_steps_ = self.config.epochs * len(steps)
         shape = schedule_shape(self.config.schedule, self.config.warmup, self.n_steps_)
-        self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
+        if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
+            self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
         return steps
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -249,7 +262,8 @@ class TuningNet(skorch.NeuralNet):
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch)
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
-        self.schedule_.step()
+        if self.schedule_ is not None:
+            self.schedule_.step()
         if math.isfinite(norm):
             self.adapter_.after_step(self.module_, batch.number, self.n_steps_)
         return {"loss": loss}
@@ -274,7 +288,7 @@ class TuningNet(skorch.NeuralNet):
         loss = float(total) / batch.size
         self._check_finite(loss, "validation loss", batch)
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
-        return {"loss": loss}
+        return {"loss": loss, "y_pred": outputs}
 
     def check_last_step(self) -> None:
         """Refuse weights that the last step spoilt: no later step looks at their loss."""
@@ -335,7 +349,7 @@ class _BestEpoch(skorch.callbacks.Callback):
 
 
 class StopTraining(Exception):
-    """Ends the fit loop early; raised by our own callbacks alone."""
+    """Ends the fit loop after the epoch; raised by our own callbacks alone."""
 
 
 def _asks_to_stop(callback: Any) -> bool:
@@ -374,7 +388,15 @@ def _named(callbacks: Sequence) -> list:
 _KEPT = ("epoch", "train_loss", "valid_loss", "valid_score", "best", "lr", "seconds", "residues_per_second")
 
 
-def _tidy(row: dict) -> dict:
-    """An epoch of skorch's history in plain Python numbers."""
-    kept = {name: row[name] for name in _KEPT if name in row}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
+# What skorch keeps for itself.
+_LEFT_OUT = {"batches", "dur", "train_loss_best", "valid_loss_best", "train_batch_count", "valid_batch_count"}
+
+
+def entry_of(row: dict) -> dict:
+    """An epoch of skorch's history in plain Python numbers; what callbacks recorded comes last."""
+    names = [*(name for name in _KEPT if name in row), *(name for name in row if name not in _KEPT)]
+    return {
+        name: value.item() if isinstance(value := row[name], np.generic | Tensor) else value
+        for name in names
+        if name not in _LEFT_OUT
+    }

@@ -159,8 +159,8 @@ def test_the_family_comes_from_the_configuration_and_not_from_the_name(esm_folde
 
 def test_an_unknown_family_is_named(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(ValueError, match=r"architecture 'bert' \(config.model_type\).*knows esm"):
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "roformer"}))
+    with pytest.raises(ValueError, match=r"architecture 'roformer' \(config.model_type\).*knows bert, esm"):
         load_backbone(str(folder))
 
 

@@ -283,8 +283,13 @@ def test_adapters_are_configurations(adapter, esm_folder, X):
 def test_layers_that_the_backbone_lacks(esm_folder, X):
     bad = PLMClassifier(str(esm_folder), adapter=FullFineTuning(last_n_layers=9), **FAST)
     assert_refused(bad, ValueError, "last_n_layers=9, but .* has 3 layers", X, LABELS)
-    bad = PLMEmbedder(str(esm_folder), layer=4)
-    assert_refused(bad, ValueError, "layer=4, but .* has hidden states 0", X, None)
+    for n_layers in (4, 0, -1, True):
+        message = f"n_layers={n_layers}, but .* has 3 layers; pass a whole number from 1 to 3, or None"
+        assert_refused(PLMEmbedder(str(esm_folder), n_layers=n_layers), ValueError, message, X, None)
+        bad = PLMClassifier(str(esm_folder), n_layers=n_layers, **FAST)
+        assert_refused(bad, ValueError, message, X, LABELS)
+    bad = PLMClassifier(str(esm_folder), n_layers=2, adapter=LoRA(last_n_layers=3), **FAST)
+    assert_refused(bad, ValueError, "last_n_layers=3, but .* has 2 layers", X, LABELS)
     assert_refused(PLMEmbedder(str(esm_folder), pooling="attention"), ValueError, "'pooling'", X, None)
     assert_refused(PLMFrozenMLP(str(esm_folder), precision="fp8"), ValueError, "'precision'", X, LABELS)
 
