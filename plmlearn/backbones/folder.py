@@ -250,7 +250,6 @@ def _stored_frequencies(
     return {FREQUENCIES: found[0]}
 
 
-_NUMBERS = ("layer_norm_eps", "layer_norm_epsilon")  # which transformers leaves unchecked
 # Fields that choose code or a backend rather than an architecture: a folder has no say in these.
 _IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
@@ -301,13 +300,18 @@ def read_config(name: str, folder: Path) -> Any:
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
     _check_supported(name, ARCHITECTURES[model_type], config)
-    needed = [*_NUMBERS, *(["mask_token_id"] if getattr(config, "token_dropout", False) else [])]
-    for field in needed:
+    _require_numbers(name, file, config)
+    return config
+
+
+def _require_numbers(name: str, file: Path, config: Any) -> None:
+    """Refuse what transformers leaves unchecked, and the first forward pass would stumble over."""
+    masked = ("mask_token_id",) if getattr(config, "token_dropout", False) else ()
+    for field in ("layer_norm_eps", "layer_norm_epsilon", *masked):
         if not isinstance(getattr(config, field, 0), Real):
             raise BackboneWeightsError(
                 f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
             )
-    return config
 
 
 def _check_supported(name: str, architecture: Architecture, config: Any) -> None:

@@ -25,7 +25,6 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
 
-from ..nn.autograd import trainable
 from ..sequences.clean import local_path
 from .backbone import (
     ARCHITECTURES,
@@ -248,7 +247,6 @@ _loaded: dict[tuple, Backbone] = {}
 _lock = threading.Lock()
 
 
-@trainable()
 def load_backbone(
     name: str | os.PathLike[str],
     *,
@@ -317,7 +315,7 @@ def load_backbone(
     place, alphabet = resolve_name(name)
     options = (revision, torch.device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
-    with _lock:
+    with _lock, torch.inference_mode(False):
         held = _loaded.get(key)
         if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
             held = _loaded[key] = _load(str(name), place, *options, n_layers)

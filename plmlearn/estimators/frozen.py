@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ..adapters.parameters import Parameters
+from ..adapters.base import Parameters
 from .dataset import warn_of_conflicts
 from .embedder import PLMEmbedder
 from .parameters import (

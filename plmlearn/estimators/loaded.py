@@ -17,7 +17,6 @@ from torch import nn
 
 from ..adapters import Adapter
 from ..backbones import Backbone
-from ..nn.autograd import trainable
 from ..nn.encoders import PackedEncoder, make_encoder
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
@@ -54,7 +53,6 @@ class LoadedModel:
     settings: tuple
 
     @classmethod
-    @trainable()
     def build(
         cls,
         parameters: RuntimeParameters,
@@ -90,7 +88,7 @@ class LoadedModel:
             Takes ``training`` and what is decided here.
         """
         first_trained = adapter.first_trained_layer(backbone.n_layers)
-        with seeded(seed, device):
+        with torch.inference_mode(False), seeded(seed, device):
             encoder = make_encoder(
                 adapter.install(backbone),
                 compute_dtype=backbone.dtype,

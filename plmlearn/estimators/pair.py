@@ -26,7 +26,7 @@ from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
 from .protein import Labels, Values, encode_samples
-from .targets import Target
+from .targets import Target, used_rows
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -47,7 +47,7 @@ class PairTask(Task):
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = self.targets.check(given.y, len(sequences))
         if isinstance(self.targets, Labels):
-            used = given.used_rows(len(y))
+            used = used_rows(given.sample_weight, len(y))
             pairs = sequences[used] if COMBINATIONS[self.combine].ordered else np.sort(sequences[used])
             warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
         return y, {}

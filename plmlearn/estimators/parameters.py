@@ -27,8 +27,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
+from ..adapters.base import Parameters
 from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
-from ..adapters.parameters import Parameters
 from ..backbones import Backbone, load_backbone
 from ..backbones.loading import absolute_name, reads_states
 from ..backbones.quantization import QUANTIZATIONS

@@ -25,7 +25,15 @@ from .parameters import (
     LoRAParameters,
     PoolingParameters,
 )
-from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
+from .targets import (
+    ClassTarget,
+    MultilabelTarget,
+    Target,
+    ValueTarget,
+    check_class_y,
+    check_value_y,
+    used_rows,
+)
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -82,7 +90,7 @@ class ProteinTask(Task):
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = self.targets.check(given.y, len(sequences))
         if isinstance(self.targets, Labels):
-            used = given.used_rows(len(y))
+            used = used_rows(given.sample_weight, len(y))
             warn_of_conflicts(sequences[used], y[used], used)
         return y, {}
 

@@ -38,7 +38,7 @@ from .residue_targets import (
     check_residue_y,
     require_measured,
 )
-from .targets import check_weights
+from .targets import check_weights, used_rows
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -77,7 +77,7 @@ class ResidueTask(Task):
     ignore_label: Any
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        used = given.used_rows(len(sequences))
+        used = used_rows(given.sample_weight, len(sequences))
         whole = check_residue_y(given.y, given.X, kind=self.targets.kind, ignore_label=self.ignore_label)
         read = object_array([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
         require_measured(read, used)

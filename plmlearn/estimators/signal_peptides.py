@@ -40,7 +40,7 @@ from .signal_states import (
     starts,
     transitions,
 )
-from .targets import ClassTarget, check_class_y, check_length
+from .targets import ClassTarget, check_class_y, check_length, used_rows
 from .task import Given, Task
 
 
@@ -58,7 +58,7 @@ class SignalPeptideTask(Task):
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = _check_types(given.y, len(sequences))
-        used = given.used_rows(len(y))
+        used = used_rows(given.sample_weight, len(y))
         warn_of_conflicts(sequences[used], y[used], used)
         states = self._allowed_states(given.X, sequences, y, given.extras["regions"])
         kingdom = _check_kingdoms(given.extras["kingdom"], len(sequences))

@@ -290,6 +290,11 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     return weights
 
 
+def used_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Rows whose weight is not 0."""
+    return np.flatnonzero(check_weights(sample_weight, n_rows))
+
+
 def _refuse_missing(y: np.ndarray) -> None:
     if y.dtype.kind in "biuU":
         return

@@ -17,7 +17,6 @@ from ..nn.models import EncoderModel
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
-from .targets import check_weights
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,6 @@ class Given:
     sample_weight: Any = None
     groups: Any = None
     extras: dict[str, Any] = field(default_factory=dict)
-
-    def used_rows(self, n_rows: int) -> np.ndarray:
-        """Rows of which the weight is not 0."""
-        return np.flatnonzero(check_weights(self.sample_weight, n_rows))
 
 
 class Task(ABC):

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,7 +23,6 @@ from ..adapters import Frozen
 from ..backbones import check_fingerprint
 from ..backbones.loading import looking_for_fitted
 from ..metrics import get_scorer
-from ..nn.autograd import trainable
 from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
@@ -64,7 +64,8 @@ class TunedEstimator(
 
     # -- fit ----------------------------------------------------------------------------------
 
-    @trainable()
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""

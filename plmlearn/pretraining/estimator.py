@@ -31,7 +31,6 @@ from ..estimators.parameters import (
     seed_from,
     warn_of_idle,
 )
-from ..nn.autograd import trainable
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -303,7 +302,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
-    @trainable()
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def fit(
         self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
     ) -> Self:
@@ -370,8 +370,6 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         else:
             names = ("width", "n_heads", "ffn_width", "init")
             idle |= dict.fromkeys(names, "is for random weights, with backbone=None")
-        if self.max_steps is not None:
-            idle["epochs"] = f"is overridden by max_steps={self.max_steps}"
         if self.checkpoint is None:
             idle["checkpoint_minutes"] = "is for a checkpoint"
         if validates:

@@ -306,10 +306,8 @@ def test_a_rate_for_nothing_is_told(esm_folder, X):
 
 
 def test_shapes_of_a_given_backbone_are_told(language_model, X):
-    model = clone(language_model).set_params(width=64, epochs=3, checkpoint_minutes=1)
-    with pytest.warns(
-        UserWarning, match=r"width=64 .*; epochs=3 is overridden by max_steps=2; checkpoint_minutes"
-    ):
+    model = clone(language_model).set_params(width=64, checkpoint_minutes=1)
+    with pytest.warns(UserWarning, match=r"width=64 .*; checkpoint_minutes=1 is for"):
         model.fit(X)
 
 
@@ -335,11 +333,7 @@ CONFLICT = (
 
 @pytest.mark.parametrize("cls", [PLMLoRAClassifier, PLMFrozenMLP])
 def test_conflicting_labels_are_told_and_kept(cls, esm_folder, X):
-    settings = (
-        FAST
-        if cls is PLMLoRAClassifier
-        else {"solver": "lbfgs", "max_iter": 2000, "alpha": 1.0, "random_state": 0}
-    )
+    settings = FAST if cls is PLMLoRAClassifier else {"solver": "lbfgs", "max_iter": 2000, "random_state": 0}
     model = cls(str(esm_folder), **settings)
     twice, y = [*X, X[2], X[3]], [*LABELS, "yes", LABELS[3]]
     with pytest.warns(UserWarning, match=CONFLICT) as said:
