@@ -335,7 +335,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X):
     embedder = PLMEmbedder(str(folder)).fit(X)
     make_esm(folder, seed=1)
     for method in (pickle.loads(pickle.dumps(fitted)).predict, embedder.transform):
-        with pytest.raises(BackboneWeightsError, match="provide the original folder"):
+        with pytest.raises(BackboneWeightsError, match="provide the original"):
             method(X)
 
 
