@@ -116,11 +116,9 @@ class TunedEstimator(
             idle |= dict.fromkeys(("patience", "validation_fraction"), "is for early_stopping=True")
             if not validates:
                 idle["scoring"] = "is for validation: pass early_stopping=True, or X_val and y_val"
-        elif validates:
-            idle["validation_fraction"] = "is not needed with X_val and y_val"
         if self.head in ("linear", "crf"):
             idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
-        if isinstance(adapter_of(self), Frozen) and (self.head_lr or (self.lr or 0) <= DEFAULT_HEAD_LR):
+        if isinstance(adapter_of(self), Frozen) and self.head_lr is None and (self.lr or 1) < DEFAULT_HEAD_LR:
             idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
         return idle
 

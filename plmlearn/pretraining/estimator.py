@@ -301,8 +301,6 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
     def fit(
         self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
     ) -> Self:
@@ -324,9 +322,13 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         -------
         self
         """
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._fit(X, groups, X_val, groups_val)
+
+    def _fit(self, X: Any, groups: Any, X_val: Any, groups_val: Any) -> Self:
         self._check_parameters()
         check_functions(self.callbacks or [])
-        warn_of_idle(self, self._idle(validates=X_val is not None))
+        warn_of_idle(self, self._idle())
         plain = self._plain()
         seed = plain._seed()
         training, held_out = plain._part(X, groups, X_val, groups_val, seed)
@@ -361,7 +363,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._keep(model, run, look)
         return self
 
-    def _idle(self, validates: bool) -> dict[str, str]:
+    def _idle(self) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""
         idle = {}
         if self.backbone is None:
@@ -371,8 +373,6 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             idle |= dict.fromkeys(names, "is for random weights, with backbone=None")
         if self.checkpoint is None:
             idle["checkpoint_minutes"] = "is for a checkpoint"
-        if validates:
-            idle["validation_fraction"] = "is not needed with X_val"
         return idle
 
     def _part(self, X, groups, X_val, groups_val, seed) -> tuple[np.ndarray, Unlabelled | None]:
