@@ -10,7 +10,6 @@ import difflib
 import hashlib
 import os
 import shutil
-import threading
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
+from ..nn.locks import ForkSafeLock
 from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Backbone, Precision
 from .folder import (
     BackboneNotFoundError,
@@ -185,7 +185,7 @@ def _verify_download(file: Path) -> None:
 Init = Literal["pretrained", "random"]
 
 _loaded: dict[tuple, Backbone] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def load_backbone(
@@ -248,7 +248,7 @@ def load_backbone(
     place, alphabet = resolve_name(name)
     options = (revision, torch.device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
-    with _lock:
+    with _lock.lock:
         if key not in _loaded:
             _loaded[key] = _load(str(name), place, *options)
         return _loaded[key]
@@ -278,7 +278,7 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
 
 def unload_backbones() -> None:
     """Forget every loaded backbone. Memory is freed once no estimator uses it any more."""
-    with _lock:
+    with _lock.lock:
         _loaded.clear()
 
 
