@@ -101,7 +101,8 @@ def load(folder: str | PathLike[str]) -> Any:
     Returns
     -------
     estimator
-        Fitted, with equal predictions.
+        Fitted, with equal predictions. ``compile`` is False, whatever the folder says: it starts a compiler.
+        Switch it on with ``set_params(compile=True)``.
 
     Raises
     ------
