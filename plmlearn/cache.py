@@ -40,6 +40,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .nn.locks import ForkSafeLock
+from .sequences.files import local_path
 
 __all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
 
@@ -474,7 +475,7 @@ def limit(
     4.0
     """
     memory_limit, disk_limit = _bytes_of_gib("memory", memory), _bytes_of_gib("disk", disk)
-    home = None if folder is None else Path(os.path.expanduser(folder))
+    home = None if folder is None else local_path(folder, "folder")
     if memory_limit is not None:
         _cache.memory_limit = memory_limit
         _cache.clear(disk=False)

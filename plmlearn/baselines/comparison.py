@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import has_fit_parameter
 
 from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
+from ..sequences.checked import checked
 from .peak_memory import PeakMemory
 
 _COSTS: dict[str, Any] = {
@@ -81,6 +84,13 @@ class Comparison:
         return "\n".join(lines)
 
 
+@checked(
+    estimators=[Mapping],
+    random_states=[Sequence],
+    reference=[str, None],
+    confidence=[Interval(Real, 0, 1, closed="neither")],
+    n_jobs=[Integral, None],
+)
 def compare(
     estimators: Mapping[str, Any],
     X: Any,

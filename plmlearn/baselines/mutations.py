@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
+from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
 
@@ -64,11 +67,15 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     order: Literal[1, 2] = 2
     alpha: float | None = None
 
+    _parameter_constraints: ClassVar[dict] = {
+        "order": [Interval(Integral, 1, 2, closed="both")],
+        "alpha": [Interval(Real, 0, None, closed="left"), None],
+    }
+
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
-        if self.order not in (1, 2):
-            raise ValueError(f"order is {self.order!r}; expected 1 (residues) or 2 (and pairs of them).")
-        variants = check_sequences(X)
+        self._validate_params()
+        variants, y = check_sequences(X), check_numbers(y, "y")
         self.length_ = len(variants[0])
         letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sequences.clean import object_array
+from ..sequences.files import local_path
 from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,9 @@ def get_data_home(data_home: DataHome = None) -> Path:
     >>> get_data_home("somewhere/proteins").name
     'proteins'
     """
-    return Path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data").expanduser()
+    if data_home is None or data_home == "":
+        data_home = os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data"
+    return local_path(data_home, "data_home")
 
 
 def clear_data_home(data_home: DataHome = None) -> None:

@@ -5,14 +5,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ..sequences import check_sequences
+from ..sequences.checked import checked, one_of
 from ..sequences.pairs import check_pair_rows
 from ..similarity import are_variants, find_nearest
+from ..similarity.search import NearestMethod
 from .graph import PairGraph
 from .pairs import LEVELS
 
@@ -75,9 +77,8 @@ class LeakageReport:
         return "\n".join([head, *shares, none])
 
 
-def leakage_report(
-    X_train: Any, X_test: Any, *, method: Literal["auto", "mmseqs", "exact", "ungapped", "hamming"] = "auto"
-) -> LeakageReport:
+@checked(method=one_of(get_args(NearestMethod)))
+def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto") -> LeakageReport:
     """Nearest training protein of every test protein, and how identical it is.
 
     Test proteins with a close relative in training do not show that a model generalises.

@@ -24,6 +24,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..estimators.tuned import TunedEstimator
+from ..sequences.files import local_path
 from .adapter import TRAINED, merge_adapter, split_adapter
 from .classes import SAVED
 from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
@@ -77,7 +78,7 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     if known is None or not known.is_model or type(estimator) is not known.cls:
         raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
     check_is_fitted(estimator)
-    folder = Path(folder).expanduser()
+    folder = local_path(folder, "folder")
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {
         "versions": {package: version(package) for package in _PACKAGES},
@@ -112,7 +113,7 @@ def load(folder: str | PathLike[str]) -> Any:
         A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
         anything but an estimator that can predict, with the file, the place and the reason.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder, "folder")
     document, files = read_folder(folder)
     try:
         arrays = _read_arrays(files.pop(ARRAYS))

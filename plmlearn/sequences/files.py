@@ -3,6 +3,7 @@
 ``read_fasta``       ids, sequences and descriptions of a FASTA file
 ``fasta_records``    headers and sequences of lines in that format
 ``read_lines``       the lines of any text file, or an error that names the file
+``local_path``       a caller's path, ``~`` expanded: every path in or out of the package goes through it
 
 Sequences are returned as they are in the file; ``check_sequences`` cleans them and refuses what is wrong.
 """
@@ -10,6 +11,9 @@ Sequences are returned as they are in the file; ``check_sequences`` cleans them 
 import gzip
 import io
 import lzma
+import os
+import reprlib
+import stat
 import sys
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -27,7 +31,20 @@ _MOST_TIMES = 100
 _ALWAYS_UNPACKED = 2**28
 
 
-def read_fasta(path: str | Path) -> Bunch:
+def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """A caller's path, with ``~`` expanded; ``name`` is that of the parameter.
+
+    Raises
+    ------
+    TypeError
+        It is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"{name} is {reprlib.repr(path)}; expected a str or a pathlib.Path.")
+    return Path(os.path.expanduser(path))
+
+
+def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     """Read protein sequences from a FASTA file.
 
     Parameters
@@ -74,7 +91,7 @@ def read_fasta(path: str | Path) -> Bunch:
     )
 
 
-def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, str]]:
+def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """(header without ">", sequence) of every record; ``source`` is for messages."""
     records: list[tuple[str, list[str]]] = []
     for number, line in enumerate(map(str.strip, lines), start=1):
@@ -87,10 +104,11 @@ def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, s
     return [(header, "".join(parts)) for header, parts in records]
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
+def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
-    opener = _OPENERS.get(Path(path).suffix.lower())
-    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * Path(path).stat().st_size) if opener else sys.maxsize
+    path = _regular_file(path)
+    opener = _OPENERS.get(path.suffix.lower())
+    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * path.stat().st_size) if opener else sys.maxsize
     left = limit
     try:
         with (opener or open)(path, "rb") as file:
@@ -112,3 +130,18 @@ def read_lines(path: str | Path) -> Iterator[str]:
         raise OSError(
             f"{path} is damaged, or not compressed as its name says ({error}). Copy it again, or rename it."
         ) from error
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that ends, or an error that says what is there instead."""
+    place = local_path(path)
+    try:
+        found = place.stat()
+    except (OSError, ValueError) as error:  # a name with NUL, a surrogate, or a whole file as its name
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else str(error)
+        text = f"path is {reprlib.repr(str(path))}: {reason}. Expected the path of a file."
+        raise (FileNotFoundError if missing else OSError)(text) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{place} is a folder, a pipe or a device; expected the path of a file.")
+    return place

@@ -2,14 +2,15 @@
 
 import csv
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from .checked import checked
 from .clean import LETTERS, first_few, object_array
 from .files import read_lines
 
@@ -26,7 +27,8 @@ _CSV_ERRORS = {
 }
 
 
-def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None = None) -> Bunch:
+@checked(sequence=[str, "array-like"], target=[str, "array-like", None])
+def read_csv(path: str | os.PathLike[str], *, sequence: str = "sequence", target: str | None = None) -> Bunch:
     """Read protein sequences and what is known about them from a table with one header line.
 
     Parameters
@@ -99,7 +101,7 @@ def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None
     return Bunch(sequences=columns[sequence], target=found, columns=columns)
 
 
-def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header, then of every row that has an entry."""
     lines = read_lines(path)
     n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
@@ -123,19 +125,19 @@ def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}, line {line}: {next(told, error)}") from error
 
 
-def _check_header(path: str | Path, header: list[str], sequence: str, target: str | None) -> None:
+def _check_header(path: str | os.PathLike[str], header: list[str], sequence: str, target: str | None) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         names = ", ".join(name or "''" for name in twice)
         raise ValueError(f"{path} has several columns named {names}; expected different names.")
     for name in (sequence, target):
         if name is not None and name not in header:
-            close = difflib.get_close_matches(name, header, n=1)
+            close = difflib.get_close_matches(str(name), header, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(header)}.{hint}")
 
 
 def _check_quotes(
-    path: str | Path, line: int, row: list[str], header: list[str], sequence: str, delimiter: str
+    path: str | os.PathLike[str], line: int, row: list[str], header: list[str], sequence: str, delimiter: str
 ) -> None:
     """Refuse a quoted field over several lines that are rows themselves: a quote was not closed."""
     lines = [text.split(delimiter) for entry in row for text in entry.splitlines()[1:]]

@@ -18,9 +18,18 @@ from hostile import LETTERS
 from sklearn.base import BaseEstimator, clone, is_classifier
 
 import plmlearn
-from plmlearn import adapters, backbones, baselines, cache, datasets, metrics, model_selection, presets
+from plmlearn import (
+    adapters,
+    backbones,
+    baselines,
+    cache,
+    datasets,
+    metrics,
+    model_selection,
+    presets,
+    similarity,
+)
 from plmlearn import sequences as seq
-from plmlearn import similarity
 
 Arguments = Mapping[str, Any]
 
@@ -88,9 +97,13 @@ def is_finite(value: Any) -> bool:
         return True
     if isinstance(value, Mapping):
         return all(map(is_finite, value.values()))
-    if isinstance(value, list | tuple) or getattr(value, "dtype", None) == object:
+    if isinstance(value, list | tuple) or getattr(value, "dtype", None) == np.dtype(object):
         return all(map(is_finite, value))
-    return bool(np.isfinite(value.data if hasattr(value, "tocsr") else value).all()) if _is_number(value) else True
+    return (
+        bool(np.isfinite(value.data if hasattr(value, "tocsr") else value).all())
+        if _is_number(value)
+        else True
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -140,7 +153,9 @@ def functions(home: Path) -> Iterator[Call]:
     yield from _of_data(home)
 
 
-def _call(function: Callable, is_right: Callable[[Any, Arguments], bool], /, *fixed: str, **good: Any) -> Call:
+def _call(
+    function: Callable, is_right: Callable[[Any, Arguments], bool], /, *fixed: str, **good: Any
+) -> Call:
     return Call(function.__qualname__, function, good, is_right, fixed=fixed)
 
 
@@ -185,9 +200,16 @@ def _of_splits() -> Iterator[Call]:
         own = {"level": level, "n_splits": 2, "clusters": None, "random_state": 0}
         pairs = {"X": edges, "y": [len(edge[0] + edge[1]) % 2 for edge in edges], **own}
         yield Call("PairKFold", _splitter(selection.PairKFold), pairs, splits)
-    yield _call(selection.make_negatives, anything, positive_pairs=PAIRS, n=4, method="random", random_state=0)
+    yield _call(
+        selection.make_negatives, anything, positive_pairs=PAIRS, n=4, method="random", random_state=0
+    )
     yield _call(selection.leakage_report, anything, X_train=X, X_test=VARIANTS, method="exact")
-    halves = {"pairs_train": PAIRS[:5], "pairs_test": PAIRS[5:], "y_train": [0, 1, 0, 1, 0], "y_test": [0, 1] * 2 + [1]}
+    halves = {
+        "pairs_train": PAIRS[:5],
+        "pairs_test": PAIRS[5:],
+        "y_train": [0, 1, 0, 1, 0],
+        "y_test": [0, 1] * 2 + [1],
+    }
     yield _call(selection.pair_leakage, anything, **halves, clusters=None)
     limits = {"min_identity": 0.2, "coverage": 0.2, "max_hits": 5, "method": "exact"}
     yield _call(similarity.find_similar, anything, queries=X, targets=X, **limits)
@@ -202,12 +224,21 @@ def _splitter(cls: type) -> Callable[..., list]:
 
 
 def _of_metrics() -> Iterator[Call]:
-    yield _call(metrics.class_table, table, y_true=CLASSES, y_pred=CLASSES[::-1], y_score=PROBABILITIES, labels=None)
+    yield _call(
+        metrics.class_table, table, y_true=CLASSES, y_pred=CLASSES[::-1], y_score=PROBABILITIES, labels=None
+    )
     both = {"y_true": CLASSES, "y_pred": CLASSES[::-1], "labels": None, "average": "auto"}
     yield _call(metrics.classification_table, table, **both, y_score=PROBABILITIES)
     yield _call(metrics.specificity_score, score, **both)
     yield _call(metrics.macro_average_precision, score, y_true=CLASSES, y_score=PROBABILITIES, labels=None)
-    yield _call(metrics.expected_calibration_error, score, y_true=CLASSES, y_proba=PROBABILITIES, n_bins=5, labels=None)
+    yield _call(
+        metrics.expected_calibration_error,
+        score,
+        y_true=CLASSES,
+        y_proba=PROBABILITIES,
+        n_bins=5,
+        labels=None,
+    )
     binary = {"y_true": [0, 1] * 5, "y_score": VALUES, "recall": 0.5}
     yield _call(metrics.precision_at_recall, score, **binary)
     yield _call(metrics.spearman_score, score, y_true=VALUES, y_pred=VALUES[::-1])
@@ -216,7 +247,9 @@ def _of_metrics() -> Iterator[Call]:
     yield _call(metrics.residue_mcc, score, **states)
     yield _call(metrics.residue_table, table, **states)
     yield _call(metrics.segment_overlap, score, **states, states="HE", average="protein")
-    yield _call(metrics.residue_spearman, score, y_true=NUMBERS, y_pred=NUMBERS[:5] + NUMBERS[5:], average="residue")
+    yield _call(
+        metrics.residue_spearman, score, y_true=NUMBERS, y_pred=NUMBERS[:5] + NUMBERS[5:], average="residue"
+    )
     sites = {"y_true": REGIONS, "y_pred": REGIONS, "tolerance": 1, "signal": "SLTP"}
     for metric in (metrics.cleavage_mcc, metrics.cleavage_precision, metrics.cleavage_recall):
         yield _call(metric, score, **sites)
@@ -236,14 +269,23 @@ def _of_the_rest() -> Iterator[Call]:
     load = {"name": "mini", "revision": None, "device": "cpu", "precision": "fp32", "init": "pretrained"}
     yield _call(backbones.load_backbone, anything, **load, quantization=None)
     yield Call("download_backbone", plmlearn.download_backbone, {"name": "mini", "folder": "copy"}, anything)
-    yield Call("save", plmlearn.save, {"estimator": plmlearn.PLMEmbedder("mini").fit(X), "folder": "model"}, anything)
+    yield Call(
+        "save", plmlearn.save, {"estimator": plmlearn.PLMEmbedder("mini").fit(X), "folder": "model"}, anything
+    )
     yield Call("load", plmlearn.load, {"folder": "nowhere"}, anything)
-    yield Call("presets.make", presets.make, {"name": "schmirler2024_full", "task": "gb1", "epochs": 2}, anything)
+    yield Call(
+        "presets.make", presets.make, {"name": "schmirler2024_full", "task": "gb1", "epochs": 2}, anything
+    )
     mini = backbones.load_backbone("mini")
     pattern = {"backbone": mini, "names": ("key", "value"), "layers": range(2)}
     yield _call(adapters.target_pattern, anything, "backbone", "layers", **pattern)
-    yield _call(backbones.check_fingerprint, lambda r, a: True, "backbone", backbone=mini, expected=mini.fingerprint)
-    candidates = {"a": baselines.HomologyClassifier(method="exact"), "b": baselines.HomologyClassifier(method="exact")}
+    yield _call(
+        backbones.check_fingerprint, lambda r, a: True, "backbone", backbone=mini, expected=mini.fingerprint
+    )
+    candidates = {
+        "a": baselines.HomologyClassifier(method="exact"),
+        "b": baselines.HomologyClassifier(method="exact"),
+    }
     comparison = {"cv": 2, "scoring": "accuracy", "random_states": (0, 1), "groups": None, "reference": "a",
                   "confidence": 0.9}  # fmt: skip
     yield _call(baselines.compare, anything, estimators=candidates, X=X, y=CLASSES, **comparison)
@@ -260,16 +302,33 @@ def _of_data(home: Path) -> Iterator[Call]:
     lengths = {"median_length": 40, "min_length": 30, "max_length": 60, "random_state": 0}
     yield _call(datasets.make_proteins, lambda r, a: len(r) == int(a["n_samples"]), n_samples=5, **lengths)
     classes = {"class_sep": 0.5, "motif_length": 6}
-    yield _call(datasets.make_protein_classification, _generated, n_samples=5, n_classes=2, flip_y=0.1, **classes,
+    yield _call(datasets.make_protein_classification, _generated, n_samples=5, n_classes=2, flip_y=0.1,
+                **classes,
                 **lengths)  # fmt: skip
     yield _call(datasets.make_protein_regression, _generated, n_samples=5, noise=0.1, **lengths)
-    yield _call(datasets.make_protein_pairs, _generated, n_samples=6, n_proteins=8, n_families=2, **classes, **lengths)
+    yield _call(
+        datasets.make_protein_pairs, _generated, n_samples=6, n_proteins=8, n_families=2, **classes, **lengths
+    )
     states = {"labels": "CEH", "mean_segment": 8.0, "class_sep": 1.0, "missing": 0.1}
-    yield _call(datasets.make_residue_labels, lambda r, a: len(r[0]) == int(a["n_samples"]), n_samples=5, **states,
+    yield _call(datasets.make_residue_labels, lambda r, a: len(r[0]) == int(a["n_samples"]), n_samples=5,
+    **states,
                 **lengths)  # fmt: skip
-    landscape = {"parent": None, "length": 30, "max_mutations": 3, "epistasis": 0.3, "noise": 0.1, "random_state": 0}
+    landscape = {
+        "parent": None,
+        "length": 30,
+        "max_mutations": 3,
+        "epistasis": 0.3,
+        "noise": 0.1,
+        "random_state": 0,
+    }
     yield _call(datasets.make_mutational_landscape, _generated, n_samples=5, **landscape)
-    homomers = {"n_classes": 3, "class_sep": 0.7, "share_of_several": 0.1, "median_length": 40, "max_length": 60}
+    homomers = {
+        "n_classes": 3,
+        "class_sep": 0.7,
+        "share_of_several": 0.1,
+        "median_length": 40,
+        "max_length": 60,
+    }
     yield _call(datasets.make_homo_oligomers, _generated, n_samples=8, **homomers, random_state=0)
     yield _call(datasets.symmetry_class, anything, symmetry="C2")
     symmetry = home / "symmetry.csv"
@@ -277,7 +336,9 @@ def _of_data(home: Path) -> Iterator[Call]:
     table = {"path": symmetry, "sequence": "sequence", "symmetry": "symmetry", "form": "multiclass"}
     yield _call(datasets.load_symmetry, anything, **table, return_X_y=False)
     for fetch in (datasets.fetch_gb1, datasets.fetch_stability, datasets.fetch_ppi, datasets.fetch_disorder):
-        yield _call(fetch, anything, "download_if_missing", data_home=home, subset="all", download_if_missing=False)
+        yield _call(
+            fetch, anything, "download_if_missing", data_home=home, subset="all", download_if_missing=False
+        )
 
 
 # -- estimators -----------------------------------------------------------------------------------
@@ -302,7 +363,10 @@ def made(backbone: Path) -> Iterator[Made]:
     for adapter in _adapters():
         steps = {"epochs": 2, "batch_size": 1} if isinstance(adapter, adapters.AdaLoRA) else {}
         yield Made(plmlearn.PLMClassifier(adapter=adapter, **tuned | steps), {**classes, **weighted})
-    yield Made(plmlearn.PLMRegressor(adapter=adapters.LoRA(rank=2), early_stopping=True, **tuned), {**values, **weighted})
+    yield Made(
+        plmlearn.PLMRegressor(adapter=adapters.LoRA(rank=2), early_stopping=True, **tuned),
+        {**values, **weighted},
+    )
     yield Made(plmlearn.PLMLoRAClassifier(rank=2, head="mlp", **tuned), {**classes, **held_out})
     yield Made(plmlearn.PLMLoRARegressor(rank=2, pooling="attention", last_n_layers=1, **tuned), values)
     yield Made(plmlearn.PLMFrozenMLP(**perceptron), classes)
@@ -312,7 +376,9 @@ def made(backbone: Path) -> Iterator[Made]:
         yield Made(pair, {"X": PAIRS, "y": CLASSES, "sample_weight": [1.0] * N})
     yield Made(plmlearn.PLMPairRegressor(adapter=adapters.LoRA(rank=2), **tuned), {"X": PAIRS, "y": VALUES})
     for head in ("crf", "cnn", "linear"):
-        residue = plmlearn.PLMResidueClassifier(adapter=adapters.Frozen(), head=head, ignore_label="-", **tuned)
+        residue = plmlearn.PLMResidueClassifier(
+            adapter=adapters.Frozen(), head=head, ignore_label="-", **tuned
+        )
         yield Made(residue, {"X": X, "y": STATES})
     yield Made(plmlearn.PLMResidueRegressor(adapter=adapters.LoRA(rank=2), **tuned), {"X": X, "y": NUMBERS})
     types = ["SP" if i % 2 else "NO_SP" for i in range(N)]
@@ -348,7 +414,7 @@ def _adapters() -> list[Any]:
 
 
 def estimators(backbone: Path) -> Iterator[Call]:
-    """Of every estimator: parameters before ``fit``, data of ``fit``, data afterwards, parameters afterwards."""
+    """Of every estimator: parameters before ``fit``, data of ``fit``, data and parameters afterwards."""
     for case in made(backbone):
         yield from _ways_to_use(case.estimator, case.data)
 
