@@ -243,6 +243,19 @@ def _stored_frequencies(
 _IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
 
+_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
+
+
+def check_files(name: str, folder: Path) -> None:
+    """Refuse a folder in which a pipe, a device or a link to nothing has the name of a file to read."""
+    for file in folder.glob("*"):
+        if file.suffix in _SUFFIXES and not file.is_file():
+            raise BackboneWeightsError(
+                f"Backbone {name!r}: {file} is no regular file; expected what save_pretrained "
+                "writes. Get the checkpoint again."
+            )
+
+
 def read_config(name: str, folder: Path) -> Any:
     """The configuration of an architecture that plmlearn and this transformers know.
 
@@ -285,6 +298,8 @@ def read_config(name: str, folder: Path) -> Any:
     config_class = getattr(transformers, ARCHITECTURES[model_type].model_class).config_class
     try:
         config = config_class.from_dict(kept)
+        if getattr(config, "token_dropout", False) and not isinstance(config.mask_token_id, int):
+            raise ValueError(f"token_dropout needs a mask_token_id, which is {config.mask_token_id!r}")
         _empty_model(ARCHITECTURES[model_type], config)
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
@@ -323,7 +338,13 @@ def read_weights(name: str, folder: Path, architecture: Architecture, config: An
             "in shards with their index, or one *.ckpt. Write them with save_pretrained."
         )
     stored = read_tensors(folder)
-    return match_tensors(name, stored, _empty_model(architecture, config), architecture.optional_weights)
+    found = match_tensors(name, stored, _empty_model(architecture, config), architecture.optional_weights)
+    if odd := [key for key, tensor in found.items() if not tensor.isfinite().all()]:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: {len(odd)} of its tensors have values that are not finite, among them "
+            f"{', '.join(odd[:3])}; embeddings would be nan. Get the checkpoint again."
+        )
+    return found
 
 
 def draw_weights(architecture: Architecture, config: Any, seed: int = 0) -> dict[str, Tensor]:

@@ -13,17 +13,20 @@ import shutil
 import warnings
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from ..nn.locks import ForkSafeLock
+from ..sequences.checked import TEXT, checked, one_of
+from ..sequences.files import local_path
 from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Backbone, Precision
 from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,
+    check_files,
     digest_tensors,
     draw_weights,
     find_weights,
@@ -188,6 +191,13 @@ _loaded: dict[tuple, Backbone] = {}
 _lock = ForkSafeLock()
 
 
+@checked(
+    revision=[str, None],
+    device=[str, torch.device],
+    precision=one_of(DTYPES),
+    init=one_of(get_args(Init)),
+    quantization=[*one_of(get_args(Quantization)), None],
+)
 def load_backbone(
     name: str | os.PathLike[str],
     *,
@@ -254,6 +264,7 @@ def load_backbone(
         return _loaded[key]
 
 
+@checked(expected=TEXT)
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
     """Refuse a backbone that is not the one an estimator was fitted on.
 
@@ -282,6 +293,7 @@ def unload_backbones() -> None:
         _loaded.clear()
 
 
+@checked(revision=[str, None])
 def download_backbone(
     name: str | os.PathLike[str], folder: str | os.PathLike[str], *, revision: str | None = None
 ) -> Path:
@@ -313,7 +325,7 @@ def download_backbone(
     ['config.json', 'model.safetensors']
     """
     backbone = load_backbone(name, revision=revision)
-    folder = Path(os.path.expanduser(folder))
+    folder = local_path(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     weights = set(find_weights(backbone.folder))
     for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):
@@ -336,6 +348,7 @@ def _load(
     alphabet: Alphabet,
 ) -> Backbone:
     folder = find_files(name, place, revision)
+    check_files(name, folder)
     with quiet_transformers():
         config = read_config(name, folder)
         architecture = ARCHITECTURES[config.model_type]
@@ -367,5 +380,5 @@ def _load(
 def _stamp(folder: Path) -> tuple:
     """Changes when files in a local folder change, so that a rewritten folder is read again."""
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
-    files = [file for file in folder.glob("*") if file.suffix in kept]
+    files = [file for file in folder.glob("*") if file.suffix in kept and file.is_file()]
     return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -86,6 +86,7 @@ class Comparison:
 
 @checked(
     estimators=[Mapping],
+    scoring=[str, callable, list, tuple, set, Mapping, None],
     random_states=[Sequence],
     reference=[str, None],
     confidence=[Interval(Real, 0, 1, closed="neither")],
@@ -261,7 +262,12 @@ def _scorers(scoring: Any) -> Any:
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:
-    splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
+    try:
+        splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
+    except TypeError as error:  # numpy's, of entries that it cannot sort
+        raise ValueError(
+            f"y mixes entries of several kinds ({error}); expected one kind."
+        ) from None
     # A splitter that does not shuffle has a random_state too, but may not be given one.
     if seed is not None and hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True):
         splitter.random_state = seed

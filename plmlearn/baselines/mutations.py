@@ -90,6 +90,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
                 f"order=2 on {len(letters)} variants with {n_sites} variable sites means {n_states:.0e} "
                 f"pairs of residues; expected up to {_MAX_STATES:.0e}. Pass order=1."
             )
+        self.order_ = self.order
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._states(letters))
         features = self.encoder_.transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
@@ -108,7 +109,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     def _states(self, letters: np.ndarray) -> np.ndarray:
         """What is at every variable site, and at every pair of them, as numbers; (n, sites + pairs)."""
         single = letters[:, self.sites_].astype(np.int32)
-        if self.order == 1 or len(self.sites_) < 2:
+        if self.order_ == 1 or len(self.sites_) < 2:
             return single
         first, second = np.array(list(combinations(range(len(self.sites_)), 2))).T
         return np.hstack([single, single[:, first] * 256 + single[:, second]])

@@ -94,7 +94,7 @@ def load_table(name: str, data_home: DataHome, download_if_missing: bool) -> dic
     """Columns of one of ``TABLES``, 1-D in the order of the file, text or the numbers that it declares."""
     table = TABLES[name]
     path = get_data_home(data_home) / table.path
-    if path.exists():
+    if os.path.exists(path):  # False of a name that no file can have, too
         content = _verified(path, table)
     elif download_if_missing and table.urls:
         content = _download(path, table)

@@ -55,7 +55,7 @@ def segment_overlap(
 
 def as_states(states: Any, name: str) -> set:
     """A set of labels, given as text of one letter each or as a list."""
-    if not isinstance(states, (str, list, tuple, set, frozenset, np.ndarray)) or np.ndim(list(states)) != 1:
+    if not isinstance(states, (str, list, tuple, set, frozenset)) or not all(map(np.isscalar, states)):
         raise TypeError(f"{name} is {states!r:.100}; expected a str or a list of labels.")
     return set(states)
 

@@ -162,7 +162,10 @@ def signal_peptide_table(
 
 
 def _row_of(labels: Any) -> list:
-    return read_target(rows_of(labels, "entries of labels")).tolist()
+    try:
+        return read_target(rows_of(labels, "entries of labels")).tolist()
+    except ValueError as error:
+        raise ValueError(f"A row of labels {error}") from None
 
 
 def _detection(true: np.ndarray, pred: np.ndarray, negative: np.ndarray) -> dict[str, float]:

@@ -58,6 +58,9 @@ class PairGraph:
 def check_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
     """``groups`` as an array of clusters, one per protein or two per pair, or a clear error."""
     groups = check_labels(groups, "groups")
+    if blank := [at for at, group in enumerate(groups.ravel().tolist()) if is_blank(group)]:
+        row = blank[0] // (groups.size // len(groups))
+        raise ValueError(f"groups is blank in row {row}; expected a cluster in each.")
     if groups.shape != shape:
         raise ValueError(
             f"groups has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "

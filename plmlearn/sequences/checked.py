@@ -9,6 +9,7 @@ from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 P = ParamSpec("P")
@@ -58,4 +59,7 @@ def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], c
         Name of the function or class, for the message.
     """
     known = {name: value for name, value in given.items() if name in constraints}
+    for name, value in known.items():
+        if isinstance(value, (bool, np.bool_)) and "boolean" not in constraints[name]:  # no number, to a user
+            raise TypeError(f"The {name!r} parameter of {caller} must be no boolean. Got {value} instead.")
     validate_parameter_constraints(dict(constraints), known, caller)

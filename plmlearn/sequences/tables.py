@@ -27,7 +27,7 @@ _CSV_ERRORS = {
 }
 
 
-@checked(sequence=[str, "array-like"], target=[str, "array-like", None])
+@checked(sequence=[str, list, tuple], target=[str, list, tuple, None])
 def read_csv(path: str | os.PathLike[str], *, sequence: str = "sequence", target: str | None = None) -> Bunch:
     """Read protein sequences and what is known about them from a table with one header line.
 

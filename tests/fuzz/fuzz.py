@@ -4,8 +4,8 @@
 
 Each input has one or two arguments that a caller could pass by mistake. Allowed are an error that the package
 raises itself and that names the argument or the row, and a right result: finite, of the right shape, with
-known classes. All else is a fault. Seeds are fixed: input i is the same in every run, and ``--only i`` runs it
-alone with its traceback.
+known classes. All else is a fault. Seeds are fixed: input i is the same in every run, and ``--only i`` runs
+it alone with its traceback.
 """
 
 from __future__ import annotations
@@ -43,7 +43,18 @@ WORK = re.compile(
 )
 ROWS = re.compile(r"\b(rows?|sequences?|pairs?|targets?|variants?|lines?|proteins?|fields?)\b", re.IGNORECASE)
 # What errors call some arguments, scikit-learn's among them.
-ALIASES = {"random_state": "seed", "name": "scorer", "X_val": "X", "y_val": "y", "lora_dropout": "dropout"}
+ALIASES = {
+    "random_state": "seed",
+    "name": "preset",
+    "X_val": "X",
+    "y_val": "y",
+    "variants": "X",
+    "scoring": "scorer",
+    "expected": "fingerprint",
+    "lora_dropout": "dropout",
+    "labels_true": "labels",
+    "labels_pred": "labels",
+}
 
 
 class Outcome(NamedTuple):
@@ -132,7 +143,7 @@ def judge(call: Any, given: dict, changed: list[str], *, show: bool = False) -> 
     except Exception as error:
         if show:
             traceback.print_exc()
-        return judged_error(error, list(given))
+        return judged_error(error, given)
     return Outcome("a right result") if right else Outcome("FAULT: a wrong result", call.name)
 
 
@@ -151,11 +162,11 @@ def limited() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def judged_error(error: Exception, arguments: list[str]) -> Outcome:
+def judged_error(error: Exception, given: dict) -> Outcome:
     kind, place = type(error).__name__, place_of(error)
     if not is_raised_on_purpose(error):
         return Outcome(f"FAULT: a raw {kind}", f"{place}: {str(error)[:100]!r}")
-    if not names_the_cause(str(error), arguments):
+    if not names_the_cause(str(error), given):
         return Outcome("FAULT: an error that names nothing", f"{place}: {kind}: {str(error)[:140]!r}")
     return Outcome("an error that names the argument or the row")
 
@@ -177,11 +188,15 @@ def is_raised_on_purpose(error: Exception) -> bool:
     )  # fmt: skip
 
 
-def names_the_cause(message: str, arguments: list[str]) -> bool:
-    names = {part for name in arguments for part in (name, name.rpartition("__")[2])}
+def names_the_cause(message: str, given: dict) -> bool:
+    """Whether a message names an argument, quotes one that is a text or a path, or names a row."""
+    quoted = [str(value) for value in given.values() if isinstance(value, str | Path)]
+    names = {part for name in given for part in (name, name.rpartition("__")[2])}
     names |= {ALIASES[name] for name in names & ALIASES.keys()}
     words = "|".join(map(re.escape, sorted(names)))
-    return bool(re.search(rf"(?<!\w)({words})(?!\w)", message) or ROWS.search(message))
+    return bool(re.search(rf"(?<!\w)({words})(?!\w)", message) or ROWS.search(message)) or any(
+        len(text) > 2 and text in message for text in quoted
+    )
 
 
 def place_of(error: Exception) -> str:
