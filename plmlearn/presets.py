@@ -93,7 +93,7 @@ def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator
     'adamax'
     """
     if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"There is no preset of name {name!r}; expected one of {', '.join(PRESETS)}.")
+        raise ValueError(f"name={name!r} is no preset; expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]
     if preset.estimator is None:
         if not isinstance(task, str) or task not in preset.tasks:

@@ -256,6 +256,8 @@ def _statistics(
 def _scorers(scoring: Any) -> Any:
     """Names, this package's among them, as scorers under these names; all else as it is."""
     if isinstance(scoring, Mapping):
+        if odd := [name for name in scoring if not isinstance(name, str)]:
+            raise TypeError(f"scoring has the name {odd[0]!r}; expected str for each of its scorers.")
         return {name: get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()}
     names = [scoring] if isinstance(scoring, str) else scoring
     return {name: get_scorer(name) for name in names} if isinstance(names, (list, tuple, set)) else scoring
@@ -265,9 +267,7 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
     try:
         splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
     except TypeError as error:  # numpy's, of entries that it cannot sort
-        raise ValueError(
-            f"y mixes entries of several kinds ({error}); expected one kind."
-        ) from None
+        raise ValueError(f"y mixes entries of several kinds ({error}); expected one kind.") from None
     # A splitter that does not shuffle has a random_state too, but may not be given one.
     if seed is not None and hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True):
         splitter.random_state = seed

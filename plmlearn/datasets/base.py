@@ -59,7 +59,7 @@ def get_data_home(data_home: DataHome = None) -> Path:
     >>> get_data_home("somewhere/proteins").name
     'proteins'
     """
-    if data_home is None or data_home == "":
+    if data_home is None or (isinstance(data_home, str) and not data_home):
         data_home = os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data"
     return local_path(data_home, "data_home")
 

@@ -45,7 +45,7 @@ ROWS = re.compile(r"\b(rows?|sequences?|pairs?|targets?|variants?|lines?|protein
 # What errors call some arguments, scikit-learn's among them.
 ALIASES = {
     "random_state": "seed",
-    "name": "preset",
+    "name": "scorer",
     "X_val": "X",
     "y_val": "y",
     "variants": "X",
