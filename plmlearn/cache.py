@@ -40,7 +40,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .nn.locks import ForkSafeLock
-from .sequences.files import local_path
+from .sequences.clean import local_path
 
 __all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
 
@@ -426,7 +426,7 @@ def _warn(message: str) -> None:
 
 def _default_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("PLMLEARN_CACHE") or Path(home) / "plmlearn")
+    return local_path(os.environ.get("PLMLEARN_CACHE") or Path(home) / "plmlearn")
 
 
 _cache = Cache(_default_folder(), psutil.virtual_memory().total // 4, 20 * GIB)

@@ -2,6 +2,7 @@
 
 ``TokenFormat``                    how residues become tokens
 ``ARCHITECTURES``, ``CHECKPOINTS``   what an architecture needs, and short names of published weights
+``find_token_format``              which of an architecture's formats a vocabulary is for
 ``Backbone``                       a frozen encoder and how it reads sequences
 """
 
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
-from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..nn.encoders import ACTIVATIONS
 from ..sequences import ALPHABET
-from ..sequences.clean import LETTERS
-from .quantization import Quantization
+from ..sequences.clean import LETTERS, STATES, with_state
+from .quantization import Quantization, count_weights
 
 Alphabet = Literal["aa", "3di"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -42,6 +46,8 @@ class TokenFormat:
         Letters that are read as another letter.
     alphabet : {"aa", "3di"}, default="aa"
         What the letters are: amino acids, or Foldseek's structural states.
+    reads_states : bool, default=False
+        Whether a residue may have a structural state, which is then the second letter of its token.
     """
 
     prefix: tuple[str, ...]
@@ -49,16 +55,29 @@ class TokenFormat:
     token: str = "{}"
     substitutes: dict[str, str] = field(default_factory=dict)
     alphabet: Alphabet = "aa"
+    reads_states: bool = False
 
-    def token_of(self, letter: str) -> str:
-        """The token of an upper-case letter."""
+    def token_of(self, letter: str, state: str = "") -> str:
+        """The token of an upper-case letter, and of its state if it has one."""
         letter = self.substitutes.get(letter, letter)
+        if state:
+            return letter + state.lower()
         return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
 
+    @property
+    def characters(self) -> dict[str, str]:
+        """The token of each character that a clean sequence may have."""
+        tokens = {letter: self.token_of(letter) for letter in LETTERS}
+        if self.reads_states:
+            pairs = itertools.product(LETTERS, STATES)
+            tokens |= {with_state(letter, state): self.token_of(letter, state) for letter, state in pairs}
+        return tokens
+
     def fits(self, vocabulary: Container[str]) -> bool:
-        """Whether a vocabulary holds every token that this format uses."""
-        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
-        return all(token in vocabulary for token in needed)
+        """Whether a vocabulary holds every token that this format needs."""
+        residues = [self.token_of(letter) for letter in ALPHABET]
+        states = map(self.token_of, ALPHABET, STATES) if self.reads_states else ()
+        return all(token in vocabulary for token in [*self.prefix, *self.suffix, *residues, *states])
 
 
 @dataclass(frozen=True)
@@ -84,8 +103,12 @@ class Architecture:
         Further arguments of the model class.
     optional_weights : tuple of str
         Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
+    supported : dict of str to tuple
+        Fields of the configuration, and the values of each that the forward pass knows.
     precisions : tuple of str
         Precisions in which no activation overflows.
+    final_norm : str
+        Path of the norm that follows the last layer; "" where the layers end in norms of their own.
     """
 
     model_class: str
@@ -96,28 +119,57 @@ class Architecture:
     max_length: int
     load_options: dict = field(default_factory=dict)
     optional_weights: tuple[str, ...] = ()
+    supported: dict[str, tuple] = field(default_factory=dict)
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    final_norm: str = ""
 
 
 # ProtTrans and Ankh were trained with these letters written as X.
 _NO_RARE = dict.fromkeys("UZOB", "X")
 
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+_MATRICES_OF_BERT: dict[str, tuple[str, ...]] = {
+    "query": ("attention.self.query",),
+    "key": ("attention.self.key",),
+    "value": ("attention.self.value",),
+    "output": ("attention.output.dense",),
+    "ffn_in": ("intermediate.dense",),
+    "ffn_out": ("output.dense",),
+}
 
 ARCHITECTURES = {
+    "bert": Architecture(
+        model_class="BertModel",
+        load_options={"add_pooling_layer": False},
+        token_formats=(TokenFormat(("[CLS]",), ("[SEP]",), "{}", _NO_RARE),),
+        layers="encoder.layer",
+        targets=_MATRICES_OF_BERT,
+        settings=(
+            *_SIZES,
+            "intermediate_size",
+            "layer_norm_eps",
+            "hidden_act",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ),
+        supported={
+            "position_embedding_type": ("absolute", None),
+            "hidden_act": tuple(ACTIVATIONS),
+            "is_decoder": (False,),
+        },
+        max_length=1022,
+    ),
     "esm": Architecture(
         model_class="EsmModel",
         load_options={"add_pooling_layer": False},
-        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
+        token_formats=(
+            TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),
+            # SaProt: a residue and its structural state, either of them # where it is unknown.
+            TokenFormat(("<cls>",), ("<eos>",), "{}#", dict.fromkeys("XBOUZ", "#"), reads_states=True),
+        ),
         layers="encoder.layer",
-        targets={
-            "query": ("attention.self.query",),
-            "key": ("attention.self.key",),
-            "value": ("attention.self.value",),
-            "output": ("attention.output.dense",),
-            "ffn_in": ("intermediate.dense",),
-            "ffn_out": ("output.dense",),
-        },
+        final_norm="encoder.emb_layer_norm_after",
+        targets=_MATRICES_OF_BERT,
         settings=(
             *_SIZES,
             "intermediate_size",
@@ -130,6 +182,7 @@ ARCHITECTURES = {
             "rope_theta",
             "emb_layer_norm_before",
         ),
+        supported={"position_embedding_type": ("rotary", "absolute"), "is_decoder": (False, None)},
         optional_weights=("contact_head.",),
         max_length=1022,
     ),
@@ -137,6 +190,7 @@ ARCHITECTURES = {
         model_class="EsmcModel",
         token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
         layers="layers",
+        final_norm="norm",
         targets={
             "query": ("self_attn.q_proj",),
             "key": ("self_attn.k_proj",),
@@ -166,6 +220,7 @@ ARCHITECTURES = {
             TokenFormat((), ("</s>",), "{}", _NO_RARE),  # Ankh
         ),
         layers="encoder.block",
+        final_norm="encoder.final_layer_norm",
         targets={
             "query": ("layer.0.SelfAttention.q",),
             "key": ("layer.0.SelfAttention.k",),
@@ -224,7 +279,29 @@ CHECKPOINTS = {
     "ankh-base": Checkpoint("ElnaggarLab/ankh-base", "CC BY-NC-SA 4.0"),
     "ankh-large": Checkpoint("ElnaggarLab/ankh-large", "CC BY-NC-SA 4.0"),
     "ankh3-large": Checkpoint("ElnaggarLab/ankh3-large", "CC BY-NC-SA 4.0"),
+    "ankh3-xl": Checkpoint("ElnaggarLab/ankh3-xl", "CC BY-NC-SA 4.0"),
+    "protbert": Checkpoint("Rostlab/prot_bert", "AFL 3.0"),
+    "protbert-bfd": Checkpoint("Rostlab/prot_bert_bfd", "AFL 3.0"),
+    "igbert": Checkpoint("Exscientia/IgBert", "MIT"),
+    "igt5": Checkpoint("Exscientia/IgT5", "MIT"),
+    "saprot-35m": Checkpoint("westlake-repl/SaProt_35M_AF2", "MIT"),
+    "saprot-650m": Checkpoint("westlake-repl/SaProt_650M_AF2", "MIT"),
+    "dplm-150m": Checkpoint("airkingbd/dplm_150m", "Apache 2.0"),
+    "dplm-650m": Checkpoint("airkingbd/dplm_650m", "Apache 2.0"),
+    "dplm-3b": Checkpoint("airkingbd/dplm_3b", "Apache 2.0"),
 }
+
+
+def check_n_layers(n_layers: Any, name: str, n_there: int) -> int:
+    """How many layers of ``n_there`` to keep, or an error; None keeps all."""
+    if n_layers is None:
+        return n_there
+    if isinstance(n_layers, bool) or not isinstance(n_layers, Integral) or not 1 <= int(n_layers) <= n_there:
+        raise ValueError(
+            f"n_layers={n_layers!r}, but {name!r} has {n_there} layers; pass a whole number from 1 to "
+            f"{n_there}, or None for all."
+        )
+    return int(n_layers)
 
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -234,6 +311,39 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 _TOKENIZED_AT_ONCE = 4096  # sequences: keeps the temporary copies of the look-up small
+
+
+_MOST_TOKENS = 1024  # in the vocabulary of a model of residues; a model of words has tens of thousands
+
+
+def find_token_format(
+    name: str, architecture: Architecture, vocabulary: Collection[str], alphabet: Alphabet
+) -> TokenFormat:
+    """How sequences become tokens of this vocabulary.
+
+    Parameters
+    ----------
+    name : str
+        Of the backbone, for messages.
+    architecture : Architecture
+    vocabulary : collection of str
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    ValueError
+        The vocabulary is none of single residues.
+    """
+    if len(vocabulary) <= _MOST_TOKENS:
+        for token_format in architecture.token_formats:
+            if token_format.alphabet == alphabet and token_format.fits(vocabulary):
+                return token_format
+    letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[alphabet]
+    lacks = "is one of words" if len(vocabulary) > _MOST_TOKENS else f"lacks tokens of {letters}"
+    raise ValueError(
+        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) {lacks}, so plmlearn cannot read "
+        "proteins with it. Take a protein language model, with the tokenizer that it was trained with."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +372,10 @@ class Backbone:
         Where its files are.
     weights : str, default=""
         Digest of the tensors as they are stored.
+    stored : callable, optional
+        Returns the tensors as they are stored, by name of the model's parameter.
+    final_norm : bool, default=True
+        Whether the norm that follows the last layer is applied.
     """
 
     name: str
@@ -274,6 +388,8 @@ class Backbone:
     alphabet: Alphabet = "aa"
     folder: Path = Path(".")
     weights: str = ""
+    stored: Callable[[], Mapping[str, Tensor]] | None = None
+    final_norm: bool = True
 
     @property
     def config(self) -> Any:
@@ -297,13 +413,13 @@ class Backbone:
 
     @property
     def n_layers(self) -> int:
-        """Number of layers."""
+        """Number of layers; ``config.num_hidden_layers`` is that of the checkpoint."""
         return len(self.layers)
 
     @cached_property
     def n_parameters(self) -> int:
-        """Number of parameters of the encoder."""
-        return sum(p.numel() for p in self.model.parameters())
+        """Number of parameters of the encoder, as many as before quantization."""
+        return count_weights(self.model)
 
     @cached_property
     def targets(self) -> dict[str, tuple[str, ...]]:
@@ -316,53 +432,94 @@ class Backbone:
         """A model with modules of its own over this backbone's tensors; it takes milliseconds."""
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
 
+    def cut(self, n_layers: int | None = None, final_norm: bool = True) -> Backbone:
+        """The encoder up to a layer, over the same tensors; itself where there is nothing to cut.
+
+        Parameters
+        ----------
+        n_layers : int, optional
+            Layers to keep, from the lowest; None keeps all.
+        final_norm : bool, default=True
+            Keep the norm that follows the last layer.
+
+        Returns
+        -------
+        Backbone
+        """
+        n_layers = check_n_layers(n_layers, self.name, self.n_layers)
+        final_norm = self.final_norm and (final_norm or not self.architecture.final_norm)
+        if (n_layers, final_norm) == (self.n_layers, self.final_norm):
+            return self
+        model = self.share()
+        del model.get_submodule(self.architecture.layers)[n_layers:]  # type: ignore[operator]
+        if not final_norm:
+            model.set_submodule(self.architecture.final_norm, nn.Identity())
+        return replace(self, model=model, final_norm=final_norm)
+
     def tensors(self) -> list[Tensor]:
         """All parameters and buffers."""
         return [*self.model.parameters(), *self.model.buffers()]
+
+    def originals(self, tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+        """Float32 copies of some of the backbone's tensors, by ``id``, without the rounding of ``precision``.
+
+        Where the matrices are rounded, the files are read again: it takes as long as loading.
+        """
+        asked = {id(tensor): tensor for tensor in tensors}
+        names = {id(tensor): name for name, tensor in self.model.named_parameters() if id(tensor) in asked}
+        rounded = [asked[i] for i in names if asked[i].dtype != torch.float32]
+        stored = self.stored() if rounded and self.stored else {}
+        found = {i: stored.get(name, asked[i]) for i, name in names.items()}
+        return {i: tensor.to(asked[i].device, torch.float32, copy=True) for i, tensor in found.items()}
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything that embeddings depend on.
 
-        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
-        how letters become tokens. It is the same in every precision, file format and folder.
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, how
+        letters become tokens, and where the encoder is cut. It is the same in every precision, file format
+        and folder.
         """
         settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
         settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
         tokens = [asdict(self.token_format), self._token_ids.tolist()]
-        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        del tokens[0]["reads_states"]  # the table of ids tells it
+        parts = [self.config.model_type, settings, tokens, self.weights]
+        if not self.final_norm or self.n_layers < self.config.num_hidden_layers:
+            parts.append([self.n_layers, self.final_norm])
+        told = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def token_format(self) -> TokenFormat:
         """How sequences become tokens, chosen by the vocabulary."""
-        for token_format in self.architecture.token_formats:
-            if token_format.alphabet == self.alphabet and token_format.fits(self.vocabulary):
-                return token_format
-        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
-        raise ValueError(
-            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
-            f"{letters}, so plmlearn cannot read them with it."
-        )
+        return find_token_format(self.name, self.architecture, self.vocabulary, self.alphabet)
 
     @property
     def n_positions(self) -> int | None:
         """Residues of the longest sequence that has position embeddings; None without a limit."""
-        if getattr(self.config, "position_embedding_type", None) != "absolute":
+        modules = dict(self.model.named_modules())
+        table: Any = modules.get("embeddings.position_embeddings")
+        if table is None:
             return None
+        # ESM's positions begin behind that of its padding token, BERT's with the first.
+        n_unused = 0 if table.padding_idx is None else table.padding_idx + 1
         n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+        return table.num_embeddings - n_unused - n_special
 
     @cached_property
     def _token_ids(self) -> np.ndarray:
-        """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
-        ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
-        unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in LETTERS:
-            ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
-        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
-            ids[byte] = self.vocabulary[token]
-        return ids
+        """Token id of each character that :meth:`tokenize` looks up; special tokens are 1, 2, …"""
+        names, token_format = self.vocabulary, self.token_format
+        unknown = (token_format.token_of("X"), "<unk>", "[UNK]")
+        unknown_id = next((names[token] for token in unknown if token in names), 0)
+        specials = enumerate((*token_format.prefix, *token_format.suffix), start=1)
+        ids = {i: names[token] for i, token in specials}
+        for character, token in token_format.characters.items():
+            ids[ord(character)] = names.get(token, unknown_id)
+        table = np.zeros(max(256, *(code + 1 for code in ids)), _smallest_type(max(ids.values())))
+        table[list(ids)] = list(ids.values())
+        return table
 
     def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of clean sequences, by one table look-up for all of them.
@@ -374,7 +531,7 @@ class Backbone:
 
         Returns
         -------
-        ids : ndarray of uint8, shape (n_tokens,)
+        ids : ndarray of uint8 or uint16, shape (n_tokens,)
             The sequences one after another, each with its special tokens. They equal the ids of the
             official tokenizer.
         lengths : ndarray of int, shape (n_sequences,)
@@ -396,10 +553,17 @@ class Backbone:
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
         lengths += n_prefix + n_suffix
-        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        ids, end = np.empty(lengths.sum(), self._token_ids.dtype), 0
         for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
             chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
             text = "".join([prefix + sequence + suffix for sequence in chunk])
             place = slice(end, end := end + len(text))
-            ids[place] = self._token_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+            # Of residues with states, each is one character of two bytes.
+            codec, code = ("ascii", "u1") if text.isascii() else ("utf-16-le", "<u2")
+            ids[place] = self._token_ids[np.frombuffer(text.encode(codec), code)]
         return ids, lengths
+
+
+def _smallest_type(largest: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds token ids up to this one: they are kept for every residue."""
+    return np.uint8 if largest < 256 else np.uint16

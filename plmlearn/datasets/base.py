@@ -26,8 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..sequences.clean import object_array
-from ..sequences.files import local_path
+from ..sequences.clean import local_path, object_array
 from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)

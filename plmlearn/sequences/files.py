@@ -3,7 +3,6 @@
 ``read_fasta``       ids, sequences and descriptions of a FASTA file
 ``fasta_records``    headers and sequences of lines in that format
 ``read_lines``       the lines of any text file, or an error that names the file
-``local_path``       a caller's path, ``~`` expanded: every path in or out of the package goes through it
 
 Sequences are returned as they are in the file; ``check_sequences`` cleans them and refuses what is wrong.
 """
@@ -23,7 +22,7 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from .clean import object_array
+from .clean import local_path, object_array
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 # Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.
@@ -31,26 +30,13 @@ _MOST_TIMES = 100
 _ALWAYS_UNPACKED = 2**28
 
 
-def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
-    """A caller's path, with ``~`` expanded; ``name`` is that of the parameter.
-
-    Raises
-    ------
-    TypeError
-        It is no path.
-    """
-    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise TypeError(f"{name} is {reprlib.repr(path)}; expected a str or a pathlib.Path.")
-    return Path(os.path.expanduser(path))
-
-
 def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     """Read protein sequences from a FASTA file.
 
     Parameters
     ----------
-    path : str or Path
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``.
+    path : str or PathLike
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded.
 
     Returns
     -------
@@ -106,12 +92,12 @@ def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
-    path = _regular_file(path)
-    opener = _OPENERS.get(path.suffix.lower())
-    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * path.stat().st_size) if opener else sys.maxsize
+    place = _regular_file(path)
+    opener = _OPENERS.get(place.suffix.lower())
+    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * place.stat().st_size) if opener else sys.maxsize
     left = limit
     try:
-        with (opener or open)(path, "rb") as file:
+        with (opener or open)(place, "rb") as file:
             # utf-8-sig drops the mark that Excel writes; backslashreplace shows other bytes as \xe4.
             encoding = "utf-16" if file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
             text = io.TextIOWrapper(file, encoding=encoding, errors="backslashreplace", newline="")
@@ -143,5 +129,6 @@ def _regular_file(path: str | os.PathLike[str]) -> Path:
         text = f"path is {reprlib.repr(str(path))}: {reason}. Expected the path of a file."
         raise (FileNotFoundError if missing else OSError)(text) from None
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{place} is a folder, a pipe or a device; expected the path of a file.")
+        kind = "a folder" if place.is_dir() else "a pipe or device, which may never end"
+        raise OSError(f"{place} is {kind}; expected a file. Write what it holds into one.")
     return place

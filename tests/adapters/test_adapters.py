@@ -18,11 +18,12 @@ from every_method import (
     train,
     trained_tensors,
 )
+from safetensors.torch import load_file, save_file
 from sklearn.base import clone
 
 from plmlearn.adapters import Bottleneck, FullFineTuning, LoRA, target_pattern
 from plmlearn.adapters.base import PeftMethod, layer_index
-from plmlearn.backbones import load_backbone
+from plmlearn.backbones import BackboneWeightsError, load_backbone
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.models import learned_tensors, load_learned
 
@@ -152,6 +153,27 @@ def test_trained_tensors_of_a_bfloat16_backbone_move_alone(adapter, miniature):
             train(model, tokens_of(backbone), steps=1)
     assert all(not torch.equal(p, start[name]) for name, p in trained_tensors(model).items())
     assert all(torch.equal(p, before[n]) for n, p in backbone.model.named_parameters())
+
+
+@pytest.mark.parametrize("init", ["pretrained", "random"])
+@pytest.mark.parametrize("architecture", ["esm2", "prott5"])
+def test_tensors_of_a_bfloat16_backbone_start_as_they_are_stored(miniature, architecture, init):
+    """Not from the values that bfloat16 rounds them to."""
+    folder = str(miniature(architecture))
+    stored = dict(load_backbone(folder, init=init).model.named_parameters())
+    model = FullFineTuning(last_n_layers=1).install(load_backbone(folder, precision="bf16", init=init))
+    started = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert all(torch.equal(p, stored[name]) for name, p in started.items())
+    assert any(not torch.equal(p, p.bfloat16().float()) for p in started.values())
+
+
+def test_weights_that_changed_since_they_were_loaded_are_refused(write_miniature, tmp_path):
+    folder = write_miniature("esm2", tmp_path / "esm2")
+    backbone = load_backbone(str(folder), precision="bf16")
+    changed = {name: tensor + 1 for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(changed, folder / "model.safetensors")
+    with pytest.raises(BackboneWeightsError, match="have changed since they were loaded"):
+        FullFineTuning().install(backbone)
 
 
 QUANTIZABLE = {n: a for n, a in METHODS.items() if not isinstance(a, FullFineTuning)}

@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, save
 from plmlearn import load as load_estimator
-from plmlearn.adapters import LoRA
+from plmlearn.adapters import IA3, LoRA
 from plmlearn.backbones import BackboneWeightsError
 from plmlearn.pretraining.likelihood import hide_parts, site_log_probabilities
 from plmlearn.pretraining.loop import RowStream
@@ -192,6 +192,19 @@ def test_it_learns_a_family(changes):
     assert lm.valid_loss_ < 0.6 * lm.unigram_loss_
     assert lm.history_[-1]["step"] == lm.n_steps_ == 90
     assert lm.valid_loss_ == pytest.approx(min(row["valid_loss"] for row in lm.history_), rel=1e-6)
+
+
+@pytest.mark.parametrize(("adapter", "decays"), [(IA3(), False), (LoRA(rank=1), True)])
+def test_weight_decay_spares_vectors_and_no_matrix_of_one_row(proteins, adapter, decays):
+    """IA3 scales features by tensors of shape (1, n) or (n, 1); LoRA of rank 1 has matrices of that shape."""
+    settings = {"adapter": adapter, "max_steps": 1, "validation_fraction": None, **FP32}
+    plain, decayed = (
+        load(PLMMaskedLM("mini", weight_decay=decay, **settings).fit(proteins)._trained)
+        for decay in (0.0, 0.5)
+    )
+    of_adapter = [name for name in plain if "ia3_l" in name or "lora_A" in name]
+    assert of_adapter
+    assert [torch.equal(plain[name], decayed[name]) for name in of_adapter] == [not decays] * len(of_adapter)
 
 
 # -- likelihoods against brute force --------------------------------------------------------------

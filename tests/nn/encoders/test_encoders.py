@@ -28,7 +28,7 @@ VARIANTS = {
         "token_dropout": False,
     },
 }
-OTHERS = ["esmc", "prott5", "ankh", "ankh3"]
+OTHERS = ["bert", "saprot", "esmc", "prott5", "ankh", "ankh3"]
 
 
 @pytest.fixture(scope="module", params=[*VARIANTS, *OTHERS])
