@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..nn.randomness import seeded
-from .backbone import ARCHITECTURES, Architecture
+from .architectures import ARCHITECTURES, Architecture
 
 _FILES = (
     ("model.safetensors", "model.safetensors.index.json"),

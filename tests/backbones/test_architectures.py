@@ -33,7 +33,7 @@ from plmlearn.backbones import (
     loading,
     unload_backbones,
 )
-from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS
 from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 

@@ -27,7 +27,7 @@ from plmlearn.backbones import (
     loading,
     unload_backbones,
 )
-from plmlearn.backbones.backbone import CHECKPOINTS
+from plmlearn.backbones.architectures import CHECKPOINTS
 from plmlearn.backbones.loading import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
