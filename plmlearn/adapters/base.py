@@ -201,7 +201,7 @@ def layer_index(name: str, backbone: Backbone) -> int | None:
 def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
     """plmlearn's names of a backbone's matrices, groups spelled out; one error for all unknown names."""
     known = backbone.targets
-    asked = (names,) if isinstance(names, str) else tuple(names)
+    asked = tuple(names) if np.iterable(names) and not isinstance(names, str) else (names,)
     unknown = [name for name in asked if not isinstance(name, str) or name not in {*known, *_TARGET_GROUPS}]
     if unknown or not asked:
         raise ValueError(
