@@ -68,7 +68,8 @@ class ClassTarget(Target):
         unknown = sorted(set(labels.tolist()) - set(self.classes.tolist()), key=str)
         if unknown:
             raise ValueError(
-                f"Labels not seen in the training data: {unknown[:5]}; known are {self.classes[:20].tolist()}."
+                f"Labels not seen in the training data: {unknown[:5]}; "
+                f"known are {self.classes[:20].tolist()}."
             )
         index = np.searchsorted(self.classes, labels)
         return index.astype(np.float32 if len(self.classes) == 2 else np.int64)
@@ -211,6 +212,8 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
             f"indicator of 0 and 1. {_BINARIZE}"
         )
     y = check_length(y, n_rows)
+    if np.iscomplexobj(y):
+        raise ValueError("y holds complex numbers; a classifier takes one label per protein.")
     _refuse_missing(y)
     if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
         raise ValueError("y mixes text and other labels; expected labels of one type. Pass y.astype(str).")

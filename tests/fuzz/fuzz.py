@@ -49,6 +49,7 @@ ALIASES = {
     "X_val": "X",
     "y_val": "y|[Ll]abels",
     "variants": "X",
+    "sequences": "X",
     "scoring": "scorer",
     "expected": "fingerprint",
     "names": "target_modules",
