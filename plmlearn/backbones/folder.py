@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..nn.randomness import seeded
-from .architectures import ARCHITECTURES, Architecture
+from .architectures import ARCHITECTURES
+from .backbone import Architecture
 
 _FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
