@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from scipy.special import expit, softmax
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight, column_or_1d
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from ..sequences import SequenceError
 from ..sequences.clean import first_few
+from ..sequences.columns import check_numbers
 from ..training.engine import TrainingDivergedError
 
 
@@ -283,8 +285,14 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Weights of the proteins as float64 (n_rows,), all 1 where none are given; or an error."""
     if sample_weight is None:
         return np.ones(n_rows)
-    rows = np.zeros((n_rows, 1))
-    weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    if isinstance(sample_weight, Real):
+        sample_weight = [float(sample_weight)] * n_rows
+    weights = check_numbers(sample_weight, "sample_weight")
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight has shape {weights.shape}; expected ({n_rows},), one per protein.")
+    if (weights < 0).any():
+        rows = np.flatnonzero(weights < 0)
+        raise ValueError(f"sample_weight is negative in {_name_rows(rows)}; expected 0 or more.")
     if not weights.any():
         raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
     return weights

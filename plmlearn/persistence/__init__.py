@@ -79,7 +79,7 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     if known is None or not known.is_model or type(estimator) is not known.cls:
         raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
     check_is_fitted(estimator)
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {
         "versions": {package: version(package) for package in _PACKAGES},
@@ -106,7 +106,8 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     Returns
     -------
     estimator
-        Fitted, with equal predictions.
+        Fitted, with equal predictions. ``compile`` is False, whatever the folder says: it starts a compiler.
+        Switch it on with ``set_params(compile=True)``.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
         A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
         anything but an estimator that can predict, with the file, the place and the reason.
     """
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     document, files = read_folder(folder)
     try:
         arrays = _read_arrays(files.pop(ARRAYS))

@@ -18,16 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
 from ..adapters.names import AdapterName
-from ..backbones import Backbone, check_fingerprint
+from ..backbones import Backbone
 from ..backbones.checkpoints import draw_backbone, read_language_head
-from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
 from ..estimators.parameters import (
     USED_AFTER_FIT,
     AdapterChoice,
     adapter_of,
+    fitted_place,
     keep_place,
-    place_of,
     seed_from,
     warn_of_idle,
 )
@@ -516,12 +515,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture, backbone=place_of(self))
-            with looking_for_fitted():
-                model = fitted._plain()._build(0, self._trained)
-            if self.backbone_fingerprint_ is not None:
-                check_fingerprint(model.backbone, self.backbone_fingerprint_)
-            self._loaded = model
+            fitted.__dict__.update(self._architecture, backbone=self.backbone)
+            fitted.backbone = fitted_place(fitted)
+            self._loaded = fitted._plain()._build(0, self._trained)
         return self._loaded
 
     def __getstate__(self) -> dict:
