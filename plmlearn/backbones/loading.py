@@ -320,13 +320,20 @@ def load_backbone(
     [0, 20, 15, 7, 2]
     """
     place, alphabet = resolve_name(name)
-    options = (revision, torch.device(device), precision, init, quantization, alphabet)
+    options = (revision, _device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
     with _lock.lock, torch.inference_mode(False):
         held = _loaded.get(key)
         if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
             held = _loaded[key] = _load(str(name), place, *options, n_layers)
         return held.cut(n_layers, final_norm)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own, of many kinds
+        raise ValueError(f"device={str(device)!r} is not on this machine: {str(error)[:200]}") from None
 
 
 @checked(expected=TEXT)

@@ -15,7 +15,7 @@ from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
@@ -280,6 +280,8 @@ def _scorers(scoring: Any) -> Any:
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:
+    if y is not None and (_num_samples(X), _num_samples(y)) != (_num_samples(X),) * 2:
+        raise ValueError(f"X has {_num_samples(X)} rows and y {_num_samples(y)}; expected as many.")
     try:
         splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
     except TypeError as error:  # numpy's, of entries that it cannot sort

@@ -19,6 +19,7 @@ from .inputs import SequenceInput
 
 _ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
+_LARGEST = 1e100  # its square and sums of such are numbers still
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -76,6 +77,12 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
         self._validate_params()
         variants, y = check_sequences(X), check_numbers(y, "y")
+        if len(y) != len(variants):
+            raise ValueError(
+                f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
+            )
+        if np.abs(y).max() > _LARGEST:
+            raise ValueError(f"y holds numbers up to {np.abs(y).max():g}. Look for placeholders among them.")
         self.length_ = len(variants[0])
         letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))

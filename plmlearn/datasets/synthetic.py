@@ -331,7 +331,10 @@ def make_residue_labels(
     EEHHCCEEECCCCCHHHHHHHHHHCCEEEEEEEEE
     """
     rng = check_random_state(random_state)
-    if len(set(labels)) < 2 or any(len(label) != 1 or label == "-" for label in labels):
+    if (
+        not all(isinstance(label, str) and len(label) == 1 and label != "-" for label in labels)
+        or len(set(labels)) < 2
+    ):
         raise ValueError(f"labels={labels!r}: expected at least two different letters, and no '-'.")
     letters = np.array(list(labels))
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)

@@ -335,7 +335,7 @@ class TrainingParameters(Parameters):
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "gradient_checkpointing": ["boolean"],
     }
 

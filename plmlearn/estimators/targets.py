@@ -20,7 +20,7 @@ from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from ..sequences import SequenceError
-from ..sequences.clean import first_few
+from ..sequences.clean import first_few, is_missing
 from ..sequences.columns import check_numbers
 from ..training.engine import TrainingDivergedError
 
@@ -65,13 +65,13 @@ class ClassTarget(Target):
 
     def encode(self, y: Any) -> np.ndarray:
         labels = column_or_1d(y)
-        index = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
-        unknown = np.unique(np.asarray(labels)[self.classes[index] != labels])
-        if len(unknown):
+        unknown = sorted(set(labels.tolist()) - set(self.classes.tolist()), key=str)
+        if unknown:
             raise ValueError(
-                f"Labels not seen in the training data: {unknown[:5].tolist()}; "
+                f"Labels not seen in the training data: {unknown[:5]}; "
                 f"known are {self.classes[:20].tolist()}."
             )
+        index = np.searchsorted(self.classes, labels)
         return index.astype(np.float32 if len(self.classes) == 2 else np.int64)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -212,6 +212,8 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
             f"indicator of 0 and 1. {_BINARIZE}"
         )
     y = check_length(y, n_rows)
+    if np.iscomplexobj(y):
+        raise ValueError("y holds complex numbers; a classifier takes one label per protein.")
     _refuse_missing(y)
     if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
         raise ValueError("y mixes text and other labels; expected labels of one type. Pass y.astype(str).")
@@ -306,7 +308,7 @@ def used_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
 def _refuse_missing(y: np.ndarray) -> None:
     if y.dtype.kind in "biuU":
         return
-    missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
+    missing = np.array([[is_missing(v) for v in np.ravel(row)] for row in y])
     rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
     if len(rows):
         raise SequenceError(

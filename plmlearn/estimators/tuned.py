@@ -108,6 +108,8 @@ class TunedEstimator(
         super()._check_parameters(names)
         if names is None and isinstance(self.scoring, str):
             get_scorer(self.scoring)  # or an error
+        if names is None:
+            adapter_of(self)._check_parameters()
 
     def _idle(self, validates: bool) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""
@@ -222,7 +224,9 @@ class TunedEstimator(
         check_is_fitted(self)
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
-            fitted = self._as_fitted()._plain()
+            fitted = self._as_fitted()
+            fitted._check_parameters()
+            fitted = fitted._plain()
             fitted.backbone = fitted_place(fitted, init=fitted.backbone_init, **fitted._cut)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded

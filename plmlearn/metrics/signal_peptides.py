@@ -164,7 +164,10 @@ def signal_peptide_table(
 
 def _row_of(labels: Any) -> list:
     try:
-        return read_target(rows_of(labels, "entries of labels")).tolist()
+        row = read_target(rows_of(labels, "entries of labels"))
+        if row.ndim != 1:
+            raise ValueError(f"has shape {row.shape}; expected one label per residue.")
+        return row.tolist()
     except ValueError as error:
         raise ValueError(f"A row of labels {error}") from None
 

@@ -110,7 +110,7 @@ class PretrainingParameters(AdapterChoice):
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_checkpointing": ["boolean"],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }

@@ -41,6 +41,8 @@ def checked(**constraints: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], caller: str) -> None:
     """Raise an error that names the first parameter whose value does not obey its constraints.
 
+    A boolean is no number here, although Python counts it as one.
+
     Parameters
     ----------
     constraints : mapping
@@ -52,6 +54,10 @@ def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], c
     """
     known = {name: value for name, value in given.items() if name in constraints}
     for name, value in known.items():
-        if isinstance(value, (bool, np.bool_)) and "boolean" not in constraints[name]:  # no number, to a user
-            raise TypeError(f"The {name!r} parameter of {caller} must be no boolean. Got {value} instead.")
+        ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
+        if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
+            expected = " or ".join(ranges)
+            raise TypeError(f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead.")
+        if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
+            known[name] = float(value)  # a fraction, which NumPy cannot compare
     validate_parameter_constraints(dict(constraints), known, caller)

@@ -356,7 +356,7 @@ def text_of(item: Any) -> Any:
 def some_row(holds: Callable[[Any], bool], X: Any) -> bool:
     """Whether a condition holds of any row of a container."""
     rows = np.asarray(X, dtype=object) if is_table(X) else X
-    return isinstance(rows, (list, tuple, np.ndarray)) and any(map(holds, rows))
+    return isinstance(rows, (list, tuple, np.ndarray)) and np.iterable(rows) and any(map(holds, rows))
 
 
 def may_have_states(item: Any) -> bool:

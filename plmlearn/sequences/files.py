@@ -130,5 +130,5 @@ def _regular_file(path: str | os.PathLike[str]) -> Path:
         raise (FileNotFoundError if missing else OSError)(text) from None
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if place.is_dir() else "a pipe or device, which may never end"
-        raise OSError(f"{place} is {kind}; expected a file. Write what it holds into one.")
+        raise OSError(f"path: {place} is {kind}; expected a file. Write what it holds into one.")
     return place

@@ -460,7 +460,11 @@ def _results_of(fitted: Any, rows: Any) -> Callable[[dict, Arguments], bool]:
         found = {name: values for name, values in found.items() if name != "estimator"}
         known = True
         if is_classifier(estimator) and np.ndim(found["predict"]) == 1 and hasattr(estimator, "classes_"):
-            known = set(found["predict"]) <= set(estimator.classes_.tolist())
+            known = bool(np.isin(found["predict"], estimator.classes_).all())
+        if "transform" in found and found["transform"].dtype == np.dtype(object):
+            # Residues behind max_length are not read, and are nan.
+            found["transform"] = [rows[~np.isnan(rows).all(axis=1)] for rows in found["transform"]]
+            known &= all(map(len, found["transform"]))
         return known and all(n_rows(values) == n and is_finite(values) for values in found.values())
 
     return is_right

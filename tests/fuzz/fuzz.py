@@ -47,10 +47,13 @@ ALIASES = {
     "random_state": "seed",
     "name": "scorer",
     "X_val": "X",
-    "y_val": "y",
+    "y_val": "y|[Ll]abels",
     "variants": "X",
+    "sequences": "X",
     "scoring": "scorer",
     "expected": "fingerprint",
+    "names": "target_modules",
+    "y": "[Ll]abels",
     "lora_dropout": "dropout",
     "labels_true": "labels",
     "labels_pred": "labels",
@@ -193,7 +196,7 @@ def names_the_cause(message: str, given: dict) -> bool:
     quoted = [str(value) for value in given.values() if isinstance(value, str | Path)]
     names = {part for name in given for part in (name, name.rpartition("__")[2])}
     names |= {ALIASES[name] for name in names & ALIASES.keys()}
-    words = "|".join(map(re.escape, sorted(names)))
+    words = "|".join(sorted(names))
     return bool(re.search(rf"(?<!\w)({words})(?!\w)", message) or ROWS.search(message)) or any(
         len(text) > 2 and text in message for text in quoted
     )
