@@ -27,8 +27,16 @@ from huggingface_hub.file_download import repo_folder_name
 from ..nn.locks import ForkSafeLock
 from ..sequences.checked import TEXT, checked, one_of
 from ..sequences.clean import local_path
-from .architectures import ARCHITECTURES, CHECKPOINTS, Alphabet, Architecture, Precision, find_token_format
-from .backbone import DTYPES, Backbone, check_n_layers
+from .architectures import ARCHITECTURES, CHECKPOINTS
+from .backbone import (
+    DTYPES,
+    Alphabet,
+    Architecture,
+    Backbone,
+    Precision,
+    check_n_layers,
+    find_token_format,
+)
 from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 from sklearn.utils._param_validation import Interval
 
-from plmlearn.sequences.checked import COUNT, checked
-from plmlearn.sequences.clean import check_choice
-from plmlearn.sequences.columns import check_labels, check_numbers
+from ..sequences.checked import COUNT, checked
+from ..sequences.clean import check_choice
+from ..sequences.columns import check_labels, check_numbers
 
 Average = Literal["auto", "binary", "macro"]
 _AVERAGED = ("f1", "aupr", "precision", "recall", "specificity")

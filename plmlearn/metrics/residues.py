@@ -16,8 +16,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from plmlearn.metrics.classification import class_table, matthews_correlation
-from plmlearn.sequences.clean import check_choice, refuse, rows_of
-from plmlearn.sequences.residue_targets import Kind, read_target, warn_of_ignore_index
+
+from ..sequences.clean import check_choice, refuse, rows_of
+from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 
 Average = Literal["residue", "protein"]
 

@@ -18,7 +18,8 @@ from plmlearn.metrics.classification import (
 from plmlearn.metrics.residues import rank_correlation, residue_accuracy, residue_mcc, residue_spearman
 from plmlearn.metrics.segments import segment_overlap
 from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
-from plmlearn.sequences.columns import check_numbers
+
+from ..sequences.columns import check_numbers
 
 
 def spearman_score(y_true: Any, y_pred: Any) -> float:

@@ -6,7 +6,8 @@ from typing import Any, get_args
 import numpy as np
 
 from plmlearn.metrics.residues import Average, paired_residues
-from plmlearn.sequences.clean import check_choice
+
+from ..sequences.clean import check_choice
 
 Segment = tuple[int, int]
 

@@ -14,10 +14,11 @@ import numpy as np
 from plmlearn.metrics.classification import matthews_correlation
 from plmlearn.metrics.residues import paired_residues
 from plmlearn.metrics.segments import as_states
-from plmlearn.sequences.checked import COUNT_FROM_0, TEXT, checked
-from plmlearn.sequences.clean import rows_of
-from plmlearn.sequences.columns import check_labels
-from plmlearn.sequences.residue_targets import read_target
+
+from ..sequences.checked import COUNT_FROM_0, TEXT, checked
+from ..sequences.clean import rows_of
+from ..sequences.columns import check_labels
+from ..sequences.residue_targets import read_target
 
 SIGNAL_LABELS = "SLTP"
 

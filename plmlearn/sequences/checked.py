@@ -4,13 +4,16 @@
 """
 
 from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+    validate_params,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,18 +35,7 @@ def one_of(choices: Any) -> list:
 
 def checked(**constraints: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: what a caller passes for these parameters obeys the constraints, or the error names it."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        parameters = signature(function)
-
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            check_parameters(constraints, parameters.bind(*args, **kwargs).arguments, function.__name__)
-            return function(*args, **kwargs)
-
-        return call
-
-    return decorate
+    return validate_params(constraints, prefer_skip_nested_validation=False)
 
 
 def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], caller: str) -> None:
