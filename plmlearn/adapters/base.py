@@ -20,11 +20,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..sequences.checked import check_parameters
 
 # Ranges of settings, for _parameter_constraints.
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -57,8 +56,16 @@ class Parameters(BaseEstimator):
     def _check_parameters(self, names: Collection[str] | None = None) -> None:
         """Refuse values out of range, of all parameters or of those in ``names``."""
         values = self.get_params(deep=False)
-        asked = {name: value for name, value in values.items() if names is None or name in names}
-        check_parameters(self._parameter_constraints, asked, type(self).__name__)
+        asked = {name: plain(value) for name, value in values.items() if names is None or name in names}
+        for name, value in asked.items():
+            rules = self._parameter_constraints.get(name, ())
+            if (
+                isinstance(value, bool)
+                and "boolean" not in rules
+                and any(isinstance(r, Interval) for r in rules)
+            ):
+                raise TypeError(f"{name}={value}: {type(self).__name__} expects a number.")
+        validate_parameter_constraints(self._parameter_constraints, asked, type(self).__name__)
 
     def _plain(self) -> Self:
         """A copy with Python's own numbers: NumPy's overflow at their width, and JSON has none of them."""

@@ -13,13 +13,12 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
-from ..sequences.checked import checked
+from ..sequences.checked import Range, checked
 from .peak_memory import PeakMemory
 
 _COSTS: dict[str, Any] = {
@@ -87,7 +86,7 @@ class Comparison:
     scoring=[str, callable, list, tuple, set, Mapping, None],
     random_states=[Sequence],
     reference=[str, None],
-    confidence=[Interval(Real, 0, 1, closed="neither")],
+    confidence=[Range(Real, 0, 1, closed="neither")],
     n_jobs=[Integral, None],
 )
 def compare(
@@ -169,8 +168,6 @@ def compare(
     ratios: list[float] = []
     for seed in random_states:
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
-        if not splits:
-            raise ValueError(f"cv={cv!r:.100} yields no splits; expected one or more.")
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
@@ -293,7 +290,10 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
     # A splitter that does not shuffle has a random_state too, but may not be given one.
     if seed is not None and hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True):
         splitter.random_state = seed
-    return list(splitter.split(X, y, groups))
+    splits = list(splitter.split(X, y, groups))
+    if not splits:
+        raise ValueError(f"cv={cv!r:.100} yields no splits; expected one or more.")
+    return splits
 
 
 def _seeded(estimator: Any, seed: int | None) -> Any:

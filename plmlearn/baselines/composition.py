@@ -8,11 +8,10 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import ALPHABET, check_sequences
-from ..sequences.checked import check_parameters, one_of
+from ..sequences.checked import Range, one_of
 from ..similarity.blosum import BLOSUM62, encode
 from .inputs import SequenceInput
 
@@ -59,19 +58,19 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {
         "kind": one_of(get_args(Kind)),
-        "k": [Interval(Integral, 1, 4, closed="both")],
+        "k": [Range(Integral, 1, 4, closed="both")],
     }
 
     def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
         """Learn the number of positions."""
-        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
+        self._validate_params()
         self.length_ = max(map(len, check_sequences(X)))
         return self
 
     def transform(self, X: Any) -> Any:
         """Vectors, array of shape (n_sequences, n_features)."""
         check_is_fitted(self)
-        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
+        self._validate_params()
         sequences = check_sequences(X)
         if self.kind in ("composition", "kmer"):
             shares = _word_shares(sequences, self._word_length())

@@ -9,11 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
-from ..sequences.checked import check_parameters
+from ..sequences.checked import Range
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
@@ -70,13 +69,13 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     alpha: float | None = None
 
     _parameter_constraints: ClassVar[dict] = {
-        "order": [Interval(Integral, 1, 2, closed="both")],
-        "alpha": [Interval(Real, 0, None, closed="left"), None],
+        "order": [Range(Integral, 1, 2, closed="both")],
+        "alpha": [Range(Real, 0, None, closed="left"), None],
     }
 
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
-        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
+        self._validate_params()
         variants, y = check_sequences(X), check_numbers(y, "y")
         if len(y) != len(variants):
             raise ValueError(

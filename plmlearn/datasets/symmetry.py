@@ -13,10 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval
 
 from ..sequences import read_csv
-from ..sequences.checked import COUNT, FLAG, NOT_NEGATIVE, SEED, SHARE, TEXT, checked
+from ..sequences.checked import COUNT, FLAG, NOT_NEGATIVE, SEED, SHARE, TEXT, Range, checked
 from ..sequences.clean import check_choice, object_array, refuse
 from .synthetic import make_protein_classification
 
@@ -140,7 +139,7 @@ def load_symmetry(
 
 @checked(
     n_samples=COUNT,
-    n_classes=[Interval(Integral, 2, len(SYMMETRY_CLASSES), closed="both")],
+    n_classes=[Range(Integral, 2, len(SYMMETRY_CLASSES), closed="both")],
     class_sep=NOT_NEGATIVE,
     share_of_several=SHARE,
     median_length=COUNT,

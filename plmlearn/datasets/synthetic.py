@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils._param_validation import Interval
 
-from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, NOT_NEGATIVE, SEED, SHARE, checked
+from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, NOT_NEGATIVE, SEED, SHARE, Range, checked
 from ..sequences.clean import object_array
 from .draw import (
     AMINO_ACIDS,
@@ -205,7 +204,7 @@ def make_protein_regression(
     parent=[str, None],
     length=COUNT,
     max_mutations=COUNT,
-    epistasis=[Interval(Real, -1e6, 1e6, closed="both")],
+    epistasis=[Range(Real, -1e6, 1e6, closed="both")],
     noise=NOT_NEGATIVE,
     random_state=SEED,
 )
@@ -275,7 +274,7 @@ def make_mutational_landscape(
 
 @checked(
     labels=[Sequence],
-    mean_segment=[Interval(Real, 1, 1e6, closed="both")],
+    mean_segment=[Range(Real, 1, 1e6, closed="both")],
     class_sep=NOT_NEGATIVE,
     missing=SHARE,
     **_LENGTHS,
@@ -347,7 +346,9 @@ def make_residue_labels(
     return object_array(X), object_array(y)
 
 
-@checked(n_proteins=COUNT, n_families=AT_LEAST_2, **_LENGTHS)
+@checked(
+    n_proteins=COUNT, n_families=AT_LEAST_2, class_sep=NOT_NEGATIVE, motif_length=COUNT_FROM_0, **_LENGTHS
+)
 def make_protein_pairs(
     n_samples: int = 100,
     *,

@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
-from sklearn.utils._param_validation import Interval
+
+from plmlearn.sequences.checked import Range
 
 from ..sequences.checked import COUNT, checked
 from ..sequences.clean import check_choice
@@ -136,7 +137,7 @@ def macro_average_precision(y_true: Any, y_score: Any, *, labels: Any = None) ->
     return classification_table(y_true, y_true, y_score, labels=labels, average=average)["aupr"]
 
 
-@checked(recall=[Interval(Real, 0, 1, closed="right")])
+@checked(recall=[Range(Real, 0, 1, closed="right")])
 def precision_at_recall(y_true: Any, y_score: Any, recall: float = 0.5) -> float:
     """Best precision of any threshold at which at least this share of the positives is found.
 

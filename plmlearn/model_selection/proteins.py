@@ -12,21 +12,11 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import type_of_target
 
 from ..sequences import check_sequences
-from ..sequences.checked import (
-    AT_LEAST_2,
-    COUNT,
-    COUNT_FROM_0,
-    FLAG,
-    SEED,
-    SHARE,
-    TEXT,
-    check_parameters,
-    one_of,
-)
+from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, FLAG, SEED, SHARE, TEXT, Range, one_of
 from ..sequences.clean import is_missing, rows_of
 from ..sequences.columns import check_labels
 from ..similarity.alignment import stack_letters
@@ -44,7 +34,7 @@ _CONSTRAINTS = {
     "method": one_of(get_args(Method)),
     "random_state": SEED,
     "shuffle": FLAG,
-    "test_size": [Interval(Real, 0, 1, closed="neither")],
+    "test_size": [Range(Real, 0, 1, closed="neither")],
     "wild_type": TEXT,
     "max_train_mutations": COUNT_FROM_0,
 }
@@ -113,7 +103,7 @@ class ClusterKFold(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""
-        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
+        validate_parameter_constraints(_CONSTRAINTS, vars(self), type(self).__name__)
         _check_rows(X, y)
         groups = self._clusters(X, groups, self.n_splits)
         seed = self.random_state if self.shuffle else None
@@ -159,7 +149,7 @@ class ClusterShuffleSplit(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, split by split."""
-        check_parameters(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
+        validate_parameter_constraints(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
         _check_rows(X, y)
         cluster = np.unique(self._clusters(X, groups, 2), return_inverse=True)[1]
         classes = np.unique(y, return_inverse=True)[1] if _has_classes(y, 2) else np.zeros_like(cluster)
@@ -204,7 +194,7 @@ class MutationOrderSplit(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of the training and the test variants."""
-        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
+        validate_parameter_constraints(_CONSTRAINTS, vars(self), type(self).__name__)
         variants, (wild,) = check_sequences(X), check_sequences([self.wild_type])
         letters, of_wild = (stack_letters(rows, len(wild), "the wild type") for rows in (variants, [wild]))
         order = (letters != of_wild).sum(axis=1)

@@ -1,28 +1,35 @@
 """``checked``: parameters of a function checked before it runs, by scikit-learn's constraints.
 
-``check_parameters``   the same for values by name, as of an object that is no estimator
+``Range``   numbers between two, as the constraint of a parameter
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-    validate_params,
-)
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SHARE = [Interval(Real, 0, 1, closed="both")]
-COUNT = [Interval(Integral, 1, None, closed="left")]
-COUNT_FROM_0 = [Interval(Integral, 0, None, closed="left")]
-NOT_NEGATIVE = [Interval(Real, 0, 1e6, closed="both")]
-AT_LEAST_2 = [Interval(Integral, 2, None, closed="left")]
+
+class Range(Interval):
+    """scikit-learn's interval, in which no boolean lies, and which takes every kind of number."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        if isinstance(val, (bool, np.bool_)):
+            return False
+        if isinstance(val, Real) and not isinstance(val, (Integral, float, np.floating)):
+            val = float(val)  # a fraction, which NumPy cannot compare
+        return super().is_satisfied_by(val)
+
+
+SHARE = [Range(Real, 0, 1, closed="both")]
+COUNT = [Range(Integral, 1, None, closed="left")]
+COUNT_FROM_0 = [Range(Integral, 0, None, closed="left")]
+NOT_NEGATIVE = [Range(Real, 0, 1e6, closed="both")]
+AT_LEAST_2 = [Range(Integral, 2, None, closed="left")]
 SEED = ["random_state"]
 TEXT = [str]
 FLAG = ["boolean"]
@@ -36,28 +43,3 @@ def one_of(choices: Any) -> list:
 def checked(**constraints: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: what a caller passes for these parameters obeys the constraints, or the error names it."""
     return validate_params(constraints, prefer_skip_nested_validation=False)
-
-
-def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], caller: str) -> None:
-    """Raise an error that names the first parameter whose value does not obey its constraints.
-
-    A boolean is no number here, although Python counts it as one.
-
-    Parameters
-    ----------
-    constraints : mapping
-        As of scikit-learn's estimators, by parameter.
-    given : mapping
-        Values by name; those without a constraint are not looked at.
-    caller : str
-        Name of the function or class, for the message.
-    """
-    known = {name: value for name, value in given.items() if name in constraints}
-    for name, value in known.items():
-        ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
-        if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
-            expected = " or ".join(ranges)
-            raise TypeError(f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead.")
-        if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
-            known[name] = float(value)  # a fraction, which NumPy cannot compare
-    validate_parameter_constraints(dict(constraints), known, caller)

@@ -17,13 +17,11 @@ import re
 import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Number
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-
-from .checked import COUNT, COUNT_FROM_0, checked
 
 
 def rows_of(X: Any, noun: str) -> Any:
@@ -152,6 +150,12 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raise unless a parameter is a whole number, at least so large."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise ValueError(f"{name}={value!r:.100}; expected a whole number, {least} or more.")
+
+
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
 AMBIGUOUS = "X"
 RARE = "BOUZ"
@@ -193,7 +197,6 @@ _HINTS = (
 )
 
 
-@checked(min_length=COUNT_FROM_0)
 def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) -> np.ndarray:
     """Clean protein sequences from whatever holds them, or raise one error that names every bad row.
 
@@ -239,20 +242,20 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     array(['MKLX'], dtype=object)
     """
     clean, _ = clean_rows(X, invalid, min_length)
-    warn_of_nucleotides(clean, stacklevel=4)
+    warn_of_nucleotides(clean)
     return clean
 
 
 def clean_rows(X: Any, invalid: Invalid, min_length: int = 1) -> tuple[np.ndarray, Sequence]:
     """Clean sequences, and the entries of ``X`` that they were made from; no warning of nucleotides."""
     check_choice("invalid", invalid, get_args(Invalid))
+    check_count("min_length", min_length, 0)
     given = one_column(rows_of(X, "sequences"), X)
     cleaned = [clean_one(item, invalid, min_length) for item in given]
     refuse([(row, fault) for row, (_, fault) in enumerate(cleaned) if fault], "Sequence {}", X, given)
     return object_array(sequence for sequence, _ in cleaned), given
 
 
-@checked(max_length=COUNT)
 def truncate(
     sequences: np.ndarray, max_length: int, long_sequences: LongSequences = "truncate"
 ) -> tuple[np.ndarray, int]:
@@ -285,6 +288,7 @@ def truncate(
     (array(['MKV', 'MS'], dtype=object), 0)
     """
     check_choice("long_sequences", long_sequences, get_args(LongSequences))
+    check_count("max_length", max_length, 1)
     flat, per_row = sequences.ravel(), sequences.size // len(sequences)
     long = [i for i, sequence in enumerate(flat.tolist()) if len(sequence) > max_length]
     if not long or long_sequences == "window":
@@ -301,14 +305,14 @@ def truncate(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
         "pass long_sequences='window' to read all.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
     short = flat.copy()
     short[long] = [flat[i][:max_length] for i in long]
     return short.reshape(sequences.shape), len(long)
 
 
-def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
+def warn_of_nucleotides(sequences: Iterable[str]) -> None:
     """Warn where all sequences together look like DNA or RNA."""
     letters: set[str] = set()
     for sequence in sequences:
@@ -320,7 +324,7 @@ def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
             "All sequences are made of the letters A, C, G, T, U and N alone, so they look like DNA or RNA; "
             "expected proteins. Translate coding sequences first, for example with Biopython.",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=3,
         )
 
 

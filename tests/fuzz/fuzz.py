@@ -50,6 +50,8 @@ ALIASES = {
     "y_val": "y|[Ll]abels",
     "variants": "X",
     "sequences": "X",
+    "queries": "X",
+    "targets": "X",
     "scoring": "scorer",
     "expected": "fingerprint",
     "names": "target_modules",
