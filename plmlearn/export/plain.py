@@ -149,8 +149,19 @@ def _encoder(model: LoadedModel) -> nn.Module:
     except ValueError as error:
         raise ValueError(f"The encoder cannot be exported. {error}") from error
     encoder.config = copy.deepcopy(encoder.config)
-    encoder.config.num_hidden_layers = model.backbone.n_layers  # of a backbone that was cut
+    if model.backbone.n_layers < encoder.config.num_hidden_layers:
+        encoder.config.num_hidden_layers = model.backbone.n_layers
+        _reshape_unused(encoder, model.backbone)
     return encoder.requires_grad_(False)
+
+
+def _reshape_unused(encoder: Any, backbone: Backbone) -> None:
+    """Put zeros into what the encoder does not use where its shape depends on the number of layers."""
+    with torch.device("meta"):
+        shapes = dict(type(encoder)(encoder.config, **backbone.architecture.load_options).named_parameters())
+    for name, tensor in encoder.named_parameters():
+        if tensor.shape != shapes[name].shape:
+            tensor.data = torch.zeros(shapes[name].shape)
 
 
 # -- the head ---------------------------------------------------------------------------------
