@@ -155,7 +155,9 @@ def _predicts(estimator: Any) -> bool:
 def _summary(estimator: Any, place: str | None) -> str:
     kind = (type(estimator).__doc__ or "").strip().splitlines()[0]
     on = f"[{place}](https://huggingface.co/{place})" if place and "/" in place else place
-    return f"`{type(estimator).__name__}` of plmlearn on {on or 'weights of its own or a local folder'}: {kind}"
+    return (
+        f"`{type(estimator).__name__}` of plmlearn on {on or 'weights of its own or a local folder'}: {kind}"
+    )
 
 
 def _usage(name: str | None) -> str:

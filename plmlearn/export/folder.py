@@ -196,7 +196,8 @@ def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
         f"texts = [{spelled} for sequence in sequences]",
         'batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")',
         "with torch.no_grad():",
-        "    " + ("logits = model(**batch).logits" if of_class else "hidden = model(**batch).last_hidden_state"),
+        "    "
+        + ("logits = model(**batch).logits" if of_class else "hidden = model(**batch).last_hidden_state"),
     ]
     if not of_class:
         lines += ['    logits = load_head(folder)(hidden, batch["attention_mask"])']

@@ -90,9 +90,20 @@ CASES = {
         *other("esm2", PLMResidueRegressor, "residue-values", head="light_attention", **FAST),
         "EsmModel",
     ),
-    "perceptron": (*other("esm2", PLMFrozenMLP, "binary", hidden_layer_sizes=(8,), max_iter=5, random_state=0), "EsmModel"),
+    "perceptron": (
+        *other("esm2", PLMFrozenMLP, "binary", hidden_layer_sizes=(8,), max_iter=5, random_state=0),
+        "EsmModel",
+    ),
     "perceptron-values": (
-        *other("esm2", PLMFrozenMLPRegressor, "values", activation="tanh", hidden_layer_sizes=(8,), max_iter=5, random_state=0),
+        *other(
+            "esm2",
+            PLMFrozenMLPRegressor,
+            "values",
+            activation="tanh",
+            hidden_layer_sizes=(8,),
+            max_iter=5,
+            random_state=0,
+        ),
         "EsmModel",
     ),
     "embedder": (*other("esm2", PLMEmbedder, "nothing", pooling="max"), "EsmModel"),
