@@ -42,6 +42,7 @@ def model_card(
     scores: Mapping[str, Any] | Comparison | None = None,
     licence: str | None = None,
     usage: str | None = None,
+    library: str = "plmlearn",
 ) -> str:
     """Describe a fitted estimator for whoever gets it: a ``README.md`` as the Hugging Face hub reads it.
 
@@ -67,6 +68,8 @@ def model_card(
         Of the model, as the hub writes it ("cc-by-4.0"). None takes that of the backbone, where it is known.
     usage : str, optional
         Python lines that predict. None shows how plmlearn loads the model.
+    library : str, default="plmlearn"
+        What reads the files, as the hub names it.
 
     Returns
     -------
@@ -88,11 +91,9 @@ def model_card(
     >>> from plmlearn import PLMLoRARegressor, hub
     >>> X = ["MKTAYIAKQR", "GSHMLEDPVD"]
     >>> regressor = PLMLoRARegressor("mini", epochs=1, verbose=0).fit(X, [0.1, 2.3])
-    >>> print(hub.model_card(regressor, X=X, scores={"r2": 0.4})[:45])
-    ---
-    library_name: plmlearn
-    metrics:
-    - r2
+    >>> card = hub.model_card(regressor, X=X, scores={"r2": 0.4})
+    >>> card.splitlines()[:4]
+    ['---', 'library_name: plmlearn', 'license: bsd-3-clause', 'metrics:']
     """
     if not isinstance(estimator, RuntimeParameters):
         raise TypeError(f"model_card describes estimators of plmlearn, got {type(estimator).__name__}.")
@@ -101,14 +102,14 @@ def model_card(
     title = name or f"{type(estimator).__name__} on {estimator.backbone}"
     rows, metrics = _rows(scores)
     front = ModelCardData(
-        library_name="plmlearn",
+        library_name=library,
         license=licence or (own_licence.lower().replace(" ", "-") if own_licence else None),
         base_model=place if place and "/" in place else None,
         pipeline_tag=_pipeline_tag(estimator),
         tags=["plmlearn", "protein-language-model", "biology", type(estimator).__name__],
         metrics=metrics or None,
     )
-    usage = usage or _usage(name)
+    usage = usage or _usage(estimator, name)
     sections = {
         "Use": f"```python\n{usage}\n```",
         "Data": _data(estimator, X, data, split),
@@ -160,10 +161,12 @@ def _summary(estimator: Any, place: str | None) -> str:
     )
 
 
-def _usage(name: str | None) -> str:
+def _usage(estimator: Any, name: str | None) -> str:
     where = f'hub.load("{name}")' if name and "/" in name else 'load("folder")'
     load = f"from plmlearn import {where.partition('.')[0].partition('(')[0]}\n\nmodel = {where}"
-    return f'{load}\nmodel.predict(["MKTAYIAKQRQISFVKSHFSRQ"])'
+    call = "predict" if _predicts(estimator) else "transform"
+    proteins = '("MKTAYIAKQR", "GSHMLEDPVD")' if "Pair" in type(estimator).__name__ else '"MKTAYIAKQR"'
+    return f"{load}\nmodel.{call}([{proteins}])"
 
 
 def _data(estimator: Any, X: Any, data: str | None, split: str | None) -> str:

@@ -47,7 +47,7 @@ def push(
         Of :func:`model_card`, with what you know of data and scores. None describes what the estimator knows.
     private : bool, default=True
         Whether a repository that is made here is for its owner alone.
-    message : str, optional
+    message : str, default="Upload a model of plmlearn"
         Of the commit.
     token : str, optional
         None takes that of ``hf auth login`` or of the environment variable ``HF_TOKEN``.
@@ -86,7 +86,7 @@ def push(
         _warn_of_local_backbone(estimator)
         (folder / "README.md").write_text(model_card(estimator, name=repo_id) if card is None else card)
         api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         new = sorted(path.name for path in folder.iterdir())
         gone = sorted((set(FILES) - set(new)) & set(api.list_repo_files(repo_id)))
         operations: list[Any] = [CommitOperationAdd(name, str(folder / name)) for name in new]
@@ -156,8 +156,8 @@ def _warn_of_local_backbone(estimator: Any) -> None:
     place = getattr(estimator, "_backbone_place", None)
     if place is not None and isabs(place):
         warnings.warn(
-            f"The backbone is a folder of this machine, {place}, and is not uploaded; its path is. Whoever loads "
-            "the model passes backbone= with the folder or the id where they have it.",
+            f"The backbone is a folder of this machine, {place}, and is not uploaded; its path is. Whoever "
+            "loads the model passes backbone= with the folder or the id where they have it.",
             UserWarning,
             stacklevel=3,
         )

@@ -1,6 +1,6 @@
 """A stand-in for the Hugging Face hub: what ``HfApi`` and ``snapshot_download`` ask of it, in memory.
 
-Files of ``*.safetensors`` take the way of large files (batch, upload, pointer), all others that of small ones.
+Files of ``*.safetensors`` take the way of large files (batch, upload, pointer), others that of small ones.
 """
 
 import base64

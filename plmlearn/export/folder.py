@@ -113,7 +113,7 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
     >>> clf = clf.fit(["MKTAYIAKQR", "GSHMLEDPVD"], ["enzyme", "other"])
     >>> with tempfile.TemporaryDirectory() as home:
     ...     sorted(path.name for path in export_transformers(clf, home).glob("*.json"))
-    ['config.json', 'tokenizer.json', 'tokenizer_config.json']
+    ['config.json', 'tokenizer_config.json']
     """
     model = PlainModel.of(estimator)
     folder = local_path(folder)
@@ -126,7 +126,7 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
         _write_head(model, folder)
     spelled = _spelling(model.backbone, tokenizer)
     usage = _usage(model, None if whole is None else type(whole).__name__, spelled)
-    (folder / "README.md").write_text(model_card(estimator, usage=usage))
+    (folder / "README.md").write_text(model_card(estimator, usage=usage, library="transformers"))
     return folder
 
 
@@ -168,17 +168,25 @@ def _write_head(model: PlainModel, folder: Path) -> None:
 def _spelling(backbone: Backbone, tokenizer: Any) -> str:
     """How the tokenizer wants ``sequence``, in Python: found by trying."""
     ids = backbone.tokenize([ALPHABET])[0].tolist()
-    prefix = "".join(f"{token} " for token in backbone.token_format.prefix)
-    ways = {
-        "sequence": ALPHABET,
-        '" ".join(sequence)': " ".join(ALPHABET),
-        f'"{prefix}" + " ".join(sequence)': prefix + " ".join(ALPHABET),
-        f'"{prefix.strip()}" + sequence': prefix.strip() + ALPHABET,
-    }
-    for code, text in ways.items():
-        if tokenizer(text)["input_ids"] == ids:
-            return code
-    return "sequence"
+    prefix = "".join(backbone.token_format.prefix)
+    ways = (
+        "sequence",
+        '" ".join(sequence)',
+        f'"{prefix} " + " ".join(sequence)',
+        f'"{prefix} " + " ".join(sequence.lower())',
+        f'"{prefix}" + sequence',
+        '"".join(f"{letter}#" for letter in sequence)',
+    )
+    spelled = (
+        ALPHABET,
+        " ".join(ALPHABET),
+        f"{prefix} {' '.join(ALPHABET)}",
+        f"{prefix} {' '.join(ALPHABET.lower())}",
+        prefix + ALPHABET,
+        "".join(f"{letter}#" for letter in ALPHABET),
+    )
+    fits = (way for way, text in zip(ways, spelled, strict=True) if tokenizer(text)["input_ids"] == ids)
+    return next(fits, "...  # as the tokenizer of this backbone wants it")
 
 
 def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:

@@ -81,7 +81,8 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
     Examples
     --------
     >>> from plmlearn import PLMLoRARegressor, export_onnx
-    >>> regressor = PLMLoRARegressor("mini", epochs=1, verbose=0).fit(["MKTAYIAKQR", "GSHMLEDPVD"], [0.1, 2.3])
+    >>> X, y = ["MKTAYIAKQR", "GSHMLEDPVD"], [0.1, 2.3]
+    >>> regressor = PLMLoRARegressor("mini", epochs=1, verbose=0).fit(X, y)
     >>> export_onnx(regressor, "regressor.onnx")  # doctest: +SKIP
     PosixPath('regressor.onnx')
     """

@@ -114,10 +114,10 @@ def _restored(estimator: Any) -> LoadedModel:
     """The fitted model in single precision on the CPU, whatever the estimator runs in."""
     single = {"precision": "fp32", "device": "cpu", "compile": False}
     if isinstance(estimator, TunedEstimator):
-        copied = copy.copy(estimator)
+        copied: Any = copy.copy(estimator)
         vars(copied).update(single, _loaded=None)
         return copied._restored()
-    embedder = copy.copy(getattr(estimator, "embedder_", estimator))
+    embedder: Any = copy.copy(getattr(estimator, "embedder_", estimator))
     vars(embedder).update(single, backbone=place_of(estimator))
     model = embedder._load()
     check_fingerprint(model.backbone, embedder.backbone_fingerprint_)
@@ -139,7 +139,8 @@ def _require_plain(estimator: Any, model: LoadedModel) -> None:
         why = "final_norm=False leaves out a norm that transformers applies"
     if why:
         raise ValueError(
-            f"{type(estimator).__name__} cannot be exported: {why}. plmlearn.save keeps the estimator as it is."
+            f"{type(estimator).__name__} cannot be exported: {why}. plmlearn.save keeps the estimator as it "
+            "is."
         )
 
 
@@ -227,12 +228,12 @@ def _outputs(estimator: Any) -> tuple[str, list[str]]:
     """Problem type and the name of each output; of embeddings none."""
     if isinstance(estimator, PLMEmbedder):
         return "feature_extraction", []
-    target = getattr(estimator, "_target", None)
     if isinstance(estimator, FrozenPerceptron):
         several = estimator.mlp_.out_activation_ == "logistic" and estimator.mlp_.n_outputs_ > 1
         classes = getattr(estimator.mlp_, "classes_", None)
         n_outputs = estimator.mlp_.n_outputs_
     else:
+        target = estimator._target
         several, classes = isinstance(target, MultilabelTarget), getattr(target, "classes", None)
         n_outputs = target.n_outputs
     if classes is None:

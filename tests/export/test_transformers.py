@@ -33,7 +33,8 @@ import numpy as np
 sys.modules["plmlearn"] = None
 for folder in sys.argv[1:]:
     page = pathlib.Path(folder, "README.md").read_text()
-    code = re.search("```python\\n(.*?)```", page, re.DOTALL)[1].replace('folder = "."', f"folder = {folder!r}")
+    code = re.search("```python\\n(.*?)```", page, re.DOTALL)[1]
+    code = code.replace('folder = "."', f"folder = {folder!r}")
     given = pathlib.Path(folder, "sequences.txt").read_text().split()
     code = re.sub(r"sequences = .*", f"sequences = {given!r}", code)
     sys.path.insert(0, folder)
