@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from .backbones.architectures import CHECKPOINTS
 from .backbones.loading import BUNDLED
 from .baselines import Comparison
-from .estimators.parameters import RuntimeParameters
+from .estimators.parameters import RuntimeParameters, place_of
 from .pretraining import PLMMaskedLM
 
 __all__ = ["model_card"]
@@ -99,7 +99,7 @@ def model_card(
         raise TypeError(f"model_card describes estimators of plmlearn, got {type(estimator).__name__}.")
     check_is_fitted(estimator)
     place, own_licence = _backbone(estimator)
-    title = name or f"{type(estimator).__name__} on {estimator.backbone}"
+    title = name or type(estimator).__name__
     rows, metrics = _rows(scores)
     front = ModelCardData(
         library_name=library,
@@ -125,10 +125,10 @@ def model_card(
 
 def _backbone(estimator: Any) -> tuple[str | None, str | None]:
     """Where the backbone is published, or its name; and its licence where it is known."""
-    if estimator.backbone is None:
+    place = place_of(estimator)
+    if place is None:
         return None, None
-    name = fspath(estimator.backbone)
-    alone = name.removesuffix("#3di")
+    alone = fspath(place).removesuffix("#3di")
     if alone in BUNDLED:
         return alone, "BSD-3-Clause"
     found = {alone: CHECKPOINTS[alone]} if alone in CHECKPOINTS else CHECKPOINTS

@@ -186,7 +186,7 @@ def _spelling(backbone: Backbone, tokenizer: Any) -> str:
         "".join(f"{letter}#" for letter in ALPHABET),
     )
     fits = (way for way, text in zip(ways, spelled, strict=True) if tokenizer(text)["input_ids"] == ids)
-    return next(fits, "...  # as the tokenizer of this backbone wants it")
+    return next(fits, "spelled_as_the_tokenizer_wants(sequence)")
 
 
 def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
