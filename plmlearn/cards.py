@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from os import fspath
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from .backbones.architectures import CHECKPOINTS
 from .backbones.loading import BUNDLED
 from .baselines import Comparison
-from .estimators.parameters import RuntimeParameters, place_of
+from .estimators.parameters import RuntimeParameters, places_of
 from .pretraining import PLMMaskedLM
+from .sequences.checked import TEXT, checked
 
 __all__ = ["model_card"]
 
@@ -32,6 +33,15 @@ _CITATION = """\
 Cite the backbone too, as its page asks."""
 
 
+@checked(
+    scores=[Mapping, Comparison, None],
+    library=TEXT,
+    name=[str, None],
+    data=[str, None],
+    split=[str, None],
+    licence=[str, None],
+    usage=[str, None],
+)
 def model_card(
     estimator: BaseEstimator,
     *,
@@ -81,6 +91,8 @@ def model_card(
     NotFittedError
     TypeError
         Not an estimator of plmlearn.
+    ValueError
+        ``scores`` that are no numbers, or another argument of the wrong type.
 
     See Also
     --------
@@ -125,10 +137,10 @@ def model_card(
 
 def _backbone(estimator: Any) -> tuple[str | None, str | None]:
     """Where the backbone is published, or its name; and its licence where it is known."""
-    place = place_of(estimator)
-    if place is None:
+    places = places_of(estimator)
+    if not places:
         return None, None
-    alone = fspath(place).removesuffix("#3di")
+    alone = places[0].removesuffix("#3di")
     if alone in BUNDLED:
         return alone, "BSD-3-Clause"
     found = {alone: CHECKPOINTS[alone]} if alone in CHECKPOINTS else CHECKPOINTS
@@ -195,19 +207,22 @@ def _rows(scores: Any) -> tuple[list[dict[str, Any]], list[str]]:
     scores = scores or {}
     if not all(isinstance(value, Mapping) for value in scores.values()):
         scores = {"this model": scores}
+    odd = [value for row in scores.values() for value in row.values() if not isinstance(value, Real | str)]
+    if odd:
+        raise ValueError(f"scores has {odd[0]!r}; expected a number by the name of each metric.")
     rows = [{"": label, **row} for label, row in scores.items()]
-    return rows, list(dict.fromkeys(name for row in rows for name in row if name))
+    return rows, list(dict.fromkeys(str(name) for row in rows for name in row if name))
 
 
 def _as_markdown(rows: list[dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [columns, ["---"] * len(columns)]
+    lines = [list(map(str, columns)), ["---"] * len(columns)]
     lines += [[_shown(row.get(column, "")) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, str | int) else f"{value:.4g}"
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _recipe(estimator: Any) -> str:

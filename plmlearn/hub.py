@@ -20,10 +20,12 @@ from sklearn.base import BaseEstimator
 from . import persistence
 from .cards import model_card
 from .persistence.folder import FILES
+from .sequences.checked import FLAG, TEXT, checked
 
 __all__ = ["load", "model_card", "push"]
 
 
+@checked(repo_id=TEXT, card=[str, None], private=FLAG, message=TEXT, token=[str, None])
 def push(
     estimator: BaseEstimator,
     repo_id: str,
@@ -94,6 +96,7 @@ def push(
         return api.create_commit(repo_id, operations, commit_message=message).oid
 
 
+@checked(repo_id=TEXT, revision=[str, None], backbone=[str, PathLike, None], token=[str, None])
 def load(
     repo_id: str,
     *,

@@ -188,12 +188,12 @@ def test_a_card_says_what_is_not_known(fitted):
 
 def test_a_card_names_a_published_backbone_and_its_licence(fitted):
     published = PLMLoRAClassifier("mini", **FAST)
-    vars(published).update(vars(fitted), backbone="ankh-base")
+    vars(published).update(vars(fitted), _backbone_place="ankh-base")
     front, text = front_matter(hub.model_card(published))
     assert front["base_model"] == "ElnaggarLab/ankh-base"
     assert front["license"] == "cc-by-nc-sa-4.0"
     assert "CC BY-NC-SA 4.0" in text
-    vars(published).update(backbone="someone/their-model")
+    vars(published).update(_backbone_place="someone/their-model")
     front, text = front_matter(hub.model_card(published))
     assert front["base_model"] == "someone/their-model"
     assert "license" not in front

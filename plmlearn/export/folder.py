@@ -116,7 +116,7 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
     ['config.json', 'tokenizer_config.json']
     """
     model = PlainModel.of(estimator)
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     with quiet_transformers():
         whole = _as_class(model)

@@ -92,7 +92,7 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
         raise ValueError(
             f"{model.backbone.name!r} is a T5, which export_onnx does not write. Use export_transformers."
         )
-    file = local_path(file)
+    file = local_path(file, "file")
     file.parent.mkdir(parents=True, exist_ok=True)
     program = _traced(model)
     program.model.metadata_props.update(_metadata(model))

@@ -15,12 +15,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from ..backbones import Backbone, check_fingerprint
+from ..backbones import Backbone
 from ..backbones.checkpoints import merged
 from ..estimators.embedder import PLMEmbedder
 from ..estimators.frozen import FrozenPerceptron
 from ..estimators.loaded import LoadedModel
-from ..estimators.parameters import place_of
 from ..estimators.targets import ClassTarget, MultilabelTarget
 from ..estimators.tuned import TunedEstimator
 from ..nn import models, residue_heads
@@ -118,10 +117,8 @@ def _restored(estimator: Any) -> LoadedModel:
         vars(copied).update(single, _loaded=None)
         return copied._restored()
     embedder: Any = copy.copy(getattr(estimator, "embedder_", estimator))
-    vars(embedder).update(single, backbone=place_of(estimator))
-    model = embedder._load()
-    check_fingerprint(model.backbone, embedder.backbone_fingerprint_)
-    return model
+    vars(embedder).update(single, backbone=estimator.backbone)
+    return embedder._load()
 
 
 def _require_plain(estimator: Any, model: LoadedModel) -> None:
