@@ -192,6 +192,8 @@ def _spelling(backbone: Backbone, tokenizer: Any) -> str:
 def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
     """The lines that predict, as Python."""
     name = of_class or type(model.encoder).__name__
+    options = {} if of_class else model.backbone.architecture.load_options
+    place = ", ".join(["folder", *(f"{option}={value!r}" for option, value in options.items())])
     lines = [
         "import torch",
         f"from transformers import AutoTokenizer, {name}",
@@ -199,7 +201,7 @@ def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
         "",
         'folder = "."',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
-        f"model = {name}.from_pretrained(folder).eval()",
+        f"model = {name}.from_pretrained({place}).eval()",
         'sequences = ["MKTAYIAKQRQISFVKSHFSRQ", "GSHMLEDPVDALK"]  # capital letters',
         f"texts = [{spelled} for sequence in sequences]",
         'batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")',
