@@ -24,7 +24,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..sequences.checked import check_parameters
+from ..sequences.clean import check_parameters
 
 # Ranges of settings, for _parameter_constraints.
 COUNT = Interval(Integral, 1, None, closed="left")

@@ -14,7 +14,8 @@ from scipy.sparse import coo_array
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from ..sequences.checked import AT_LEAST_2, SEED, check_parameters, one_of
+from ..sequences.checked import AT_LEAST_2, SEED, one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels
 from .clusters import components
 from .graph import PairGraph

@@ -24,10 +24,9 @@ from ..sequences.checked import (
     SEED,
     SHARE,
     TEXT,
-    check_parameters,
     one_of,
 )
-from ..sequences.clean import is_missing, rows_of
+from ..sequences.clean import check_parameters, is_missing, rows_of
 from ..sequences.columns import check_labels
 from ..similarity.alignment import stack_letters
 from ..similarity.search import Method

@@ -16,12 +16,13 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Number
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from .checked import COUNT, COUNT_FROM_0, checked
 
@@ -150,6 +151,31 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise unless a parameter is one of its choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}.")
+
+
+def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], caller: str) -> None:
+    """Raise an error that names the first parameter whose value does not obey its constraints.
+
+    A boolean is no number here, although Python counts it as one.
+
+    Parameters
+    ----------
+    constraints : mapping
+        As of scikit-learn's estimators, by parameter.
+    given : mapping
+        Values by name; those without a constraint are not looked at.
+    caller : str
+        Name of the function or class, for the message.
+    """
+    known = {name: value for name, value in given.items() if name in constraints}
+    for name, value in known.items():
+        ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
+        if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
+            expected = " or ".join(ranges)
+            raise TypeError(f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead.")
+        if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
+            known[name] = float(value)  # a fraction, which NumPy cannot compare
+    validate_parameter_constraints(dict(constraints), known, caller)
 
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
