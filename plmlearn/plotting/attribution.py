@@ -356,5 +356,5 @@ def _unit(one: _Explained) -> str:
     outputs = one.predict([one.sequence])[0]
     column, factor = one.choice(outputs)
     if len(outputs) == 1 and isinstance(one.estimator._target, ClassTarget):
-        return f"contribution to the log-odds\nof {classes[int(factor > 0)]!s}{where}"
-    return f"contribution to the score\nof {classes[column]!s}{where}"
+        return f"contribution to the log-odds\nof class {classes[int(factor > 0)]!s}{where}"
+    return f"contribution to the score\nof class {classes[column]!s}{where}"

@@ -249,7 +249,7 @@ class ReliabilityDisplay:
         ReliabilityDisplay
             Itself.
         """
-        self.ax_ = ax = axes(ax, 5.0, 4.6)
+        self.ax_ = ax = axes(ax, 4.8, 5.2)
         self.figure_ = ax.figure
         ax.bar(self.prob_pred, self.shares, 0.04, color=GREY, label="share of predictions")
         ax.plot([0, 1], [0, 1], color="0.4", linestyle=":", label="perfectly calibrated")
@@ -258,5 +258,5 @@ class ReliabilityDisplay:
         [self.line_] = ax.plot(self.prob_pred, self.prob_true, **options)
         ax.set(xlim=(0, 1.03), ylim=(0, 1.03), title="Reliability")
         ax.set(xlabel="probability of the predicted class", ylabel="share of right predictions")
-        ax.legend(loc="upper left", frameon=False)
+        legend_below(ax)
         return self

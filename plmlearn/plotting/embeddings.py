@@ -178,7 +178,7 @@ class EmbeddingMapDisplay:
         """
         self.ax_ = ax = axes(ax, 6.4, 4.4)
         self.figure_ = ax.figure
-        options = {"s": 18, "alpha": 0.8, "linewidths": 0} | kwargs
+        options = {"s": 24, "alpha": 0.8, "linewidths": 0} | kwargs
         x, y = self.points.T
         by = self.color_by
         if by is None:

@@ -57,4 +57,4 @@ def mark_residues(ax: Any, sequence: str) -> None:
     ax.set_xticks(range(1, len(sequence) + 1), list(sequence), minor=True)
     points = 72 * width_of(sequence) / len(sequence)  # of a letter, in a figure of this package
     ax.tick_params(axis="x", which="minor", length=0, pad=3, labelsize=min(9.0, points))
-    ax.tick_params(axis="x", which="major", length=3, pad=13)
+    ax.tick_params(axis="x", which="major", length=0, pad=13)
