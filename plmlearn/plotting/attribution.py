@@ -349,7 +349,7 @@ class AttributionDisplay:
 
 def _unit(one: _Explained) -> str:
     """What the contributions are contributions to."""
-    where = "" if one.residue is None else f"\nof residue {one.residue}"
+    where = "" if one.residue is None else f", residue {one.residue}"
     classes = _classes_of(one.estimator._target)
     if classes is None:
         return f"contribution to the value{where}"

@@ -10,6 +10,7 @@ from ..model_selection import LeakageReport, leakage_report
 from .style import BLUE, GREY, axes
 
 _WIDTH = 0.05  # of a bar, in identity
+_NONE = -0.13  # where the bar of those without a similar protein stands
 
 
 class LeakageDisplay:
@@ -82,12 +83,10 @@ class LeakageDisplay:
         self.figure_ = ax.figure
         found = self.report.nearest >= 0
         heights, edges = np.histogram(self.report.identity[found], bins=round(1 / _WIDTH), range=(0, 1))
-        ax.bar(-1.5 * _WIDTH, 1 - found.mean(), 0.9 * _WIDTH, color=GREY, label="no similar protein")
+        ax.bar(_NONE, 1 - found.mean(), 0.9 * _WIDTH, color=GREY, label="no similar protein")
         options = {"width": 0.9 * _WIDTH, "color": BLUE, "label": "similar protein"} | kwargs
         self.bars_ = ax.bar(edges[:-1] + _WIDTH / 2, heights / len(found), **options)
-        ax.set_xticks(
-            [-1.5 * _WIDTH, *np.linspace(0, 1, 6)], ["none", *(f"{x:.0%}" for x in np.linspace(0, 1, 6))]
-        )
+        ax.set_xticks([_NONE, *np.linspace(0, 1, 6)], ["none", *(f"{x:.0%}" for x in np.linspace(0, 1, 6))])
         ax.yaxis.set_major_formatter("{x:.0%}")
         ax.set(xlabel="identity to the nearest training protein", ylabel="test proteins")
         ax.set_title(f"Leakage: {self.report.n_duplicates} of {len(found)} test proteins are in training")

@@ -17,6 +17,7 @@ _REGIONS = {
     **{"l": "lipobox", "C": "lipid-bound cysteine", "p": "pilin signal", "O": "outside", "I": "inside"},
     "M": "membrane",
 }
+_MEASURED = dict.fromkeys("SLTP", "signal peptide") | {letter: _REGIONS[letter] for letter in "OIM"}
 _SEEN = 0.05  # probability below which a region is not drawn
 _LINES = ("-", "--", ":")  # when the colours are used up
 
@@ -107,14 +108,11 @@ class ResidueDisplay:
         X = check_sequences([sequence], invalid=estimator.invalid)
         sequence = str(X[0])
         options: dict[str, Any] = {"y_true": y_true}
+        if y_true is not None and estimator.ignore_label is not None:
+            options["y_true"] = [None if label == estimator.ignore_label else label for label in y_true]
         if isinstance(estimator, PLMSignalPeptideClassifier):
-            probabilities, letters = estimator.predict_region_proba(X, detailed=True)
-            seen = probabilities[0].max(axis=0) > _SEEN
-            values, sequence = probabilities[0][:, seen], sequence[: len(probabilities[0])]
-            site = int(estimator.predict_cleavage_site(X)[0])
-            options["labels"] = [_REGIONS[letter] for letter in letters[seen]]
-            options["sites"] = {f"cut after {site}": site + 0.5} if site else None
-            options["y_true"] = y_true if y_true is None else y_true[: len(sequence)]
+            values, options = _signal_peptide(estimator, X, y_true)
+            sequence = sequence[: len(values)]
         elif isinstance(estimator, PLMResidueRegressor):
             values, options["unit"] = estimator.predict(X)[0], "predicted value"
             options["labels"] = ["predicted"] if np.ndim(values) == 1 else None
@@ -183,10 +181,27 @@ class ResidueDisplay:
             self.ax_.plot(places, values, ".", color="black", label="measured")
             return
         colors = {str(line.get_label()): line.get_color() for line in self.lines_}
+        spare = [color for color in COLORS if color not in colors.values()] or [COLORS[-1]]
         across = self.ax_.get_xaxis_transform()
-        for place, label in zip(places, measured):
-            color = colors.get(str(label), "0.85")
-            self.ax_.bar(place, 0.05, 1, 1.02, color=color, transform=across, clip_on=False)
+        for k, label in enumerate(dict.fromkeys(str(x) for x in measured if x is not None)):
+            is_here = [str(x) == label for x in measured]
+            style = {"color": colors.get(label, spare[k % len(spare)]), "transform": across, "clip_on": False}
+            named = {} if label in colors else {"label": label}
+            self.ax_.bar(places[is_here], 0.05, 1, 1.02, **style, **named)
         self.ax_.text(
             1.01, 1.045, "measured", transform=self.ax_.transAxes, va="center", ha="left", fontsize="medium"
         )
+
+
+def _signal_peptide(estimator: Any, X: Any, y_true: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """Probabilities of the regions that occur, and what is drawn with them."""
+    probabilities, letters = estimator.predict_region_proba(X, detailed=True)
+    columns = dict(zip(letters, probabilities[0].T))
+    seen = [letter for letter in _REGIONS if letter in columns and columns[letter].max() > _SEEN]
+    site = int(estimator.predict_cleavage_site(X)[0])
+    options: dict[str, Any] = {"labels": [_REGIONS[letter] for letter in seen]}
+    if site:
+        options["sites"] = {f"cut after {site}": site + 0.5}
+    if y_true is not None:
+        options["y_true"] = [_MEASURED.get(letter) for letter in y_true[: len(probabilities[0])]]
+    return np.stack([columns[letter] for letter in seen], axis=1), options
