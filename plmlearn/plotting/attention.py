@@ -102,7 +102,8 @@ def attention_maps(
 
     tuned, before = between_residues(model.module.encoder), None
     if pretrained:
-        before = between_residues(make_encoder(backbone.model, compute_dtype=backbone.dtype))
+        untuned = make_encoder(backbone.model, compute_dtype=backbone.dtype, final_norm=backbone.final_norm)
+        before = between_residues(untuned)
     return AttentionMaps(sequence, chosen, tuned, before)
 
 

@@ -101,9 +101,9 @@ class LearningCurvesDisplay:
         LearningCurvesDisplay
             Itself.
         """
+        self.ax_, self.score_ax_, self.lines_ = axes(ax), None, {}
         from matplotlib.ticker import MaxNLocator
 
-        self.ax_, self.score_ax_, self.lines_ = axes(ax), None, {}
         self.figure_ = self.ax_.figure
         unit = "epoch" if "epoch" in self.history[0] else "step"
         for key, (label, color, marker) in _LOSSES.items():

@@ -113,9 +113,11 @@ class EmbeddingMapDisplay:
                 color_name = "prediction"
         elif color_by is None and y is not None:
             color_by = y
-        options = {"color_name": color_name or "label", "method": method, "random_state": random_state}
+        options: dict[str, Any] = {"method": method, "random_state": random_state}
         embeddings = np.asarray(estimator.transform(X))
-        return cls.from_embeddings(embeddings, color_by, ax=ax, **options, **kwargs)
+        return cls.from_embeddings(
+            embeddings, color_by, color_name=color_name or "label", ax=ax, **options, **kwargs
+        )
 
     @classmethod
     def from_embeddings(

@@ -87,9 +87,9 @@ class LayerSweepDisplay:
         LayerSweepDisplay
             Itself.
         """
+        self.ax_ = ax = axes(ax)
         from matplotlib.ticker import MaxNLocator
 
-        self.ax_ = ax = axes(ax)
         self.figure_ = ax.figure
         layers, means, low, high = (np.array([row[key] for row in self.sweep.rows]) for key in _DRAWN)
         label = f"mean, {self.sweep.confidence:.0%} interval"

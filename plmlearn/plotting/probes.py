@@ -28,7 +28,8 @@ def attention_of(encoder: PackedEncoder, tokens: PackedTokens, config: TrainingC
     maps: list[Tensor] = []
 
     def attention(block: nn.Module, query: Tensor, key: Tensor, value: Tensor, row: PackedTokens, **options):
-        maps.append(_mean_over_heads(block, query, key, row, **options))
+        with torch.autocast(query.device.type, enabled=False):
+            maps.append(_mean_over_heads(block, query, key, row, **options))
         return encoder.attention(block, query, key, value, row, **options)
 
     probe = _copied(encoder, attention=attention).eval()

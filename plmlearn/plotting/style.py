@@ -22,8 +22,10 @@ def axes(ax: Any, width: float = 6.4, height: float = 4.0) -> Any:
     """The caller's axes, or those of a new figure of this size in inches."""
     if ax is not None:
         return ax
-    import matplotlib.pyplot as plt
-
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('Pictures need matplotlib: pip install "plmlearn[plot]".') from error
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 

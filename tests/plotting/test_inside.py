@@ -88,6 +88,13 @@ def test_layers_of_choice_and_without_the_pretrained(clf):
     np.testing.assert_array_equal(every.tuned[0], every.pretrained[0])  # not adapted
 
 
+def test_a_cut_backbone_has_fewer_layers(clf, esm_folder):
+    maps = attention_maps(tuned(esm_folder, n_layers=2, final_norm=False), SEQUENCE)
+    whole = attention_maps(clf, SEQUENCE, layers=[1, 2])
+    assert maps.layers == (1, 2)
+    np.testing.assert_allclose(maps.pretrained, whole.pretrained, atol=1e-6)
+
+
 def test_a_frozen_backbone_shows_all_layers(esm_folder):
     maps = attention_maps(tuned(esm_folder, adapter=Frozen(), lr=None), SEQUENCE)
     assert maps.layers == (1, 2, 3)
@@ -103,6 +110,20 @@ def test_what_prefixes_and_prompts_take_is_left_out(adapter, make_esm, tmp_path)
     assert share.mean() < maps.pretrained.sum(-1).mean()
     expected = maps.pretrained / maps.pretrained.sum(-1, keepdims=True)
     np.testing.assert_allclose(maps.tuned / share, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{"precision": "bf16"}, {"quantization": "int8"}])
+def test_rounded_matrices_show_about_the_same(settings, clf, esm_folder):
+    rounded = copy.deepcopy(clf).set_params(**settings)
+    if "quantization" in settings:
+        rounded = tuned(esm_folder, lr=1e-9, **settings)
+        clf = tuned(esm_folder, lr=1e-9)
+    found, expected = attention_maps(rounded, SEQUENCE), attention_maps(clf, SEQUENCE)
+    assert found.tuned.dtype == np.float32
+    np.testing.assert_allclose(found.tuned, expected.tuned, atol=0.05)
+    for method in ("attention_rollout", "integrated_gradients"):
+        [rough], [exact] = (attributions(x, [SEQUENCE], method, target="a") for x in (rounded, clf))
+        assert np.corrcoef(rough, exact)[0, 1] > 0.98
 
 
 def test_a_protein_of_a_pair(esm_folder):
