@@ -210,7 +210,8 @@ class AttentionDisplay:
     def plot(self, ax: Any = None, **kwargs: Any) -> AttentionDisplay:
         """Draw in the place of ``ax``, or in a new figure. Needs ``pip install "plmlearn[plot]"``.
 
-        Maps share one scale, which ends at their 99th percentile, so that a few bright pairs hide nothing.
+        Of a deep backbone with adapters in all layers, choose some by ``layers``. Maps share one scale, which
+        ends at their 99th percentile, so that a few bright pairs hide nothing.
 
         Parameters
         ----------
@@ -229,7 +230,8 @@ class AttentionDisplay:
         if before is not None:
             rows = [("pretrained", before), *rows, ("change", maps.tuned - before)]
         n_columns = len(maps.layers)
-        ax = axes(ax, 1.4 + 2.2 * n_columns, 0.6 + 2.2 * len(rows))
+        size = float(np.clip(18 / n_columns, 1.0, 2.2))  # of a panel, in inches
+        ax = axes(ax, 1.4 + size * n_columns, 0.6 + size * len(rows))
         ax.set_axis_off()
         place = ax.get_subplotspec().subgridspec(len(rows), n_columns)
         self.figure_ = ax.figure

@@ -190,12 +190,13 @@ class EmbeddingMapDisplay:
             self.figure_.colorbar(self.points_[0], ax=ax, label=self.color_name)
         else:
             self.points_ = []
-            for k, value in enumerate(np.unique(by)):
+            values = np.unique(by)
+            for k, value in enumerate(values):
                 style = {"color": COLORS[k % len(COLORS)], "marker": MARKERS[k // len(COLORS) % len(MARKERS)]}
                 of_value = by == value
                 style = style | {"label": str(value)} | options
                 self.points_.append(ax.scatter(x[of_value], y[of_value], **style))
-            legend_beside(ax, title=self.color_name, markerscale=1.5)
+            legend_beside(ax, title=self.color_name, markerscale=1.5, ncols=1 + (len(values) - 1) // 12)
         ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1], title="Map of embeddings")
         ax.set(xticks=[], yticks=[])
         return self

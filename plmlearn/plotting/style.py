@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; their yellow is too faint on white.
-BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK = COLORS = (
+# Okabe and Ito's colours, told apart by colour-blind readers too; yellow, faint on white, comes last.
+BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK, YELLOW = COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#E69F00", "#56B4E9", "#000000"),
+    *("#E69F00", "#56B4E9", "#000000", "#F0E442"),
 )
 GREY = "0.7"
 MARKERS = "os^Dv*"
