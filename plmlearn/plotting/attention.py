@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..estimators.pair import PairEstimator
 from ..estimators.tuned import TunedEstimator
 from ..nn.encoders import make_encoder
+from ..sequences.checked import FLAG, checked
 from ..training.batching import TokenizedSequences
 from .probes import attention_of
 from .style import DIVERGING, SEQUENTIAL, axes
@@ -39,6 +41,7 @@ class AttentionMaps:
     pretrained: np.ndarray | None
 
 
+@checked(pretrained=FLAG, layers=["array-like", None])
 def attention_maps(
     estimator: Any, sequence: str, *, pretrained: bool = True, layers: Sequence[int] | None = None
 ) -> AttentionMaps:
@@ -139,7 +142,9 @@ def _check_layers(layers: Sequence[int] | None, first_adapted: int, backbone: An
     if layers is None:
         first = first_adapted if first_adapted < n_layers else 0
         return tuple(range(first + 1, n_layers + 1))
-    wrong = [layer for layer in layers if layer not in range(1, n_layers + 1)]
+    wrong = [
+        x for x in layers if not isinstance(x, Integral) or isinstance(x, bool) or not 1 <= x <= n_layers
+    ]
     if wrong or not len(layers):
         raise ValueError(f"layers={list(layers)}, but {backbone.name!r} has layers 1 to {n_layers}.")
     return tuple(int(layer) for layer in layers)

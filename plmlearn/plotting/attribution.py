@@ -14,7 +14,8 @@ from ..estimators.protein import ProteinEstimator
 from ..estimators.residue import ResidueEstimator
 from ..estimators.targets import ClassTarget
 from ..nn.packing import Ragged
-from ..sequences.clean import check_choice, object_array
+from ..sequences.checked import COUNT, checked, one_of
+from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
 from ..training.devices import auto_max_tokens, autocast
 from .attention import fitted_model, read_one, require_whole
@@ -26,6 +27,7 @@ Method = Literal["integrated_gradients", "occlusion", "attention_rollout"]
 _UNKNOWN = "X"  # the residue that tells nothing
 
 
+@checked(method=one_of(get_args(Method)), residue=[*COUNT, None], n_steps=COUNT)
 def attributions(
     estimator: Any,
     X: Any,
@@ -99,7 +101,6 @@ def attributions(
     >>> [values.shape for values in attributions(clf, ["MKTAYIAKQR", "GSHMLEDP"])]
     [(10,), (8,)]
     """
-    check_choice("method", method, get_args(Method))
     if not isinstance(estimator, ProteinEstimator | ResidueEstimator):
         raise ValueError(
             f"Got {type(estimator).__name__}; expected a tuned estimator with a prediction per protein, such "
@@ -121,7 +122,7 @@ def attributions(
         warnings.warn(
             f"Integrated gradients of {len(off)} of {len(found)} proteins (rows {off[:10]}) miss the "
             f"difference of predictions by up to {max(missed):.0%}. Increase n_steps={n_steps}.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return object_array(list(found))
 
