@@ -1,6 +1,5 @@
 """Signal peptides: type, regions and cleavage site, and a figure of one protein."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -8,6 +7,7 @@ from plmlearn import PLMSignalPeptideClassifier
 from plmlearn.adapters import LoRA
 from plmlearn.datasets import fetch_signal_peptides
 from plmlearn.metrics import cleavage_recall, signal_peptide_table
+from plmlearn.plotting import ResidueDisplay
 
 
 def draw_proteins(n: int) -> tuple[np.ndarray, ...]:
@@ -45,16 +45,5 @@ for row in signal_peptide_table(y_test, clf.predict(X_test), regions_test, found
 print(f"cleavage sites found within 3 residues: {cleavage_recall(regions_test, found, tolerance=3):.2f}")
 
 row = int(np.argmax(clf.predict_proba(X_test)[:, list(clf.classes_).index("SP")]))
-site = clf.predict_cleavage_site(X_test)[row]
-probabilities, labels = clf.predict_region_proba(X_test[row : row + 1], detailed=True)
-names = {"n": "n-region", "h": "h-region", "c": "c-region", "O": "outside", "I": "inside", "M": "membrane"}
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-for label, values in zip(labels, probabilities[0].T):
-    if label in names and values.max() > 0.05:
-        axes.plot(np.arange(1, len(values) + 1), values, label=names[label])
-axes.axvline(site + 0.5, color="black", linestyle=":", label=f"cut after {site}")
-axes.set_xticks(np.arange(1, len(X_test[row]) + 1), list(X_test[row]), fontsize=6)
-axes.set(xlabel="residue", ylabel="probability", ylim=(0, 1.02))
-axes.margins(x=0.01)
-figure.legend(loc="outside right upper")
-figure.savefig("signal_peptide.png", dpi=150)
+display = ResidueDisplay.from_estimator(clf, X_test[row], y_true=regions_test[row])
+display.figure_.savefig("signal_peptide.png", dpi=150)

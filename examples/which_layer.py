@@ -5,7 +5,7 @@ import numpy as np
 from plmlearn import PLMLoRAClassifier, layer_sweep
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 from plmlearn.model_selection import cluster_sequences
-from plmlearn.probing import LayerSweepDisplay
+from plmlearn.plotting import LayerSweepDisplay
 
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:

@@ -6,6 +6,7 @@ from . import datasets as datasets
 from . import hub as hub
 from . import metrics as metrics
 from . import model_selection as model_selection
+from . import plotting as plotting
 from . import presets as presets
 from . import pretraining as pretraining
 from . import probing as probing

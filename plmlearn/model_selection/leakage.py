@@ -47,30 +47,6 @@ class LeakageReport:
         """Share of test proteins with a training protein at least that identical over at least that much."""
         return float(np.mean((self.identity >= min_identity) & (self.coverage >= coverage)))
 
-    def plot(self, ax: Any = None) -> Any:
-        """Draw how many test proteins are how identical to training, on ``ax`` or on new axes.
-
-        Bars are shares of test proteins by the identity of the nearest training protein; those without a
-        similar one stand apart, left of 0. Needs matplotlib (``pip install "plmlearn[plot]"``).
-
-        Returns
-        -------
-        matplotlib Axes
-        """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        found, share = self.nearest >= 0, 1 / len(self.identity)
-        ax.bar(-0.05, 1 - found.mean(), width=0.05, color="0.7", label="no similar protein")
-        heights, edges = np.histogram(self.identity[found], bins=20, range=(0, 1))
-        ax.bar(
-            edges[:-1], heights * share, width=0.05, align="edge", edgecolor="white", label="similar protein"
-        )
-        ax.set(xlabel="identity to the nearest training protein", ylabel="share of test proteins")
-        ax.legend()
-        return ax
-
     def __str__(self) -> str:
         shares = (f"  at least {t:.0%} identical to training: {self.share_above(t):.1%}" for t in _THRESHOLDS)
         head = f"{len(self.identity)} test proteins, {self.n_duplicates} of them in training"
@@ -94,6 +70,10 @@ def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto")
     Returns
     -------
     LeakageReport
+
+    See Also
+    --------
+    plmlearn.plotting.LeakageDisplay : Its picture.
 
     Examples
     --------
