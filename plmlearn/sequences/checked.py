@@ -1,5 +1,6 @@
 """``checked``: parameters of a function checked before it runs, by scikit-learn's constraints."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
