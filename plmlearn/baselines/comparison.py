@@ -169,6 +169,8 @@ def compare(
     ratios: list[float] = []
     for seed in random_states:
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
+        if not splits:
+            raise ValueError(f"cv={cv!r:.100} yields no splits; expected one or more.")
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
@@ -280,8 +282,10 @@ def _scorers(scoring: Any) -> Any:
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:
-    if y is not None and (_num_samples(X), _num_samples(y)) != (_num_samples(X),) * 2:
-        raise ValueError(f"X has {_num_samples(X)} rows and y {_num_samples(y)}; expected as many.")
+    for name, rows in (("y", y), ("groups", groups)):
+        if rows is not None and not isinstance(rows, Mapping) and _num_samples(rows) != _num_samples(X):
+            found = f"X has {_num_samples(X)} rows and {name} {_num_samples(rows)}"
+            raise ValueError(f"{found}; expected the same number.")
     try:
         splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
     except TypeError as error:  # numpy's, of entries that it cannot sort

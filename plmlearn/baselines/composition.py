@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import ALPHABET, check_sequences
-from ..sequences.checked import one_of
+from ..sequences.checked import check_parameters, one_of
 from ..similarity.blosum import BLOSUM62, encode
 from .inputs import SequenceInput
 
@@ -64,14 +64,14 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
         """Learn the number of positions."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self.length_ = max(map(len, check_sequences(X)))
         return self
 
     def transform(self, X: Any) -> Any:
         """Vectors, array of shape (n_sequences, n_features)."""
         check_is_fitted(self)
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         sequences = check_sequences(X)
         if self.kind in ("composition", "kmer"):
             shares = _word_shares(sequences, self._word_length())
@@ -102,7 +102,7 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
         return np.array([f"{letter}{p}" for p in positions for letter in ALPHABET], dtype=object)
 
     def _word_length(self) -> int:
-        return 1 if self.kind == "composition" else self.k
+        return 1 if self.kind == "composition" else int(self.k)
 
 
 def _letters(sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

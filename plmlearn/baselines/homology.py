@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..sequences import check_sequences
-from ..sequences.checked import one_of
+from ..sequences.checked import check_parameters, one_of
 from ..sequences.columns import check_labels, check_numbers
 from ..similarity import find_nearest
 from ..similarity.search import NearestMethod
@@ -33,7 +33,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     }
 
     def _remember(self, X: Any, y: np.ndarray) -> np.ndarray:
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self.sequences_ = check_sequences(X)
         if len(y) != len(self.sequences_):
             raise ValueError(
@@ -44,7 +44,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     def _averages(self, X: Any) -> np.ndarray:
         """Mean target of the nearest training proteins of every sequence, (n, k)."""
         check_is_fitted(self)
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         sequences = check_sequences(X)
         hits = find_nearest(sequences, self.sequences_, method=self.method)
         if self.ties == "first":

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..model_selection.leakage import degree_scores
 from ..sequences import check_pairs
-from ..sequences.checked import SHARE, one_of
+from ..sequences.checked import SHARE, check_parameters, one_of
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
 from ..similarity import find_similar
@@ -122,7 +122,7 @@ class PairSimilarityClassifier(_PairBaseline):
 
     def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
         """Remember pairs of sequences and their two classes."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self._remember(check_pairs(X), y)
         return self
 

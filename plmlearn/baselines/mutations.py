@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
+from ..sequences.checked import check_parameters
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
@@ -75,7 +76,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         variants, y = check_sequences(X), check_numbers(y, "y")
         if len(y) != len(variants):
             raise ValueError(

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -63,6 +65,12 @@ class PerceptronParameters(Parameters):
     max_fun: int = 15000
 
     _parameter_constraints: ClassVar[dict] = MLPClassifier._parameter_constraints
+
+    def _check_parameters(self, names: Collection[str] | None = None) -> None:
+        super()._check_parameters(names)
+        sizes: Any = self.hidden_layer_sizes
+        if not all(isinstance(n, Integral) and n > 0 for n in (sizes if np.iterable(sizes) else [sizes])):
+            raise ValueError(f"hidden_layer_sizes is {sizes!r:.100}; expected whole numbers, 1 or more.")
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -32,6 +32,8 @@ def check_labels(y: Any, name: str) -> np.ndarray:
         It is no list of anything.
     """
     array = _as_array(y, name)
+    if np.iscomplexobj(array):
+        raise ValueError(f"{name} holds complex numbers; expected labels.")
     try:
         np.unique(array)
     except TypeError:

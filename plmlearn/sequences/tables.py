@@ -86,6 +86,8 @@ def read_csv(
     array(['train', 'test'], dtype=object)
     """
     names, wanted = ([] if n is None else [n] if isinstance(n, str) else list(n) for n in (sequence, target))
+    if not names:
+        raise ValueError("sequence is empty; expected the name of a column, or of two.")
     rows = _rows(path, names[0])
     _, header = next(rows, (1, []))
     if header:
@@ -115,11 +117,11 @@ def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, li
     """Line number and fields of the header, then of every row that has an entry."""
     lines = read_lines(path)
     n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
-    delimiter = max(",\t;", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=True, strict=True)
     header: list[str] = []
     line = n_blank + 1
     try:
+        delimiter = max(",\t;", key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+        reader = csv.reader(chain([first], lines), delimiter=delimiter, skipinitialspace=True, strict=True)
         for row in reader:
             row = [entry.strip() for entry in row]
             while len(row) > len(header) and not row[-1]:
