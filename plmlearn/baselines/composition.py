@@ -12,7 +12,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import ALPHABET, check_sequences
-from ..sequences.checked import check_parameters, one_of
+from ..sequences.checked import one_of
+from ..sequences.clean import check_parameters
 from ..similarity.blosum import BLOSUM62, encode
 from .inputs import SequenceInput
 

@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..sequences import check_sequences
-from ..sequences.checked import check_parameters, one_of
+from ..sequences.checked import one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels, check_numbers
 from ..similarity import find_nearest
 from ..similarity.search import NearestMethod

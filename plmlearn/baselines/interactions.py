@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..model_selection.leakage import degree_scores
 from ..sequences import check_pairs
-from ..sequences.checked import SHARE, check_parameters, one_of
+from ..sequences.checked import SHARE, one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
 from ..similarity import find_similar

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
-from ..sequences.checked import check_parameters
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
