@@ -37,9 +37,12 @@ from it may only be shared under the same terms. Read the licence itself before 
 | ESM-1b, ESM-1v, ESM-2 | [facebookresearch/esm](https://github.com/facebookresearch/esm) |
 | ESM-C | [Biohub/esm](https://github.com/Biohub/esm), which also asks to follow its acceptable use policy; \
 earlier releases under `EvolutionaryScale/` had other terms (600M: no commercial use) |
-| ProtT5 | [agemagician/ProtTrans](https://github.com/agemagician/ProtTrans) |
+| ProtT5, ProtBert | [agemagician/ProtTrans](https://github.com/agemagician/ProtTrans) |
 | ProstT5 | [mheinzinger/ProstT5](https://github.com/mheinzinger/ProstT5) |
 | Ankh | [agemagician/Ankh](https://github.com/agemagician/Ankh) |
+| IgBert, IgT5 | [Exscientia on the hub](https://huggingface.co/Exscientia) |
+| SaProt | [westlake-repl/SaProt](https://github.com/westlake-repl/SaProt) |
+| DPLM | [bytedance/dplm](https://github.com/bytedance/dplm) |
 
 "mini" comes with the package and needs no network. With `backbone_init="random"`, any backbone starts from
 new random weights.
@@ -48,23 +51,50 @@ new random weights.
 
 | architecture | tokens before and after | U, Z, O, B | J | `precision="auto"` |
 |---|---|---|---|---|
-| ESM-1b, ESM-1v, ESM-2, ESM-C | `<cls>`, `<eos>` | tokens of their own | refused, or X | bf16 where faster |
-| ProtT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused, because it overflows |
+| ESM-1b, ESM-1v, ESM-2, DPLM, ESM-C | `<cls>`, `<eos>` | own tokens | refused, or X | bf16 where faster |
+| SaProt | `<cls>`, `<eos>` | X | refused, or X | the same |
+| ProtBert, IgBert | `[CLS]`, `[SEP]` | X | refused, or X | the same |
+| ProtT5, IgT5, Ankh | none, `</s>` | X | refused, or X | the same; fp16 is refused, because it overflows |
 | ProstT5 | `<AA2fold>`, `</s>` | X | refused, or X | the same |
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` token; use "mean"
-with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or lower case.
+Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` or `[CLS]` token;
+use "mean" with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or
+lower case.
 
-ESM-1b and ESM-1v have positions for 1,022 residues. All other backbones can read longer sequences. The
-default is `max_length=1022`. `long_sequences="window"` reads sequences of any length in overlapping
-windows.
+**SaProt** reads a residue together with its structural state, a letter that Foldseek computes from a
+structure.
+`X` may hold, row by row,
+
+- residues alone (`"MEVQ"`): every state is unknown (`#`), and X, U, Z, O and B are unknown residues;
+- residues in upper case and states in lower case in turn (`"MdEvVpQ#"`);
+- two columns, or tuples: residues, and as many states in either case, or nothing.
+
+Strings of different lengths, and strings of both cases that are not in turn, are errors that name the row.
+Lengths, windows and labels count residues. Other backbones read letters of either case as residues.
+
+ESM-1b and ESM-1v have positions for 1,022 residues, and a BERT has them for as many tokens as its table has
+rows. All other backbones can read longer sequences. The default is `max_length=1022`.
+`long_sequences="window"` reads sequences of any length in overlapping windows.
 
 ## What has to be installed
 
-ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5 and ProstT5 have a
+ESM-C needs a version of transformers that has `EsmcModel`, such as 5.23. ProtT5, ProstT5 and IgT5 have a
 SentencePiece tokenizer: `pip install "plmlearn[t5]"`.
+
+## Where a backbone lies
+
+`backbone=` takes a `str` or a `PathLike`, and `~` is the home folder, as in every path that plmlearn takes. A
+folder that holds a checkpoint wins over a short name of the same spelling, with a warning.
+
+`fit` remembers the absolute path of a folder, so a relative path still works after a change of the working
+directory; the parameter stays as you wrote it. If the folder has moved since, say where it lies now:
+
+    model = load("saved", backbone="/new/place/esm2")
+    fitted.set_params(backbone="/new/place/esm2")
+
+The weights there must be those of the fit: another fingerprint is an error.
 
 ## Your own checkpoints
 
@@ -76,15 +106,17 @@ merge the adapter first.
 
 The encoder may be stored inside another model. Its prefix (`esm.`, `module.`, `model.esm.`,
 `base_model.model.`, ...) is found when exactly one prefix holds the whole encoder, and a warning names it.
-Task heads, language heads and poolers are ignored. Rotary frequencies are used as they are stored, as in
-transformers, and computed where they are not.
+Task heads, language heads and poolers are ignored. An encoder cut to fewer layers by another tool loads if
+`num_hidden_layers` says how many there are. A tokenizer of words, or one of another model, is refused.
+Rotary frequencies are used as they are stored, as in transformers, and computed where they are not.
 
 `fit` keeps a fingerprint of the backbone: each stored bit of the encoder's tensors and their data type, the
 configuration, and how letters become tokens. It does not depend on the file format or the folder. Another
 fingerprint at prediction is an error, and cached embeddings belong to one fingerprint.
 
 From the hub, safetensors on the main branch are taken first, then those that the hub's own robot has
-converted in a pull request (found only with network), then `pytorch_model.bin`. Use
+converted in a pull request, then `pytorch_model.bin`. What is in
+the local cache is found without network; of several cached pull requests, pass one as `revision=`. Use
 `plmlearn.backbones.download_backbone` to prepare a folder for machines without network.
 """
 
@@ -112,6 +144,12 @@ def ankh(width: int, heads: int, inner: int, **more) -> tuple[str, dict]:
     return "t5", shape | more
 
 
+def bert(**more) -> tuple[str, dict]:
+    shape = {"num_hidden_layers": 30, "hidden_size": 1024, "num_attention_heads": 16}
+    shape |= {"intermediate_size": 4096, "vocab_size": 30, "max_position_embeddings": 40_000}
+    return "bert", shape | more
+
+
 ABSOLUTE = {"position_embedding_type": "absolute"}
 
 # Each checkpoint's architecture, and the fields of its configuration that differ from the library's defaults.
@@ -134,7 +172,21 @@ SHAPES = {
     "ankh-base": ankh(768, 12, 3072),
     "ankh-large": ankh(1536, 16, 3840),
     "ankh3-large": ankh(1536, 16, 3840, vocab_size=256, feed_forward_proj="gated-silu"),
+    "ankh3-xl": ankh(2560, 32, 0),
+    "protbert": bert(),
+    "protbert-bfd": bert(),
+    "igbert": bert(),
+    "igt5": prot_t5(),
+    "saprot-35m": esm(12, 480, 20, vocab_size=446),
+    "saprot-650m": esm(33, 1280, 20, vocab_size=446),
+    "dplm-150m": esm(30, 640, 20),
+    "dplm-650m": esm(33, 1280, 20),
+    "dplm-3b": esm(36, 2560, 40),
 }
+
+
+# Of shapes that are not known in full, the published counts.
+PUBLISHED = {"ankh3-xl": 3_490_000_000}
 
 
 def n_parameters(architecture: str, shape: dict) -> int:
@@ -159,7 +211,7 @@ def rounded(number: float) -> str:
 
 def row(name: str) -> str:
     checkpoint, (architecture, shape) = CHECKPOINTS[name], SHAPES[name]
-    count = n_parameters(architecture, shape)
+    count = PUBLISHED.get(name) or n_parameters(architecture, shape)
     layers = shape.get("num_hidden_layers", shape.get("num_layers"))
     width = shape.get("hidden_size", shape.get("d_model"))
     sizes = (f"{rounded(count * n_bytes)}B" for n_bytes in (4, 2))

@@ -7,6 +7,7 @@ from . import metrics as metrics
 from . import model_selection as model_selection
 from . import presets as presets
 from . import pretraining as pretraining
+from . import probing as probing
 from . import sequences as sequences
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone
@@ -26,5 +27,6 @@ from .persistence import SavedModelError as SavedModelError
 from .persistence import load as load
 from .persistence import save as save
 from .pretraining import PLMMaskedLM as PLMMaskedLM
+from .probing import layer_sweep as layer_sweep
 
 __version__: str

@@ -36,6 +36,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .sequences.clean import local_path
+
 __all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
 
 GIB = 1 << 30
@@ -416,7 +418,7 @@ def _warn(message: str) -> None:
 
 def _default_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("PLMLEARN_CACHE") or Path(home) / "plmlearn")
+    return local_path(os.environ.get("PLMLEARN_CACHE") or Path(home) / "plmlearn")
 
 
 _cache = Cache(_default_folder(), psutil.virtual_memory().total // 4, 20 * GIB)
@@ -438,7 +440,7 @@ def clear(*, memory: bool = True, disk: bool = True) -> None:
 
 
 def limit(
-    *, memory: float | None = None, disk: float | None = None, folder: str | Path | None = None
+    *, memory: float | None = None, disk: float | None = None, folder: str | os.PathLike[str] | None = None
 ) -> None:
     """Change the limits of the process-wide cache.
 
@@ -446,8 +448,8 @@ def limit(
     ----------
     memory, disk : float, optional
         GiB; 0 switches the tier off. Defaults are a quarter of the machine's memory, and 20.
-    folder : str or Path, optional
-        Keep files elsewhere from now on.
+    folder : str or PathLike, optional
+        ``~`` is expanded. Keep files elsewhere from now on.
     """
     if memory is not None:
         _cache.memory_limit = int(memory * GIB)
@@ -455,7 +457,7 @@ def limit(
     if disk is not None:
         _cache.disk_limit = int(disk * GIB)
     if folder is not None:
-        _cache.folder = Path(folder)
+        _cache.folder = local_path(folder)
 
 
 @contextlib.contextmanager

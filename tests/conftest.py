@@ -220,7 +220,46 @@ def make_t5_tokenizer(kind: str):
     return tokenizer
 
 
+PROTBERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"LAGVESIKRDTPNQFYMHCWXUBZO"]
+"""ProtBert's vocabulary, in the order of its ids."""
+
+
+def write_bert(folder: Path, *, seed: int = 0, **changes) -> Path:
+    """ProtBert in miniature (3 layers, width 32, 4 heads) with its tokenizer."""
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+    settings = {
+        "vocab_size": 40,  # of the published ones 30: some rows without a token do no harm
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 258,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    save_random(lambda: BertForMaskedLM(BertConfig(**(settings | changes))), folder, seed)
+    vocabulary = {token: i for i, token in enumerate(PROTBERT)}
+    BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(folder)
+    return folder
+
+
+def write_saprot(folder: Path, **changes) -> Path:
+    """SaProt in miniature: an ESM-2 with its 446 tokens, pairs of a residue and a structural state."""
+    from transformers import EsmTokenizer
+
+    write_esm(folder, **({"vocab_size": 446, "mask_token_id": 4} | changes))
+    tokens = ["<cls>", "<pad>", "<eos>", "<unk>", "<mask>"]
+    tokens += [r + s for r in "ACDEFGHIKLMNPQRSTVWY#" for s in "pynwrqhgdlvtmfsaeikc#"]
+    (folder / "saprot.txt").write_text("\n".join(tokens))
+    EsmTokenizer(str(folder / "saprot.txt")).save_pretrained(folder)
+    (folder / "saprot.txt").unlink()
+    return folder
+
+
 MINIATURES = {
+    "bert": write_bert,
+    "saprot": write_saprot,
     "esm2": write_esm,
     "esm1b": lambda folder, **changes: write_esm(
         folder, **({"position_embedding_type": "absolute", "emb_layer_norm_before": True} | changes)

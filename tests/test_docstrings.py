@@ -36,6 +36,7 @@ DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "lr": [MASKED_LM],
     "max_length": [MASKED_LM, SIGNAL_PEPTIDES],
     "max_tokens": [EMBEDDER + FROZEN, MASKED_LM],
+    "n_layers": [MASKED_LM],
     "optimizer": [MASKED_LM],
     "pooling": [EMBEDDER, FROZEN],
     "precision": [EMBEDDER + FROZEN],

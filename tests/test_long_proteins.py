@@ -163,5 +163,5 @@ def test_memory_of_attention_is_that_of_one_window(folder, X):
 def test_forty_thousand_residues_keep_their_length(empty_cache):
     giant = "MKTAYIAKQR" * 4000
     with empty_cache.disabled():
-        embedder = PLMEmbedder("mini", pooling=None, layer=1, max_length=100, long_sequences="window")
+        embedder = PLMEmbedder("mini", pooling=None, n_layers=1, max_length=100, long_sequences="window")
         assert embedder.fit_transform([giant])[0].shape == (40_000, 192)

@@ -75,7 +75,7 @@ KINDS = {
     "MLP, several labels": (PLMFrozenMLP, SMALL, several),
     "MLP, early stopping": (PLMFrozenMLP, {**SMALL, "early_stopping": True}, three),
     "MLP regressor": (PLMFrozenMLPRegressor, {**SMALL, "solver": "lbfgs"}, table),
-    "embedder": (PLMEmbedder, {"pooling": "max", "layer": 1}, lambda n: None),
+    "embedder": (PLMEmbedder, {"pooling": "max", "n_layers": 1}, lambda n: None),
 }
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import peft
 import torch
-from peft.tuners.adalora import RankAllocator, SVDLinear
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
 from .base import COUNT, POSITIVE, SHARE, PeftMethod
+
+if TYPE_CHECKING:
+    import peft
+    from peft.tuners.adalora import RankAllocator
 
 _FEWEST_STEPS = 10  # of allocation: with fewer, importance is hardly known when ranks are taken away
 
@@ -102,6 +104,8 @@ class AdaLoRA(PeftMethod):
         )
 
     def _config(self, **options: Any) -> peft.AdaLoraConfig:
+        import peft
+
         ranks: dict[str, Any] = {
             "target_r": int(self.rank),
             "init_r": int(self.initial_rank),
@@ -111,12 +115,16 @@ class AdaLoRA(PeftMethod):
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Mean distance of each thin matrix times its transpose from the identity, weighted: a scalar."""
+        from peft.tuners.adalora import SVDLinear
+
         layers = [module for module in model.modules() if isinstance(module, SVDLinear)]
         thin: Any = [m for layer in layers for m in (layer.lora_A["default"], layer.lora_B["default"].T)]
         distances = [torch.linalg.norm(m @ m.T - torch.eye(len(m), device=m.device)) for m in thin]
         return self.orthogonality * torch.stack(distances).mean()
 
     def after_step(self, model: nn.Module, step: int, n_steps: int) -> None:
+        from peft.tuners.adalora import RankAllocator
+
         if self._allocator is None:
             self._allocator = RankAllocator(model, self._schedule(n_steps), "default")
         last = n_steps - self._allocator.peft_config.tfinal

@@ -1,5 +1,7 @@
 """The protocol of adaptation methods: settings, checks, and the tensors that a method trains.
 
+``Parameters`` declares ranges of settings once, for adapters and estimators alike.
+
 A new method is one class. It must have ``default_lr`` and ``_put_into``, which changes a copy of the
 model and returns what is trained in it; :class:`LayeredAdapter` provides ``first_trained_layer``.
 The rest has defaults: ``_check``, ``undecayed``, ``lr_factors``, ``penalty`` and ``after_step``.
@@ -8,15 +10,15 @@ CONTRIBUTING.md shows an example.
 
 from __future__ import annotations
 
+import copy
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-import peft
-from peft.tuners.tuners_utils import BaseTunerLayer
+import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
@@ -37,7 +39,46 @@ _TARGET_GROUPS = {
 }
 
 
-class Adapter(BaseEstimator, ABC):
+class Parameters(BaseEstimator):
+    """Settings with declared ranges; a class has those of all its bases.
+
+    ``fit`` checks every parameter with ``_check_parameters``, and so does each method that uses some of them
+    again, because ``set_params`` may have changed them since. Then it computes with ``_plain`` numbers.
+    """
+
+    _parameter_constraints: ClassVar[dict] = {}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
+        cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
+
+    def _check_parameters(self, names: Collection[str] | None = None) -> None:
+        """Refuse values out of range, of all parameters or of those in ``names``."""
+        values = self.get_params(deep=False)
+        asked = {name: value for name, value in values.items() if names is None or name in names}
+        validate_parameter_constraints(self._parameter_constraints, asked, type(self).__name__)
+
+    def _plain(self) -> Self:
+        """A copy with Python's own numbers: NumPy's overflow at their width, and JSON has none of them."""
+        copied = copy.copy(self)
+        for name, value in self.get_params(deep=False).items():
+            setattr(copied, name, plain(value))
+        return copied
+
+
+def plain(value: Any) -> Any:
+    """A number as bool, int or float, text as str; anything else as it is."""
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return float(value)
+    return str(value) if isinstance(value, np.str_) else value
+
+
+class Adapter(Parameters, ABC):
     """A way to adapt an encoder; see the concrete classes."""
 
     default_lr: ClassVar[float]
@@ -48,8 +89,6 @@ class Adapter(BaseEstimator, ABC):
 
     They are exempt from weight decay, as all tensors of one axis are (biases, norms, vectors).
     """
-
-    _parameter_constraints: ClassVar[dict] = {}
 
     def install(self, backbone: Backbone) -> nn.Module:
         """Build a model over the backbone's tensors with this method's trained tensors in it.
@@ -71,9 +110,7 @@ class Adapter(BaseEstimator, ABC):
         ValueError
             If a setting is out of range or does not fit the backbone.
         """
-        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(type(self).__mro__)]
-        rules = {name: rule for constraints in declared for name, rule in constraints.items()}
-        validate_parameter_constraints(rules, self.get_params(deep=False), type(self).__name__)
+        self._check_parameters()
         self._check(backbone)
         model = backbone.share()
         trained = list(self._put_into(model, backbone))
@@ -165,7 +202,7 @@ def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
     """plmlearn's names of a backbone's matrices, groups spelled out; one error for all unknown names."""
     known = backbone.targets
     asked = (names,) if isinstance(names, str) else tuple(names)
-    unknown = [name for name in asked if name not in known and name not in _TARGET_GROUPS]
+    unknown = [name for name in asked if not isinstance(name, str) or name not in {*known, *_TARGET_GROUPS}]
     if unknown or not asked:
         raise ValueError(
             f"target_modules: got {', '.join(map(repr, unknown)) or 'none'}; {backbone.name!r} has "
@@ -206,6 +243,8 @@ class PeftMethod(LayeredAdapter):
 
     target_modules: Sequence[TargetModule] | TargetModule | None = ("key", "value")
 
+    _parameter_constraints: ClassVar[dict] = {"target_modules": [str, Sequence, None]}
+
     # IA3's and BOFT's scales of features, and AdaLoRA's singular values: (1, n) or (n, 1) in peft.
     undecayed: ClassVar[tuple[str, ...]] = ("ia3_l", "boft_s", "lora_E")
 
@@ -219,6 +258,9 @@ class PeftMethod(LayeredAdapter):
         return target_pattern(backbone, asked or (), self._layers(backbone))
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:
+        import peft
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         config = self.peft_config(backbone)
         biases = vars(config).get("bias", "none")
         if biases != "none":

@@ -64,15 +64,18 @@ class Bottleneck(LayeredAdapter):
         "size": [COUNT, None],
         "reduction": [Interval(Real, 1, None, closed="left")],
         "activation": [StrOptions(set(_ACTIVATIONS))],
+        "layer_norm": ["boolean"],
+        "after": [str, Sequence],
     }
 
     @property
     def _sublayers(self) -> list[str]:
-        return [self.after] if isinstance(self.after, str) else list(dict.fromkeys(self.after))
+        named = [self.after] if isinstance(self.after, str) else self.after
+        return [name for place, name in enumerate(named) if name not in named[:place]]
 
     def _check(self, backbone: Backbone) -> None:
         super()._check(backbone)
-        if not self._sublayers or not set(self._sublayers) <= set(_SUBLAYERS):
+        if not self._sublayers or any(name not in list(_SUBLAYERS) for name in self._sublayers):
             raise ValueError(f"Bottleneck: after names some of {', '.join(_SUBLAYERS)}, got {self.after!r}")
 
     def _put_into(self, model: nn.Module, backbone: Backbone) -> Iterable[Tensor]:

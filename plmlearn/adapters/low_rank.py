@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import peft
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
 from ..backbones import Backbone
 from .base import COUNT, POSITIVE, SHARE, PeftMethod, TargetModule, layer_path, target_names
+
+if TYPE_CHECKING:
+    import peft
 
 Biases = Literal["none", "all", "lora_only"]
 
@@ -32,12 +34,17 @@ class _LowRank(PeftMethod):
         "rank": [COUNT],
         "alpha": [POSITIVE],
         "dropout": [SHARE],
+        "use_rslora": ["boolean"],
         "bias": [StrOptions(set(get_args(Biases)))],
+        "rank_pattern": [Mapping, None],
+        "alpha_pattern": [Mapping, None],
     }
 
     default_lr: ClassVar[float] = 1e-3
 
     def peft_config(self, backbone: Backbone) -> peft.LoraConfig:
+        import peft
+
         return peft.LoraConfig(
             r=int(self.rank),
             lora_alpha=self.alpha,  # type: ignore[arg-type]  # peft scales by any number
@@ -213,6 +220,8 @@ class VeRA(PeftMethod):
     default_lr: ClassVar[float] = 1e-2
 
     def peft_config(self, backbone: Backbone) -> peft.VeraConfig:
+        import peft
+
         config = peft.VeraConfig(
             r=int(self.rank),
             vera_dropout=self.dropout,
@@ -257,6 +266,8 @@ class IA3(PeftMethod):
     default_lr: ClassVar[float] = 3e-3
 
     def peft_config(self, backbone: Backbone) -> peft.IA3Config:
+        import peft
+
         scaled = target_names(backbone, self.target_modules or ())
         at_input = [name for name in scaled if name in ("output", "ffn_out")]
         return peft.IA3Config(

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import peft
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from ..backbones import Backbone
@@ -51,6 +49,8 @@ class PeftAdapter(PeftMethod):
     config: Any = field(kw_only=False)
     target_modules: Sequence[TargetModule] | TargetModule | None = None
 
+    _parameter_constraints: ClassVar[dict] = {"config": "no_validation"}  # see _check
+
     default_lr: ClassVar[float] = 1e-3
 
     def peft_config(self, backbone: Backbone) -> Any:
@@ -60,6 +60,8 @@ class PeftAdapter(PeftMethod):
         return config
 
     def _check(self, backbone: Backbone) -> None:
+        import peft
+
         super()._check(backbone)
         kind = type(self.config).__name__
         if not isinstance(self.config, peft.PeftConfig):
@@ -71,7 +73,9 @@ class PeftAdapter(PeftMethod):
                 f"{kind} needs what an encoder lacks; take plmlearn's PromptTuning() or PrefixTuning()."
             )
         if not (self.target_modules or vars(self.config).get("target_modules")):
-            raise ValueError(f"{kind} names no matrices; pass target_modules=('key', 'value') beside it.")
+            raise ValueError(
+                f"{kind} names no matrices; pass PeftAdapter(config, target_modules=('key', 'value'))."
+            )
         if self.last_n_layers is not None and self.target_modules is None:
             raise ValueError("last_n_layers asks for target_modules by plmlearn's names; pass both.")
         self._try_out(backbone)
@@ -89,6 +93,8 @@ class PeftAdapter(PeftMethod):
 
     def _trial(self, backbone: Backbone) -> list[Tensor]:
         """What the adapted matrices make of fixed input once the trained tensors have fixed values."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         model = backbone.share()
         blocks: Any = model.get_submodule(backbone.architecture.layers)
         block = copy.deepcopy(blocks[0])  # one for all layers, so that a trial takes the memory of one

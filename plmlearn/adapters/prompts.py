@@ -95,8 +95,8 @@ class PromptTuning(LayeredAdapter):
     are the encoder's own embeddings of random residues. A prompt is removed before pooling, residue outputs
     and heads.
     Residues move ``n_tokens`` positions away from the special tokens before them, and keep their distances
-    to one another; those of ESM-1b and ESM-1v, whose positions are added to the embeddings, stay where they
-    are. Cost: every protein grows by ``n_tokens`` tokens.
+    to one another; those of ESM-1b, ESM-1v and BERT, whose positions are added to the embeddings, stay where
+    they are. Cost: every protein grows by ``n_tokens`` tokens.
 
     References
     ----------

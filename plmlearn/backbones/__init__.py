@@ -7,7 +7,8 @@
 ``ARCHITECTURES``          what each supported architecture needs
 """
 
-from .backbone import ARCHITECTURES, CHECKPOINTS, Backbone
+from .architectures import ARCHITECTURES, CHECKPOINTS
+from .backbone import Backbone
 from .loading import (
     BackboneNotFoundError,
     BackboneWeightsError,

@@ -1,230 +1,35 @@
-"""What a backbone is: the architectures and checkpoints that exist, and one loaded encoder.
-
-``TokenFormat``                    how residues become tokens
-``ARCHITECTURES``, ``CHECKPOINTS``   what an architecture needs, and short names of published weights
-``Backbone``                       a frozen encoder and how it reads sequences
-"""
+"""``Backbone``: one loaded, frozen encoder and how it reads sequences."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..sequences import ALPHABET
-from ..sequences.clean import LETTERS
-from .quantization import Quantization
-
-Alphabet = Literal["aa", "3di"]
-Precision = Literal["fp32", "bf16", "fp16"]
+from .architectures import Alphabet, Architecture, Precision, TokenFormat, find_token_format
+from .quantization import Quantization, count_weights
 
 
-@dataclass(frozen=True)
-class TokenFormat:
-    """How a sequence becomes tokens.
-
-    Parameters
-    ----------
-    prefix, suffix : tuple of str
-        Special tokens before and after the residues.
-    token : str, default="{}"
-        Format string that turns a residue letter into its token.
-    substitutes : dict of str to str
-        Letters that are read as another letter.
-    alphabet : {"aa", "3di"}, default="aa"
-        What the letters are: amino acids, or Foldseek's structural states.
-    """
-
-    prefix: tuple[str, ...]
-    suffix: tuple[str, ...]
-    token: str = "{}"
-    substitutes: dict[str, str] = field(default_factory=dict)
-    alphabet: Alphabet = "aa"
-
-    def token_of(self, letter: str) -> str:
-        """The token of an upper-case letter."""
-        letter = self.substitutes.get(letter, letter)
-        return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
-
-    def fits(self, vocabulary: Container[str]) -> bool:
-        """Whether a vocabulary holds every token that this format uses."""
-        needed = [*self.prefix, *self.suffix, *map(self.token_of, ALPHABET)]
-        return all(token in vocabulary for token in needed)
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """How one architecture is loaded, read and adapted.
-
-    Parameters
-    ----------
-    model_class : str
-        Class of transformers that holds the encoder.
-    token_formats : tuple of TokenFormat
-        The first one that fits a checkpoint's vocabulary applies.
-    layers : str
-        Path of the list of layers inside the model.
-    targets : dict of str to tuple of str
-        plmlearn's names of the adaptable matrices, and their paths inside a layer. A checkpoint may
-        lack some of these paths.
-    settings : tuple of str
-        Fields of the configuration that embeddings depend on.
-    max_length : int
-        Residues of the longest sequence that pretraining saw.
-    load_options : dict
-        Further arguments of the model class.
-    optional_weights : tuple of str
-        Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
-    precisions : tuple of str
-        Precisions in which no activation overflows.
-    """
-
-    model_class: str
-    token_formats: tuple[TokenFormat, ...]
-    layers: str
-    targets: dict[str, tuple[str, ...]]
-    settings: tuple[str, ...]
-    max_length: int
-    load_options: dict = field(default_factory=dict)
-    optional_weights: tuple[str, ...] = ()
-    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-
-
-# ProtTrans and Ankh were trained with these letters written as X.
-_NO_RARE = dict.fromkeys("UZOB", "X")
-
-_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
-
-ARCHITECTURES = {
-    "esm": Architecture(
-        model_class="EsmModel",
-        load_options={"add_pooling_layer": False},
-        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
-        layers="encoder.layer",
-        targets={
-            "query": ("attention.self.query",),
-            "key": ("attention.self.key",),
-            "value": ("attention.self.value",),
-            "output": ("attention.output.dense",),
-            "ffn_in": ("intermediate.dense",),
-            "ffn_out": ("output.dense",),
-        },
-        settings=(
-            *_SIZES,
-            "intermediate_size",
-            "layer_norm_eps",
-            "token_dropout",
-            "mask_token_id",
-            "pad_token_id",
-            "position_embedding_type",
-            "max_position_embeddings",
-            "rope_theta",
-            "emb_layer_norm_before",
-        ),
-        optional_weights=("contact_head.",),
-        max_length=1022,
-    ),
-    "esmc": Architecture(
-        model_class="EsmcModel",
-        token_formats=(TokenFormat(prefix=("<cls>",), suffix=("<eos>",)),),
-        layers="layers",
-        targets={
-            "query": ("self_attn.q_proj",),
-            "key": ("self_attn.k_proj",),
-            "value": ("self_attn.v_proj",),
-            "output": ("self_attn.o_proj",),
-            "ffn_in": ("mlp.gate_proj", "mlp.up_proj"),
-            "ffn_out": ("mlp.down_proj",),
-        },
-        settings=(
-            *_SIZES,
-            "intermediate_size",
-            "num_key_value_heads",
-            "head_dim",
-            "hidden_act",
-            "rope_parameters",
-        ),
-        max_length=2046,
-    ),
-    "t5": Architecture(
-        model_class="T5EncoderModel",
-        token_formats=(
-            # ProstT5: lower-case letters are Foldseek's structural states.
-            TokenFormat(("<AA2fold>",), ("</s>",), "▁{}", _NO_RARE),
-            TokenFormat(("<fold2AA>",), ("</s>",), alphabet="3di"),
-            TokenFormat((), ("</s>",), "▁{}", _NO_RARE),  # ProtT5
-            TokenFormat(("[NLU]",), ("</s>",), "{}", _NO_RARE),  # Ankh 3
-            TokenFormat((), ("</s>",), "{}", _NO_RARE),  # Ankh
-        ),
-        layers="encoder.block",
-        targets={
-            "query": ("layer.0.SelfAttention.q",),
-            "key": ("layer.0.SelfAttention.k",),
-            "value": ("layer.0.SelfAttention.v",),
-            "output": ("layer.0.SelfAttention.o",),
-            "ffn_in": tuple(f"layer.1.DenseReluDense.{name}" for name in ("wi", "wi_0", "wi_1")),
-            "ffn_out": ("layer.1.DenseReluDense.wo",),
-        },
-        settings=(
-            *_SIZES,
-            "d_ff",
-            "d_kv",
-            "layer_norm_epsilon",
-            "feed_forward_proj",
-            "relative_attention_num_buckets",
-            "relative_attention_max_distance",
-        ),
-        precisions=("fp32", "bf16"),
-        max_length=1022,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """Published weights with a short name.
-
-    Parameters
-    ----------
-    place : str
-        Id on the Hugging Face hub. With ``#3di`` after it, letters are structural states.
-    licence : str
-        As the publishers state it.
-    """
-
-    place: str
-    licence: str
-
-
-CHECKPOINTS = {
-    "esm2-8m": Checkpoint("facebook/esm2_t6_8M_UR50D", "MIT"),
-    "esm2-35m": Checkpoint("facebook/esm2_t12_35M_UR50D", "MIT"),
-    "esm2-150m": Checkpoint("facebook/esm2_t30_150M_UR50D", "MIT"),
-    "esm2-650m": Checkpoint("facebook/esm2_t33_650M_UR50D", "MIT"),
-    "esm2-3b": Checkpoint("facebook/esm2_t36_3B_UR50D", "MIT"),
-    "esm2-15b": Checkpoint("facebook/esm2_t48_15B_UR50D", "MIT"),
-    "esm1b": Checkpoint("facebook/esm1b_t33_650M_UR50S", "MIT"),
-    "esm1v": Checkpoint("facebook/esm1v_t33_650M_UR90S_1", "MIT"),
-    "esmc-300m": Checkpoint("biohub/ESMC-300M", "MIT"),
-    "esmc-600m": Checkpoint("biohub/ESMC-600M", "MIT"),
-    "esmc-6b": Checkpoint("biohub/ESMC-6B", "MIT"),
-    "prott5": Checkpoint("Rostlab/prot_t5_xl_half_uniref50-enc", "AFL 3.0"),
-    "prott5-full": Checkpoint("Rostlab/prot_t5_xl_uniref50", "AFL 3.0"),
-    "prostt5": Checkpoint("Rostlab/ProstT5", "MIT"),
-    "prostt5-3di": Checkpoint("Rostlab/ProstT5#3di", "MIT"),
-    "ankh-base": Checkpoint("ElnaggarLab/ankh-base", "CC BY-NC-SA 4.0"),
-    "ankh-large": Checkpoint("ElnaggarLab/ankh-large", "CC BY-NC-SA 4.0"),
-    "ankh3-large": Checkpoint("ElnaggarLab/ankh3-large", "CC BY-NC-SA 4.0"),
-}
+def check_n_layers(n_layers: Any, name: str, n_there: int) -> int:
+    """How many layers of ``n_there`` to keep, or an error; None keeps all."""
+    if n_layers is None:
+        return n_there
+    if isinstance(n_layers, bool) or not isinstance(n_layers, Integral) or not 1 <= int(n_layers) <= n_there:
+        raise ValueError(
+            f"n_layers={n_layers!r}, but {name!r} has {n_there} layers; pass a whole number from 1 to "
+            f"{n_there}, or None for all."
+        )
+    return int(n_layers)
 
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -264,6 +69,8 @@ class Backbone:
         Digest of the tensors as they are stored.
     stored : callable, optional
         Returns the tensors as they are stored, by name of the model's parameter.
+    final_norm : bool, default=True
+        Whether the norm that follows the last layer is applied.
     """
 
     name: str
@@ -277,6 +84,7 @@ class Backbone:
     folder: Path = Path(".")
     weights: str = ""
     stored: Callable[[], Mapping[str, Tensor]] | None = None
+    final_norm: bool = True
 
     @property
     def config(self) -> Any:
@@ -300,13 +108,13 @@ class Backbone:
 
     @property
     def n_layers(self) -> int:
-        """Number of layers."""
+        """Number of layers; ``config.num_hidden_layers`` is that of the checkpoint."""
         return len(self.layers)
 
     @cached_property
     def n_parameters(self) -> int:
-        """Number of parameters of the encoder."""
-        return sum(p.numel() for p in self.model.parameters())
+        """Number of parameters of the encoder, as many as before quantization."""
+        return count_weights(self.model)
 
     @cached_property
     def targets(self) -> dict[str, tuple[str, ...]]:
@@ -318,6 +126,30 @@ class Backbone:
     def share(self) -> nn.Module:
         """A model with modules of its own over this backbone's tensors; it takes milliseconds."""
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in self.tensors()})
+
+    def cut(self, n_layers: int | None = None, final_norm: bool = True) -> Backbone:
+        """The encoder up to a layer, over the same tensors; itself where there is nothing to cut.
+
+        Parameters
+        ----------
+        n_layers : int, optional
+            Layers to keep, from the lowest; None keeps all.
+        final_norm : bool, default=True
+            Keep the norm that follows the last layer.
+
+        Returns
+        -------
+        Backbone
+        """
+        n_layers = check_n_layers(n_layers, self.name, self.n_layers)
+        final_norm = self.final_norm and (final_norm or not self.architecture.final_norm)
+        if (n_layers, final_norm) == (self.n_layers, self.final_norm):
+            return self
+        model = self.share()
+        del model.get_submodule(self.architecture.layers)[n_layers:]  # type: ignore[operator]
+        if not final_norm:
+            model.set_submodule(self.architecture.final_norm, nn.Identity())
+        return replace(self, model=model, final_norm=final_norm)
 
     def tensors(self) -> list[Tensor]:
         """All parameters and buffers."""
@@ -339,45 +171,50 @@ class Backbone:
     def fingerprint(self) -> str:
         """Digest of everything that embeddings depend on.
 
-        It covers each stored bit of the encoder's tensors and their data type, the configuration, and
-        how letters become tokens. It is the same in every precision, file format and folder.
+        It covers each stored bit of the encoder's tensors and their data type, the configuration, how
+        letters become tokens, and where the encoder is cut. It is the same in every precision, file format
+        and folder.
         """
         settings = {name: getattr(self.config, name, None) for name in self.architecture.settings}
         settings = {name: float(x) if type(x) is int else x for name, x in settings.items()}
         tokens = [asdict(self.token_format), self._token_ids.tolist()]
-        told = json.dumps([self.config.model_type, settings, tokens, self.weights], sort_keys=True)
+        del tokens[0]["reads_states"]  # the table of ids tells it
+        parts = [self.config.model_type, settings, tokens, self.weights]
+        if not self.final_norm or self.n_layers < self.config.num_hidden_layers:
+            parts.append([self.n_layers, self.final_norm])
+        told = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @cached_property
     def token_format(self) -> TokenFormat:
         """How sequences become tokens, chosen by the vocabulary."""
-        for token_format in self.architecture.token_formats:
-            if token_format.alphabet == self.alphabet and token_format.fits(self.vocabulary):
-                return token_format
-        letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[self.alphabet]
-        raise ValueError(
-            f"Backbone {self.name!r}: its vocabulary ({len(self.vocabulary)} tokens) lacks tokens of "
-            f"{letters}, so plmlearn cannot read them with it."
-        )
+        return find_token_format(self.name, self.architecture, self.vocabulary, self.alphabet)
 
     @property
     def n_positions(self) -> int | None:
         """Residues of the longest sequence that has position embeddings; None without a limit."""
-        if getattr(self.config, "position_embedding_type", None) != "absolute":
+        modules = dict(self.model.named_modules())
+        table: Any = modules.get("embeddings.position_embeddings")
+        if table is None:
             return None
+        # ESM's positions begin behind that of its padding token, BERT's with the first.
+        n_unused = 0 if table.padding_idx is None else table.padding_idx + 1
         n_special = len(self.token_format.prefix) + len(self.token_format.suffix)
-        return self.config.max_position_embeddings - self.config.pad_token_id - 1 - n_special
+        return table.num_embeddings - n_unused - n_special
 
     @cached_property
     def _token_ids(self) -> np.ndarray:
-        """Token id of each byte that :meth:`tokenize` looks up; special tokens are bytes 1, 2, …"""
-        ids, token_of = np.zeros(256, dtype=np.uint8), self.token_format.token_of
-        unknown = self.vocabulary.get(token_of("X"), self.vocabulary.get("<unk>", 0))
-        for letter in LETTERS:
-            ids[ord(letter)] = self.vocabulary.get(token_of(letter), unknown)
-        for byte, token in enumerate((*self.token_format.prefix, *self.token_format.suffix), start=1):
-            ids[byte] = self.vocabulary[token]
-        return ids
+        """Token id of each character that :meth:`tokenize` looks up; special tokens are 1, 2, …"""
+        names, token_format = self.vocabulary, self.token_format
+        unknown = (token_format.token_of("X"), "<unk>", "[UNK]")
+        unknown_id = next((names[token] for token in unknown if token in names), 0)
+        specials = enumerate((*token_format.prefix, *token_format.suffix), start=1)
+        ids = {i: names[token] for i, token in specials}
+        for character, token in token_format.characters.items():
+            ids[ord(character)] = names.get(token, unknown_id)
+        table = np.zeros(max(256, *(code + 1 for code in ids)), _smallest_type(max(ids.values())))
+        table[list(ids)] = list(ids.values())
+        return table
 
     def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of clean sequences, by one table look-up for all of them.
@@ -389,7 +226,7 @@ class Backbone:
 
         Returns
         -------
-        ids : ndarray of uint8, shape (n_tokens,)
+        ids : ndarray of uint8 or uint16, shape (n_tokens,)
             The sequences one after another, each with its special tokens. They equal the ids of the
             official tokenizer.
         lengths : ndarray of int, shape (n_sequences,)
@@ -411,10 +248,17 @@ class Backbone:
         specials = bytes(range(1, 1 + n_prefix + n_suffix)).decode()
         prefix, suffix = specials[:n_prefix], specials[n_prefix:]
         lengths += n_prefix + n_suffix
-        ids, end = np.empty(lengths.sum(), dtype=np.uint8), 0
+        ids, end = np.empty(lengths.sum(), self._token_ids.dtype), 0
         for first in range(0, len(sequences), _TOKENIZED_AT_ONCE):
             chunk = sequences[first : first + _TOKENIZED_AT_ONCE]
             text = "".join([prefix + sequence + suffix for sequence in chunk])
             place = slice(end, end := end + len(text))
-            ids[place] = self._token_ids[np.frombuffer(text.encode("ascii"), dtype=np.uint8)]
+            # Of residues with states, each is one character of two bytes.
+            codec, code = ("ascii", "u1") if text.isascii() else ("utf-16-le", "<u2")
+            ids[place] = self._token_ids[np.frombuffer(text.encode(codec), code)]
         return ids, lengths
+
+
+def _smallest_type(largest: int) -> type[np.unsignedinteger]:
+    """The smallest type that holds token ids up to this one: they are kept for every residue."""
+    return np.uint8 if largest < 256 else np.uint16

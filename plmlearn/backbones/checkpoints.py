@@ -15,7 +15,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from .backbone import ARCHITECTURES, Backbone, Precision
+from .architectures import ARCHITECTURES, Precision
+from .backbone import Backbone
 from .folder import (
     BackboneWeightsError,
     digest_tensors,

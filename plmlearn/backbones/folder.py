@@ -15,6 +15,7 @@ import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..nn.randomness import seeded
-from .backbone import ARCHITECTURES, Architecture
+from .architectures import ARCHITECTURES, Architecture
 
 _FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -39,6 +40,16 @@ class BackboneNotFoundError(OSError):
 
 class BackboneWeightsError(ValueError):
     """The weights cannot be read, or are not those of the architecture or of the fit."""
+
+
+def require_files(name: str, folder: Path) -> None:
+    """Refuse a folder with pipes or devices in it: reading one may never end."""
+    odd = [file.name for file in folder.glob("*") if file.exists() and not (file.is_file() or file.is_dir())]
+    if odd:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: {folder} holds what is no file ({', '.join(sorted(odd)[:3])}): a pipe or a "
+            "device. Put a file in its place."
+        )
 
 
 def find_weights(folder: Path) -> list[Path]:
@@ -63,7 +74,7 @@ def find_weights(folder: Path) -> list[Path]:
 def _read_index(index: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise _unreadable(index, f"no index of weights: {type(error).__name__}") from error
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name in names:
@@ -262,11 +273,11 @@ def read_config(name: str, folder: Path) -> Any:
             "save_pretrained or by plmlearn.backbones.download_backbone."
         )
     try:
-        fields = dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        fields = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise BackboneWeightsError(f"Backbone {name!r}: {file} is no JSON object ({error}).") from error
     model_type = fields.get("model_type")
-    if model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise ValueError(
             f"Backbone {name!r} is of architecture {model_type!r} (config.model_type); "
             f"plmlearn knows {', '.join(ARCHITECTURES)}."
@@ -288,14 +299,53 @@ def read_config(name: str, folder: Path) -> Any:
         _empty_model(ARCHITECTURES[model_type], config)
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error
+    _check_supported(name, ARCHITECTURES[model_type], config)
+    _require_numbers(name, file, config)
     return config
+
+
+def _require_numbers(name: str, file: Path, config: Any) -> None:
+    """Refuse what transformers leaves unchecked, and the first forward pass would stumble over."""
+    masked = ("mask_token_id",) if getattr(config, "token_dropout", False) else ()
+    for field in ("layer_norm_eps", "layer_norm_epsilon", *masked):
+        if not isinstance(getattr(config, field, 0), Real):
+            raise BackboneWeightsError(
+                f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
+            )
+
+
+def _check_supported(name: str, architecture: Architecture, config: Any) -> None:
+    """Refuse variants of an architecture that are computed in another way."""
+    found = {field: getattr(config, field, None) for field in architecture.supported}
+    others = {f: value for f, value in found.items() if value not in architecture.supported[f]}
+    if others:
+        told = ", ".join(f"{f}={v!r} (known: {architecture.supported[f]})" for f, v in others.items())
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: plmlearn does not compute a {architecture.model_class} with {told}."
+        )
+
+
+def check_vocabulary(name: str, vocabulary: Mapping[str, int], model: Any) -> None:
+    """Refuse a tokenizer whose ids the model has no embeddings for: it belongs to another model.
+
+    Raises
+    ------
+    BackboneWeightsError
+        There are more tokens than embeddings.
+    """
+    n_embeddings, largest = model.get_input_embeddings().num_embeddings, max(vocabulary.values(), default=0)
+    if largest >= n_embeddings:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: its tokenizer has token ids up to {largest}, and the model has embeddings "
+            f"for 0 to {n_embeddings - 1}. Put the tokenizer of this model into its folder."
+        )
 
 
 def read_vocabulary(name: str, folder: Path) -> dict[str, int]:
     """Token ids by token, from the tokenizer's files."""
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False).get_vocab()
-    except (ImportError, OSError, TypeError, ValueError) as error:
+    except Exception as error:  # the library reads files of many kinds, and tokenizers raises no other
         is_sentencepiece = any(folder.glob("*.model")) and not (folder / "tokenizer.json").exists()
         if is_sentencepiece and not all(map(_is_installed, ("sentencepiece", "google.protobuf"))):
             raise ImportError(

@@ -6,12 +6,14 @@ shared by every model built on it and never change.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import os
 import shutil
 import threading
 import warnings
+from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -19,12 +21,17 @@ from typing import Any, Literal
 
 import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HFValidationError
+from huggingface_hub.file_download import repo_folder_name
 
-from .backbone import ARCHITECTURES, CHECKPOINTS, DTYPES, Alphabet, Architecture, Backbone, Precision
+from ..sequences.clean import local_path
+from .architectures import ARCHITECTURES, CHECKPOINTS, Alphabet, Architecture, Precision, find_token_format
+from .backbone import DTYPES, Backbone, check_n_layers
 from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,
+    check_vocabulary,
     digest_tensors,
     draw_weights,
     find_weights,
@@ -33,6 +40,7 @@ from .folder import (
     read_config,
     read_vocabulary,
     read_weights,
+    require_files,
 )
 from .quantization import Quantization, quantize
 
@@ -81,7 +89,7 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     if not isinstance(name, str) or not name:
         raise TypeError(f"backbone is a name or a folder (str or PathLike), got {name!r}")
     alone = name.removesuffix("#3di")
-    folder = Path(os.path.expanduser(alone))
+    folder = local_path(alone)
     is_short = alone in BUNDLED or alone in CHECKPOINTS
     if folder.is_dir() and (not is_short or (folder / "config.json").exists()):
         if is_short:
@@ -105,6 +113,27 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
         f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
         f"('owner/name'), nor one of {', '.join(known)}.{hint}"
     )
+
+
+def absolute_name(name: str | os.PathLike[str]) -> str:
+    """The same backbone by a name that does not depend on the working directory."""
+    with warnings.catch_warnings():  # told when it was loaded
+        warnings.simplefilter("ignore")
+        place, alphabet = resolve_name(name)
+    alone = os.fspath(name).removesuffix("#3di")
+    if not local_path(alone).is_dir() or place != str(local_path(alone).resolve()):
+        return os.fspath(name)
+    return place if alphabet == "aa" else f"{place}#3di"
+
+
+def reads_states(name: str | os.PathLike[str], revision: str | None) -> bool:
+    """Whether residues may have structural states in a backbone's vocabulary; no weights are read."""
+    place, alphabet = resolve_name(name)
+    folder = find_files(str(name), place, revision)
+    with quiet_transformers():
+        architecture = ARCHITECTURES[read_config(str(name), folder).model_type]
+        vocabulary = read_vocabulary(str(name), folder)
+    return find_token_format(str(name), architecture, vocabulary, alphabet).reads_states
 
 
 def find_files(name: str, place: str, revision: str | None) -> Path:
@@ -132,6 +161,8 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
         folder = Path(snapshot_download(**options, local_files_only=True))
         if _has_all_weights(folder):
             return folder
+        if revision is None and (converted := _find_cached_request(name, place)) is not None:
+            return converted
     except (HFValidationError, OSError):
         pass
     try:
@@ -160,6 +191,24 @@ def _find_other_weights(place: str, options: dict[str, Any]) -> Path:
             if request.title.startswith("Adding `safetensors` variant") and request.status != "closed":
                 return Path(snapshot_download(**options | {"revision": request.git_reference}))
     return Path(snapshot_download(**options | {"allow_patterns": [*HUB_FILES, *PICKLED_FILES]}))
+
+
+def _find_cached_request(name: str, place: str) -> Path | None:
+    """The snapshot of a pull request with weights, where an earlier download has left one in the cache."""
+    refs = Path(HF_HUB_CACHE, repo_folder_name(repo_id=place, repo_type="model"), "refs", "refs", "pr")
+    found = {}
+    for ref in refs.glob("*"):
+        revision = f"refs/pr/{ref.name}"
+        with contextlib.suppress(OSError):
+            folder = Path(snapshot_download(repo_id=place, revision=revision, local_files_only=True))
+            if _has_all_weights(folder) and (folder / "config.json").exists():
+                found[revision] = folder
+    if len(found) > 1:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: in the cache the main branch of {place!r} has no weights, and several pull "
+            f"requests have: {', '.join(sorted(found))}. Pass the one that is meant as revision=."
+        )
+    return next(iter(found.values()), None)
 
 
 def _has_all_weights(folder: Path) -> bool:
@@ -197,6 +246,8 @@ def load_backbone(
     precision: Precision = "fp32",
     init: Init = "pretrained",
     quantization: Quantization | None = None,
+    n_layers: int | None = None,
+    final_norm: bool = True,
 ) -> Backbone:
     """A frozen pretrained encoder, loaded once per process, device, precision and quantization.
 
@@ -215,6 +266,11 @@ def load_backbone(
         ``"random"`` keeps the architecture and draws new weights (seed 0): the control experiment.
     quantization : {"int8", "nf4"}, optional
         Hold the layers' matrices in 8 or 4 bits. "nf4" needs ``pip install "plmlearn[quantization]"``.
+    n_layers : int, optional
+        Keep only the lowest layers, from 1 to all. The others are freed, except where another caller uses
+        them: encoders of one checkpoint share the tensors of the deepest one loaded.
+    final_norm : bool, default=True
+        Apply the norm that follows the last layer to what leaves the last layer kept.
 
     Returns
     -------
@@ -225,7 +281,8 @@ def load_backbone(
     ImportError
         A package is missing: bitsandbytes for "nf4", sentencepiece for some tokenizers.
     ValueError
-        The architecture is unknown, or its activations overflow in this precision.
+        The architecture is unknown, its activations overflow in this precision, or it has not as many
+        layers.
     BackboneNotFoundError
         Nothing has this name on this machine, and the hub is out of reach or does not know it.
     BackboneWeightsError
@@ -249,10 +306,11 @@ def load_backbone(
     place, alphabet = resolve_name(name)
     options = (revision, torch.device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
-    with _lock:
-        if key not in _loaded:
-            _loaded[key] = _load(str(name), place, *options)
-        return _loaded[key]
+    with _lock, torch.inference_mode(False):
+        held = _loaded.get(key)
+        if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
+            held = _loaded[key] = _load(str(name), place, *options, n_layers)
+        return held.cut(n_layers, final_norm)
 
 
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
@@ -273,8 +331,23 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
         raise BackboneWeightsError(
             f"This estimator was fitted on {backbone.name!r} with fingerprint {expected}, but what is found "
             f"under that name here has {backbone.fingerprint}: its weights, configuration or vocabulary "
-            "differ. Predictions would be wrong; provide the original folder."
+            f"differ. Predictions would be wrong; provide the original. {_HOW_TO_MOVE}"
         )
+
+
+_HOW_TO_MOVE = (
+    'If the backbone has moved since the fit, say where it lies now: load(folder, backbone="...") for a '
+    'saved estimator, set_params(backbone="...") for one at hand.'
+)
+
+
+@contextlib.contextmanager
+def looking_for_fitted() -> Iterator[None]:
+    """While the backbone of a fit is loaded: where it is not found, the error says what to do."""
+    try:
+        yield
+    except BackboneNotFoundError as error:
+        raise BackboneNotFoundError(f"{error} {_HOW_TO_MOVE}") from error
 
 
 def unload_backbones() -> None:
@@ -314,7 +387,7 @@ def download_backbone(
     ['config.json', 'model.safetensors']
     """
     backbone = load_backbone(name, revision=revision)
-    folder = Path(os.path.expanduser(folder))
+    folder = local_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = set(find_weights(backbone.folder))
     for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):
@@ -335,11 +408,14 @@ def _load(
     init: Init,
     quantization: Quantization | None,
     alphabet: Alphabet,
+    n_layers: int | None,
 ) -> Backbone:
     folder = find_files(name, place, revision)
+    require_files(name, folder)
     with quiet_transformers():
         config = read_config(name, folder)
         architecture = ARCHITECTURES[config.model_type]
+        n_layers = check_n_layers(n_layers, name, config.num_hidden_layers)
         if precision not in architecture.precisions:
             raise ValueError(
                 f"precision={precision!r}: activations of {name!r} exceed what {precision} can hold, and "
@@ -357,10 +433,11 @@ def _load(
         stored=partial(_stored_again, read, digest),
     )  # fmt: skip
     _ = backbone.token_format  # or an error
+    check_vocabulary(name, vocabulary, model)
+    backbone = backbone.cut(n_layers)
     if quantization is not None:
-        _ = backbone.n_parameters  # counted before matrices are packed
         quantize(backbone.layers, quantization)
-    model.to(device)
+    backbone.model.to(device)
     return backbone
 
 
@@ -390,5 +467,5 @@ def _stored_again(read: partial[dict[str, torch.Tensor]], expected: str) -> dict
 def _stamp(folder: Path) -> tuple:
     """Changes when files in a local folder change, so that a rewritten folder is read again."""
     kept = (".json", ".txt", ".model", ".safetensors", ".bin", ".ckpt")
-    files = [file for file in folder.glob("*") if file.suffix in kept]
+    files = [file for file in folder.glob("*") if file.suffix in kept and file.is_file()]
     return tuple(sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))

@@ -1,7 +1,8 @@
 """``compare``: several estimators on the same folds and seeds, with honest intervals, tests and costs."""
 
 import pickle
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -75,10 +76,7 @@ class Comparison:
         return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
-        table = [list(self.rows[0]), *(list(map(_text, row.values())) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table)]
-        lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
-        return "\n".join(lines)
+        return as_table(self.rows)
 
 
 def compare(
@@ -93,6 +91,7 @@ def compare(
     reference: str | None = None,
     confidence: float = 0.95,
     n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> Comparison:
     """Cross-validate several estimators on identical splits and compare them with one of them.
 
@@ -124,6 +123,8 @@ def compare(
         Of the intervals.
     n_jobs : int, default=None
         Folds to fit at once, in processes of their own.
+    verbose : int, default=0
+        1 prints the scores of each fold to the standard error stream as soon as they are known.
 
     Returns
     -------
@@ -151,21 +152,20 @@ def compare(
     >>> result.rows[1]["estimator"], bool(result.rows[1]["difference"] > 0)
     ('additive', True)
     """
-    names = list(estimators)
-    reference, scoring = _check_reference(reference, names, random_states), _scorers(scoring)
+    reference, scoring = _check_reference(reference, list(estimators), random_states), _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
-    folds: dict[str, list] = {name: [] for name in names}
-    ratios = []
+    folds: dict[str, list] = {name: [] for name in estimators}
+    ratios: list[float] = []
     for seed in random_states:
-        splits = _splits(cv, X, y, groups, seed, estimators[names[0]])
+        splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
         ratios += [len(test) / len(train) for train, test in splits]
         for name, estimator in estimators.items():
             task = (_seeded(estimator, seed), X, y, clusters, scoring)
-            folds[name] += Parallel(n_jobs=n_jobs)(delayed(_fold)(*task, split) for split in splits)
+            folds[name] += _run(name, task, splits, n_jobs, verbose)
     table = {
-        (name, metric): np.reshape([fold[0][metric] for fold in folds[name]], (len(random_states), -1))
-        for name in names
-        for metric in folds[name][0][0]
+        (name, metric): np.reshape([run[0][metric] for run in runs], (len(random_states), -1))
+        for name, runs in folds.items()
+        for metric in runs[0][0]
     }
     rows = [
         {
@@ -199,6 +199,12 @@ def corrected_ttest(differences: np.ndarray, test_over_train: float) -> tuple[fl
     return error, float(2 * stats.t.sf(abs(mean) / error, df=n - 1))
 
 
+def corrected_interval(values: np.ndarray, test_over_train: float, confidence: float) -> tuple[float, float]:
+    """Confidence interval of the mean of J scores, or of paired differences, from overlapping splits."""
+    half = stats.t.ppf((1 + confidence) / 2, df=len(values) - 1) * corrected_ttest(values, test_over_train)[0]
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def _fold(
     estimator: Any, X: Any, y: Any, groups: Any, scoring: Any, split: tuple
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -211,6 +217,17 @@ def _fold(
     costs = (result["fit_time"][0], memory.peak_mb, memory.peak_gpu_mb, _size_mb(result["estimator"][0]))
     scores = {key[5:]: result[key][0] for key in result if key.startswith("test_")}
     return scores, dict(zip(_COSTS, costs))
+
+
+def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int) -> Iterator[tuple]:
+    """What ``_fold`` says of each split, with a line for it where that is wanted."""
+    runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fold)(*task, split) for split in splits)
+    for number, (scores, costs) in enumerate(runs, start=1):
+        if verbose:
+            told = ", ".join(f"{metric} {score:.3f}" for metric, score in scores.items())
+            text = f"{name}, fold {number}/{len(splits)}: {told}, {costs['fit_seconds']:.1f} s"
+            print(text, file=sys.stderr, flush=True)
+        yield scores, costs
 
 
 def _groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
@@ -231,12 +248,11 @@ def _statistics(
             "A single score has no estimate of its error; expected 2 or more folds or random_states."
         )
     values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
-    mean, half = float(values.mean()), stats.t.ppf((1 + confidence) / 2, df=len(values) - 1)
-    half *= corrected_ttest(values, ratio)[0]
+    low, high = corrected_interval(values, ratio, confidence)
     return {
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
+        "mean": float(values.mean()),
+        "low": low,
+        "high": high,
         "difference": np.nan if own else float((values - others).mean()),
         "p_value": np.nan if own else corrected_ttest(values - others, ratio)[1],
     }
@@ -269,6 +285,14 @@ def _size_mb(fitted: Any) -> float:
         return len(pickle.dumps(fitted)) / 1e6
     except (pickle.PicklingError, TypeError, AttributeError):
         return np.nan
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as text, with a line of the keys."""
+    table = [list(rows[0]), *(list(map(_text, row.values())) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

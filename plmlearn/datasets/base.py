@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..sequences.clean import object_array
+from ..sequences.clean import local_path, object_array
 from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def get_data_home(data_home: DataHome = None) -> Path:
     >>> get_data_home("somewhere/proteins").name
     'proteins'
     """
-    return Path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data").expanduser()
+    return local_path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data")
 
 
 def clear_data_home(data_home: DataHome = None) -> None:

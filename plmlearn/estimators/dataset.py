@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from ..model_selection import PairWarning
 from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
+from ..similarity.kmers import near_duplicates
+from ..similarity.search import are_variants
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,76 @@ class Dataset:
                 stacklevel=4,
             )
         return self.take(kept), self.take(out)
+
+
+def warn_of_conflicts(
+    samples: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    noun: str = "sequences",
+    category: type[Warning] = UserWarning,
+) -> None:
+    """Say which samples are given again with another label; residues conflict where both were measured.
+
+    Parameters
+    ----------
+    samples : ndarray of str, shape (n,) or (n, 2)
+    y : ndarray of shape (n,) or (n, n_labels)
+    rows : ndarray of int, shape (n,)
+        Where each stands in the caller's X.
+    noun : str
+        What the samples are.
+    category : type
+        Of the warning.
+    """
+    places: dict[Any, list[int]] = {}
+    for place, sample in enumerate(samples.tolist()):
+        places.setdefault(sample if isinstance(sample, str) else tuple(sample), []).append(place)
+    odd = [(i[0], j) for i in places.values() for j in i[1:] if _differ(y[i[0]], y[j])]
+    if odd:
+        n_samples = len({first for first, _ in odd})
+        shown = "; ".join(f"rows {rows[i]} and {rows[j]}{_labels_of(y[i], y[j])}" for i, j in odd[:5])
+        warnings.warn(
+            f"{n_samples} of {len(places)} distinct {noun} are given with different labels: {shown}"
+            f"{'; …' * (len(odd) > 5)}. All are kept. Settle on one label each, or leave them out.",
+            category,
+            stacklevel=6,
+        )
+
+
+def _differ(one: Any, other: Any) -> bool:
+    return bool(np.ma.filled(np.ma.asarray(one) != np.ma.asarray(other), False).any())
+
+
+def _labels_of(one: Any, other: Any) -> str:
+    return "" if np.ndim(one) else f" ({one!s}, {other!s})"
+
+
+def warn_of_near_duplicates(training: Dataset, validation: Dataset) -> None:
+    """Warn once, with counts, if proteins to validate on are nearly those to train on.
+
+    Nothing is said of rows that were held out by groups, of pairs (those that share no protein are a choice
+    of their own), and of variants of one protein, which are all alike.
+
+    Warns
+    -----
+    UserWarning
+        The best epoch is chosen by a score that is too good.
+    """
+    known, rows = training.sequences, validation.sequences
+    if training.groups is not None or known.ndim == 2 or are_variants(known, rows):
+        return
+    near = int(near_duplicates(rows, known).sum())
+    if near:
+        n_identical = sum(map(set(known).__contains__, rows))
+        warnings.warn(
+            f"early_stopping: {near} of {len(rows)} held-out proteins are nearly identical to training "
+            f"proteins (a third of their 10-mers occur there), {n_identical} of them identical. The epoch is "
+            "chosen by a score that is too good. Pass groups=cluster_sequences(X) to fit (to "
+            "cross_val_score: params={'groups': groups}), or X_val and y_val.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _require_parts(enough: bool, parts: str, found: str) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,26 +13,20 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..adapters import Frozen
-from ..backbones import Backbone, check_fingerprint
+from ..backbones import check_fingerprint
+from ..backbones.loading import looking_for_fitted
+from ..cache import Entries
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
 from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
-from ..training.features import frozen_embeddings
+from ..training.features import embeddings_by_layer, frozen_embeddings
 from .loaded import LoadedModel
-from .parameters import BackboneParameters, RuntimeParameters
+from .parameters import BackboneParameters, RuntimeParameters, keep_place, place_of
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
-
-
-@dataclass(kw_only=True, eq=False, repr=False)
-class LayerParameters(BackboneParameters):
-    """Which hidden state."""
-
-    layer: int | None = None
-
-    _parameter_constraints: ClassVar[dict] = {"layer": [Integral, None]}
+_CHUNK_OF_LAYERS = 1_000  # the same where all layers are held at once
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -49,7 +43,6 @@ class PLMEmbedder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
-    LayerParameters,
     EmbeddingParameters,
 ):
     """Embeddings of proteins by a frozen protein language model.
@@ -64,9 +57,12 @@ class PLMEmbedder(
         id, or a folder written by ``save_pretrained``.
     pooling : {"mean", "max", "cls"} or None, default="mean"
         How residues become one vector per protein; None returns one (L, D) array per protein.
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -138,12 +134,12 @@ class PLMEmbedder(
         -------
         self
         """
-        self._validate_params()
-        self._check_X(X, invalid=self.invalid)
-        backbone = self._load_backbone(self.backbone, resolve_device(self.device))
-        _depth(self.layer, backbone)
+        self._check_parameters()
+        self._check_X(X)
+        backbone = self._load_backbone(self.backbone, resolve_device(self.device), **self._cut)
         self.n_features_out_ = backbone.config.hidden_size
         self.backbone_fingerprint_ = backbone.fingerprint
+        keep_place(self)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -158,26 +154,67 @@ class PLMEmbedder(
         ndarray of float32, shape (n_proteins, D)
             With ``pooling=None`` an object array of n_proteins arrays of shape (L, D), which are read-only.
         """
+        # Of residues the cache must know the size of all, to choose between memory and disk.
+        return self._by_chunks(X, self._embed, None if self.pooling is None else CHUNK)
+
+    def transform_layers(self, X: Any) -> np.ndarray:
+        """Embeddings of proteins after every layer, from one pass through the backbone.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        ndarray of float32, shape (n_layers, n_proteins, D)
+            Entry k - 1 is what the same embedder with ``n_layers=k`` gives. With ``pooling=None`` an object
+            array of shape (n_layers, n_proteins) with arrays of shape (L, D).
+
+        Notes
+        -----
+        Cost: one forward pass per distinct sequence. Pooled embeddings are found again, also by an embedder
+        with ``n_layers=k``. Those of residues are not kept, and take n_layers D 4 bytes per residue: 8 kB in
+        ESM2-8M.
+
+        Examples
+        --------
+        >>> from plmlearn import PLMEmbedder
+        >>> PLMEmbedder("mini").fit(["MKTAYIAKQR"]).transform_layers(["MKTAYIAKQR", "GSHMLEDP"]).shape
+        (4, 2, 192)
+        """
+        return self._by_chunks(X, self._embed_layers, _CHUNK_OF_LAYERS).swapaxes(0, 1)
+
+    def _by_chunks(
+        self, X: Any, embed: Callable[[LoadedModel, TokenizedSequences], np.ndarray], chunk: int | None
+    ) -> np.ndarray:
+        """What ``embed`` makes of each sequence, some distinct ones at a time."""
         check_is_fitted(self, "n_features_out_")
+        self._check_parameters()
         sequences, _ = self._clean(X)
         model = self._load()
         check_fingerprint(model.backbone, self.backbone_fingerprint_)
         order: dict[str, int] = {}
         index = np.array([order.setdefault(s, len(order)) for s in sequences])
         distinct = list(order)
-        # Of residues the cache must know the size of all, to choose between memory and disk.
-        chunk = len(distinct) if self.pooling is None else CHUNK
+        chunk = chunk or len(distinct)
         for start in range(0, len(distinct), chunk):
-            some = self._embed(model, distinct[start : start + chunk])
+            tokens = TokenizedSequences(model.backbone, distinct[start : start + chunk], self._window)
+            some = embed(model, tokens)
             if start == 0:
                 embeddings = np.empty((len(distinct), *some.shape[1:]), some.dtype)
             embeddings[start : start + chunk] = some
         return embeddings if len(distinct) == len(index) else embeddings[index]
 
-    def _embed(self, model: LoadedModel, distinct: list[str]) -> np.ndarray:
+    def _embed_layers(self, model: LoadedModel, tokens: TokenizedSequences) -> np.ndarray:
+        """Embeddings of distinct sequences after every layer, (n, n_layers, D)."""
+        found = embeddings_by_layer(model.module, tokens, model.backbone, model.config)
+        return np.stack([self._as_array(layer) for layer in found], axis=1)
+
+    def _embed(self, model: LoadedModel, tokens: TokenizedSequences) -> np.ndarray:
         """Embeddings of distinct sequences."""
-        tokens = TokenizedSequences(model.backbone, distinct, self._window)
-        found = frozen_embeddings(model.module, tokens, model.backbone, model.config)
+        return self._as_array(frozen_embeddings(model.module, tokens, model.backbone, model.config))
+
+    def _as_array(self, found: Entries) -> np.ndarray:
         if self.pooling is not None:
             return found.joined()
         residues = object_array([values.numpy() for values in found])
@@ -187,11 +224,9 @@ class PLMEmbedder(
 
     def _load(self) -> LoadedModel:
         device = resolve_device(self.device)
-        backbone = self._load_backbone(self.backbone, device)
-        depth = _depth(self.layer, backbone)
-        return LoadedModel.build(
-            self, backbone, Frozen(), self._make_module, device=device, seed=0, depth=depth
-        )
+        with looking_for_fitted():
+            backbone = self._load_backbone(place_of(self), device, **self._cut)
+        return LoadedModel.build(self._plain(), backbone, Frozen(), self._make_module, device=device, seed=0)
 
     def _make_module(self, encoder: PackedEncoder) -> EncoderModel:
         if self.pooling is None:
@@ -206,16 +241,3 @@ class PLMEmbedder(
         tags = super().__sklearn_tags__()
         tags.requires_fit = True
         return tags
-
-
-def _depth(layer: int | None, backbone: Backbone) -> int:
-    """Layers to run for the hidden state that ``layer`` names."""
-    n_layers = backbone.n_layers
-    if layer is None:
-        return n_layers
-    if not -n_layers - 1 <= layer <= n_layers:
-        raise ValueError(
-            f"layer={layer}, but {backbone.name!r} has hidden states 0 (embeddings) to {n_layers}, "
-            f"or -{n_layers + 1} to -1."
-        )
-    return layer % (n_layers + 1)

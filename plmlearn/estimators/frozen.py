@@ -9,14 +9,29 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, RegressorMixin, TransformerMixin
+from sklearn.base import (
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    RegressorMixin,
+    TransformerMixin,
+    is_classifier,
+)
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .embedder import LayerParameters, PLMEmbedder
-from .parameters import BackboneParameters, Parameters, PoolingParameters, RuntimeParameters
-from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights
+from ..adapters.base import Parameters
+from .dataset import warn_of_conflicts
+from .embedder import PLMEmbedder
+from .parameters import (
+    USED_AFTER_FIT,
+    BackboneParameters,
+    PoolingParameters,
+    RuntimeParameters,
+    keep_place,
+)
+from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights, mean_and_scale
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -47,13 +62,14 @@ class PerceptronParameters(Parameters):
     n_iter_no_change: int = 10
     max_fun: int = 15000
 
+    _parameter_constraints: ClassVar[dict] = MLPClassifier._parameter_constraints
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FrozenPerceptron(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
-    LayerParameters,
     PerceptronParameters,
     PoolingParameters,
     BackboneParameters,
@@ -62,6 +78,8 @@ class FrozenPerceptron(
     """A perceptron on frozen embeddings; see the concrete classes."""
 
     pooling: Literal["mean", "max", "cls"] = "mean"
+
+    _parameter_constraints: ClassVar[dict] = {"pooling": [StrOptions({"mean", "max", "cls"})]}
 
     _mlp_class: ClassVar[type]
     mlp_: Any = field(init=False)
@@ -91,10 +109,13 @@ class FrozenPerceptron(
                 "pooling=None gives one vector per residue; a perceptron takes one per protein. Pass 'mean', "
                 "'max' or 'cls'."
             )
-        sequences = self._check_X(X, invalid=self.invalid)
+        self._check_parameters()
+        sequences = self._check_X(X)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
+        if is_classifier(self):
+            warn_of_conflicts(sequences[kept], y, kept)
         embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
         features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
@@ -104,6 +125,7 @@ class FrozenPerceptron(
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
+        keep_place(self)
         return self
 
     def _make_mlp(self) -> Any:
@@ -122,8 +144,9 @@ class FrozenPerceptron(
         ndarray of shape (n_proteins, D), float32
         """
         check_is_fitted(self, "mlp_")
+        self._check_parameters(USED_AFTER_FIT)
         now = {f.name: getattr(self, f.name) for f in fields(RuntimeParameters) if f.name not in _FITTED}
-        return copy.copy(self.embedder_).set_params(**now).transform(X)
+        return copy.copy(self.embedder_).set_params(**now, backbone=self.backbone).transform(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions in the form of ``y``.
@@ -236,9 +259,12 @@ class PLMFrozenMLP(ClassifierMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -402,9 +428,12 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
 
     Other Parameters
     ----------------
-    layer : int, optional
-        Hidden state to take: 0 is the token embeddings, n the output of the n-th layer; negative numbers
-        count from the last. The last one, also for None, has passed the final norm.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     max_length : int, default=1022
         Residues that the backbone sees at once, at most 10,000.
     long_sequences : {"truncate", "window", "raise"}, default="truncate"
@@ -460,4 +489,6 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
     _mlp_class: ClassVar[type] = MLPRegressor
 
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
-        return check_value_y(y, n_samples)
+        y = check_value_y(y, n_samples)
+        mean_and_scale(y.reshape(len(y), -1))  # refuses numbers too large for it
+        return y

@@ -63,7 +63,6 @@ class LoadedModel:
         device: torch.device,
         seed: int,
         tensors: bytes | None = None,
-        depth: int | None = None,
         gradient_checkpointing: bool = False,
         layer_mixing: bool = False,
         make_config: Callable[..., Any] = TrainingConfig,
@@ -83,20 +82,18 @@ class LoadedModel:
         seed : int
         tensors : bytes, optional
             Of :meth:`state`.
-        depth : int, optional
-            Layers to run; None runs all.
         gradient_checkpointing, layer_mixing : bool
             As for :class:`plmlearn.nn.encoders.PackedEncoder`.
         make_config : callable
             Takes ``training`` and what is decided here.
         """
         first_trained = adapter.first_trained_layer(backbone.n_layers)
-        with seeded(seed, device):
+        with torch.inference_mode(False), seeded(seed, device):
             encoder = make_encoder(
                 adapter.install(backbone),
                 compute_dtype=backbone.dtype,
-                trunk_depth=first_trained if depth is None else min(first_trained, depth),
-                depth=depth,
+                trunk_depth=first_trained,
+                final_norm=backbone.final_norm,
                 checkpointing=gradient_checkpointing,
                 compiled=parameters.compile,
                 layer_mixing=layer_mixing,

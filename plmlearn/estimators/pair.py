@@ -6,9 +6,7 @@ not matter, and scored by a head.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Self
@@ -21,14 +19,14 @@ from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, make_head
-from ..sequences import check_pairs
+from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
 from .protein import Labels, Values, encode_samples
-from .targets import Target
+from .targets import Target, used_rows
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -47,7 +45,12 @@ class PairTask(Task):
     sampling: str = "uniform"
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return self.targets.check(given.y, len(sequences)), {}
+        y = self.targets.check(given.y, len(sequences))
+        if isinstance(self.targets, Labels):
+            used = used_rows(given.sample_weight, len(y))
+            pairs = sequences[used] if COMBINATIONS[self.combine].ordered else np.sort(sequences[used])
+            warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
+        return y, {}
 
     def learn(self, y: np.ndarray) -> Target:
         return self.targets.learn(y)
@@ -63,8 +66,6 @@ class PairTask(Task):
 
     def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
         data = encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
-        if isinstance(self.targets, Labels):
-            _warn_of_contradictions(data)
         if self.sampling == "uniform":
             return data
         if dataset.y.ndim == 2:
@@ -76,22 +77,6 @@ class PairTask(Task):
 
     def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
         return target
-
-
-def _warn_of_contradictions(data: TrainingData) -> None:
-    pairs = data.inputs.index[:, 0] * len(data.inputs.sequences) + data.inputs.index[:, 1]
-    _, pair = np.unique(pairs, return_inverse=True)
-    _, label = np.unique(np.asarray(data.targets), axis=0, return_inverse=True)
-    both = np.unique(np.column_stack([pair, label.ravel()]), axis=0)
-    twice = np.bincount(both[:, 0]) > 1
-    if twice.any():
-        first = np.flatnonzero(twice[pair])[:5].tolist()
-        warnings.warn(
-            f"{int(twice.sum())} of {len(twice)} distinct pairs are given with different labels, such as in "
-            f"rows {first}; all are kept. Settle on one label each, or leave those pairs out.",
-            PairWarning,
-            stacklevel=5,
-        )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -127,7 +112,7 @@ class PairEstimator(
 ):
     """A tuned estimator of pairs; see the concrete classes."""
 
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_pairs)
+    _reader: ClassVar[Reader] = PAIRS
 
     def fit(
         self,
@@ -189,6 +174,7 @@ class PairEstimator(
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = False
         tags.input_tags.two_d_array = True
+        tags._skip_test = True  # check_estimator would fit on arrays of numbers
         return tags
 
 
@@ -207,14 +193,18 @@ class PLMPairClassifier(
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     sampling : {"uniform", "balanced"}, default="uniform"
         "balanced" draws equally many pairs of each class for an epoch, and those of rare classes repeatedly.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
         How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
         difference and product. "concat": one after the other, for relations with a direction (kinase and
@@ -282,8 +272,9 @@ class PLMPairClassifier(
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -302,6 +293,12 @@ class PLMPairClassifier(
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -438,10 +435,12 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     combine : {"mean", "symmetric", "concat", "cross_attention"}, default="mean"
         How two proteins become one vector. "mean": mean of their embeddings. "symmetric": mean, absolute
         difference and product. "concat": one after the other, for relations with a direction (kinase and
@@ -507,8 +506,9 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -527,6 +527,12 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

@@ -12,54 +12,111 @@ first last. The docstrings of the concrete classes describe each parameter.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from os import PathLike
-from typing import Any, ClassVar, Literal
+from os import PathLike, fspath
+from os.path import isabs, isdir
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
+from ..adapters.base import Parameters
+from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
 from ..backbones import Backbone, load_backbone
+from ..backbones.loading import absolute_name, reads_states
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS
-from ..sequences import check_sequences, truncate
+from ..sequences import truncate
+from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
 
-
-class Parameters(BaseEstimator):
-    """A group of parameters; the constraints of all groups of a class are joined."""
-
-    _parameter_constraints: ClassVar[dict] = {}
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
-        cls._parameter_constraints = {name: rule for rules in declared for name, rule in rules.items()}
+if TYPE_CHECKING:
+    from peft import PeftConfig
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BackboneParameters(Parameters):
-    """Which encoder."""
+    """Which encoder, and how much of it."""
 
     backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
+    n_layers: int | None = None
+    final_norm: bool = True
 
-    _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
+    _parameter_constraints: ClassVar[dict] = {
+        "backbone": [str, PathLike],
+        "n_layers": [Integral, None],  # the backbone knows how many it has
+        "final_norm": ["boolean"],
+    }
+
+    @property
+    def _cut(self) -> dict[str, Any]:
+        """Where the encoder ends, as ``load_backbone`` takes it."""
+        return {"n_layers": self.n_layers, "final_norm": self.final_norm}
+
+
+def keep_place(estimator: Any) -> None:
+    """Remember where the backbone of a fit lies: a relative path means another folder elsewhere."""
+    name = estimator.backbone
+    estimator._backbone_name = None if name is None else fspath(name)
+    estimator._backbone_place = None if name is None else absolute_name(name)
+
+
+def place_of(estimator: Any) -> Any:
+    """Where the backbone lies: where the fit found it, or where ``set_params`` has put it since."""
+    name, kept = estimator.backbone, vars(estimator)
+    if "_backbone_place" not in kept:
+        return name
+    place = kept["_backbone_place"]
+    is_same = name is None or fspath(name) == kept["_backbone_name"]
+    is_gone = place is not None and isabs(place) and not isdir(place.removesuffix("#3di"))
+    return place if place is None or (is_same and not is_gone) else name
+
+
+class AdapterChoice(Parameters):
+    """A parameter ``adapter`` whose own parameters can be set whatever form it was given in."""
+
+    adapter: Any
+    _default_adapter: ClassVar[type[Adapter]]
+
+    _parameter_constraints: ClassVar[dict] = {"adapter": ADAPTER_FORMS}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, those of the adapter as ``adapter__rank``.
+
+        Parameters
+        ----------
+        **params
+            Where ``adapter`` is None or a name, ``adapter__rank`` sets the rank of the adapter that it
+            stands for.
+
+        Returns
+        -------
+        self
+        """
+        if any(name.startswith("adapter__") for name in params):
+            adapter = params.get("adapter", self.adapter)
+            validate_parameter_constraints(
+                {"adapter": ADAPTER_FORMS}, {"adapter": adapter}, type(self).__name__
+            )
+            params = {**params, "adapter": as_adapter(adapter, self._default_adapter)}
+        return super().set_params(**params)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AdapterParameters(BackboneParameters):
-    """How the encoder is adapted, as one object."""
+class AdapterParameters(AdapterChoice, BackboneParameters):
+    """How the encoder is adapted, in one parameter."""
 
-    adapter: Adapter | None = None
+    adapter: Adapter | AdapterName | PeftConfig | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"adapter": [Adapter, None]}
+    _default_adapter: ClassVar[type[Adapter]] = LoRA
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -72,23 +129,24 @@ class LoRAParameters(BackboneParameters):
     target_modules: Sequence[str] | str = ("key", "value")
     last_n_layers: int | None = None
 
-    # LoRA itself checks them, against the backbone.
-    _parameter_constraints: ClassVar[dict] = dict.fromkeys(
-        ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers"), "no_validation"
-    )
+    _parameter_constraints: ClassVar[dict] = {
+        name: LoRA._parameter_constraints[name.removeprefix("lora_")]
+        for name in ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
+    }
 
 
 def adapter_of(estimator: Any) -> Adapter:
     """The adaptation method that an estimator's parameters ask for."""
-    if isinstance(estimator, AdapterParameters):
-        return LoRA() if estimator.adapter is None else estimator.adapter
-    return LoRA(
+    if isinstance(estimator, AdapterChoice):
+        return as_adapter(estimator.adapter, estimator._default_adapter)._plain()
+    flat = LoRA(
         rank=estimator.rank,
         alpha=estimator.alpha,
         dropout=estimator.lora_dropout,
         target_modules=estimator.target_modules,
         last_n_layers=estimator.last_n_layers,
     )
+    return flat._plain()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -104,9 +162,9 @@ class PoolingParameters(BackboneParameters):
 class ClassWeightParameters(BackboneParameters):
     """How much each class weighs."""
 
-    class_weight: dict | Literal["balanced"] | None = None
+    class_weight: dict | list[dict] | Literal["balanced"] | None = None
 
-    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, StrOptions({"balanced"}), None]}
+    _parameter_constraints: ClassVar[dict] = {"class_weight": [dict, list, StrOptions({"balanced"}), None]}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -156,17 +214,29 @@ class RuntimeParameters(Parameters):
         "revision": [str, None],
     }
 
-    # Reads the caller's X; of pairs another function does.
-    _check_X: ClassVar[Callable[..., np.ndarray]] = staticmethod(check_sequences)
+    _reader: ClassVar[Reader] = SEQUENCES
     # Whether only the first max_length residues matter, so that nothing is lost when the rest is cut.
     _reads_starts: ClassVar[bool] = False
 
     def _clean(self, X: Any) -> tuple[np.ndarray, int]:
         """Clean sequences, the long ones dealt with as asked for, and how many lost residues."""
-        sequences = self._check_X(X, invalid=self.invalid)
+        sequences = self._check_X(X)
         if self._reads_starts:
             return np.array([s[: self.max_length] for s in sequences], dtype=object), 0
-        return truncate(sequences, self.max_length, self.long_sequences)
+        return truncate(sequences, int(self.max_length), self.long_sequences)
+
+    def _check_X(self, X: Any) -> np.ndarray:
+        """Clean sequences of the caller's X, whole."""
+        check = self._reader.check_with_states if self._has_states(X) else self._reader.check
+        return check(X, invalid=self.invalid)
+
+    def _has_states(self, X: Any) -> bool:
+        """Whether residues of X may have structural states, and the backbone reads them.
+
+        Only for such an X the backbone's vocabulary is looked up before X is checked.
+        """
+        name = place_of(self)
+        return name is not None and self._reader.may_have_states(X) and reads_states(name, self.revision)
 
     @property
     def _window(self) -> int | None:
@@ -184,12 +254,22 @@ class RuntimeParameters(Parameters):
             **options,
         )
 
+    @property
+    def fitted_(self) -> bool:
+        """True after ``fit``, and missing before: MAPIE looks for an attribute of this name."""
+        check_is_fitted(self)
+        return True
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags
+
+
+# What methods of a fitted estimator read of its parameters.
+USED_AFTER_FIT = {f.name for f in fields(RuntimeParameters)} | {"predict_output"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -235,6 +315,28 @@ class TrainingParameters(Parameters):
         "callbacks": ["array-like", None],
         "gradient_checkpointing": ["boolean"],
     }
+
+
+def warn_of_idle(estimator: Any, idle: Mapping[str, str]) -> None:
+    """One warning that names the parameters which were set and have no effect.
+
+    Parameters
+    ----------
+    estimator : dataclass
+        Its defaults tell which parameters were set.
+    idle : mapping of str to str
+        What there is to say of parameters that this fit does not use, by name.
+    """
+    defaults = {f.name: f.default for f in fields(estimator)}
+    values = {name: getattr(estimator, name) for name in idle}
+    were_set = [name for name, value in values.items() if value is not None and value != defaults[name]]
+    found = [f"{name}={values[name]!r} {idle[name]}" for name in were_set]
+    if found:
+        warnings.warn(
+            f"{type(estimator).__name__} has parameters without effect: {'; '.join(found)}.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def seed_from(random_state: Any) -> int:

@@ -18,14 +18,22 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, make_head
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import (
     AdapterParameters,
     ClassWeightParameters,
     LoRAParameters,
     PoolingParameters,
 )
-from .targets import ClassTarget, MultilabelTarget, Target, ValueTarget, check_class_y, check_value_y
+from .targets import (
+    ClassTarget,
+    MultilabelTarget,
+    Target,
+    ValueTarget,
+    check_class_y,
+    check_value_y,
+    used_rows,
+)
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -46,8 +54,6 @@ class Labels:
         """Weight of each sample for its class."""
         if self.class_weight is None:
             return np.ones(len(y))
-        if y.ndim == 2:
-            raise ValueError("class_weight is for one label per protein; with several labels pass None.")
         weights = compute_sample_weight(self.class_weight, y)
         if weights.min() < 0 or not weights.any():
             raise ValueError(
@@ -82,7 +88,11 @@ class ProteinTask(Task):
     head_dropout: float
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        return self.targets.check(given.y, len(sequences)), {}
+        y = self.targets.check(given.y, len(sequences))
+        if isinstance(self.targets, Labels):
+            used = used_rows(given.sample_weight, len(y))
+            warn_of_conflicts(sequences[used], y[used], used)
+        return y, {}
 
     def learn(self, y: np.ndarray) -> Target:
         return self.targets.learn(y)
@@ -248,12 +258,16 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
@@ -313,8 +327,9 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -333,6 +348,12 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -407,10 +428,12 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
@@ -468,8 +491,9 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -488,6 +512,12 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -574,8 +604,10 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     last_n_layers : int, optional
         Adapt only the last n layers. What lies below is computed once per protein and reused in every epoch,
         fold and candidate, which is several times faster. None adapts all layers.
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the loss; "balanced" weighs by inverse frequency.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weight of each class in the loss; "balanced" weighs by inverse frequency. With several labels, a list
+        of one dict per label such as {0: 1, 1: 5}; what it gives for each label is multiplied, as in
+        scikit-learn.
     pooling : {"mean", "max", "cls", "attention", "light_attention"}, default="mean"
         How residues become one vector per protein. "attention" learns one weight per residue,
         "light_attention" learns convolutions and one weight per residue and feature, and doubles the width.
@@ -635,8 +667,9 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -655,6 +688,12 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -797,8 +836,9 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -817,6 +857,12 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

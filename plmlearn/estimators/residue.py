@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
@@ -24,11 +25,10 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import ResidueModel
 from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
-from ..sequences import check_sequences
 from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue_targets import (
     ResidueClassTarget,
@@ -38,7 +38,7 @@ from .residue_targets import (
     check_residue_y,
     require_measured,
 )
-from .targets import check_weights
+from .targets import check_weights, used_rows
 from .task import Given, Task
 from .tuned import TunedEstimator
 
@@ -77,10 +77,12 @@ class ResidueTask(Task):
     ignore_label: Any
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        weights = check_weights(given.sample_weight, len(sequences))
+        used = used_rows(given.sample_weight, len(sequences))
         whole = check_residue_y(given.y, given.X, kind=self.targets.kind, ignore_label=self.ignore_label)
         read = object_array([row[: len(sequence)] for row, sequence in zip(whole, sequences, strict=True)])
-        require_measured(read, np.flatnonzero(weights))
+        require_measured(read, used)
+        if self.targets.kind == "labels":
+            warn_of_conflicts(sequences[used], read[used], used)
         return read, {}
 
     def learn(self, y: np.ndarray) -> ResidueTarget:
@@ -144,7 +146,7 @@ class IgnoreLabelParameters(BackboneParameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ResidueTransformer(TunedEstimator, ABC):
+class ResidueTransformer(TransformerMixin, TunedEstimator, ABC):
     """A tuned estimator with one output per residue; see the concrete classes."""
 
     head: str = "linear"
@@ -169,7 +171,7 @@ class ResidueTransformer(TunedEstimator, ABC):
 
     def _lengthened(self, read: Ragged, X: Any, unread: Tensor) -> Ragged:
         """With an entry for each residue that was cut off."""
-        lengths = [len(sequence) for sequence in check_sequences(X, invalid=self.invalid)]
+        lengths = [len(sequence) for sequence in self._check_X(X)]
         if lengths == read.lengths:
             return read
         return Ragged.of(
@@ -250,10 +252,12 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     constraints : "infer", mapping or None, default=None
         For ``head="crf"``: which labels may follow one another, begin and end a protein. "infer" allows
         exactly what the training labels show. A mapping holds some of "transitions" (pairs of labels),
@@ -322,8 +326,9 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -343,6 +348,12 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022
@@ -492,10 +503,12 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     ignore_label : float, optional
         Entry of ``y`` for residues that were not measured, such as -999. nan, None and masked entries are
         always taken as not measured.
@@ -552,8 +565,9 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -572,6 +586,12 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=1022

@@ -25,7 +25,7 @@ from ..nn.crf import LinearChainCRF, constraints_from_tags
 from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
 from ..sequences.clean import first_few, object_array
-from .targets import Target
+from .targets import Target, mean_and_scale, standardised
 
 CONSTRAINTS = ("transitions", "starts", "ends")
 
@@ -259,8 +259,7 @@ class ResidueValueTarget(ResidueTarget):
                 f"No value was measured in columns {empty.tolist()} of {values.shape[1]}; expected one at "
                 "least in each. Leave those columns out of y."
             )
-        scale = np.nanstd(values, axis=0)
-        return cls(np.nanmean(values, axis=0), np.where(scale > 0, scale, 1.0), y[0].ndim == 1)
+        return cls(*mean_and_scale(values), y[0].ndim == 1)
 
     @property
     def n_outputs(self) -> int:
@@ -272,10 +271,8 @@ class ResidueValueTarget(ResidueTarget):
             raise ValueError(
                 f"y has {y[odd[0]][0].size} values per residue in row {odd[0]}, expected {self.n_outputs}."
             )
-        return Ragged.of([torch.from_numpy(self._standardised(values)) for values in y])
-
-    def _standardised(self, values: np.ndarray) -> np.ndarray:
-        return ((values.reshape(len(values), -1) - self.mean) / self.scale).astype(np.float32)
+        rows = (values.reshape(len(values), -1) for values in y)
+        return Ragged.of([torch.from_numpy(standardised(row, self.mean, self.scale)) for row in rows])
 
     def loss(self, outputs: Ragged, targets: Ragged) -> Tensor:
         missing = targets.values.isnan()

@@ -19,7 +19,7 @@ from ..sequences import SequenceError, check_residue_targets
 from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
-from .dataset import Dataset
+from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues
 from .signal_paths import (
@@ -40,7 +40,7 @@ from .signal_states import (
     starts,
     transitions,
 )
-from .targets import ClassTarget, check_class_y, check_length
+from .targets import ClassTarget, check_class_y, check_length, used_rows
 from .task import Given, Task
 
 
@@ -58,6 +58,8 @@ class SignalPeptideTask(Task):
 
     def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         y = _check_types(given.y, len(sequences))
+        used = used_rows(given.sample_weight, len(y))
+        warn_of_conflicts(sequences[used], y[used], used)
         states = self._allowed_states(given.X, sequences, y, given.extras["regions"])
         kingdom = _check_kingdoms(given.extras["kingdom"], len(sequences))
         return y, {"states": object_array(states), "kingdom": kingdom}
@@ -140,10 +142,12 @@ class PLMSignalPeptideClassifier(
     backbone : str or PathLike, default="esm2-8m"
         Pretrained encoder: "mini" (bundled, works offline), a short name such as "esm2-35m", a Hugging Face
         id, or a folder written by ``save_pretrained``.
-    adapter : Adapter, optional
+    adapter : Adapter, str or peft.PeftConfig, optional
         How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
         AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
-        PeftAdapter. Parameters of a given adapter can be searched as ``adapter__rank``.
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     ignore_label : str, optional
         Letter of ``regions`` for residues that were not measured.
     composition_weight : float, default=0.5
@@ -210,8 +214,9 @@ class PLMSignalPeptideClassifier(
         same bits.
     verbose : int, default=1
         1 shows a progress bar in a terminal or notebook; 0 shows nothing.
-    callbacks : list of skorch callbacks, optional
-        Called at the beginning and end of training, of each epoch and of each step.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
     gradient_checkpointing : bool, default=False
         Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
         memory, and takes a third to a half longer.
@@ -231,6 +236,12 @@ class PLMSignalPeptideClassifier(
     layer_mixing : bool, default=False
         Read a mean of all hidden states with learned weights instead of the last one. Frozen computation is
         then not reused: every epoch runs the whole backbone.
+    n_layers : int, optional
+        Cut the backbone after this layer, counted from the lowest: the layers above are not run and not held
+        in memory. From 1 to the number of its layers; None keeps all. See :func:`plmlearn.layer_sweep`.
+    final_norm : bool, default=True
+        Apply the backbone's final norm to the output of its last layer, wherever it is cut. False gives the
+        plain output of layer ``n_layers``.
     backbone_init : {"pretrained", "random"}, default="pretrained"
         "random" keeps the architecture and draws new weights: a control experiment.
     max_length : int, default=70

@@ -18,7 +18,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from torch import Tensor
 
+from ..sequences import SequenceError
 from ..sequences.clean import first_few
+from ..training.engine import TrainingDivergedError
 
 
 class Target(ABC):
@@ -137,9 +139,7 @@ class ValueTarget(Target):
     @classmethod
     def learn(cls, y: Any) -> ValueTarget:
         y = np.asarray(y, dtype=np.float64)
-        values = y.reshape(len(y), -1)
-        scale = values.std(axis=0)
-        return cls(values.mean(axis=0), np.where(scale > 0, scale, 1.0), y.ndim == 1)
+        return cls(*mean_and_scale(y.reshape(len(y), -1)), y.ndim == 1)
 
     @property
     def n_outputs(self) -> int:
@@ -149,7 +149,7 @@ class ValueTarget(Target):
         values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if values.shape[1] != self.n_outputs:
             raise ValueError(f"y has {values.shape[1]} columns, expected {self.n_outputs}.")
-        return ((values - self.mean) / self.scale).astype(np.float32)
+        return standardised(values, self.mean, self.scale)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(dim=1)
@@ -160,8 +160,55 @@ class ValueTarget(Target):
         return values[:, 0] if self.one_dimensional else values
 
 
+def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (1 where all are equal) of each column of (n, k), nan left out; or an error."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    if not (np.isfinite(mean) & np.isfinite(scale)).all():
+        raise TrainingDivergedError(
+            f"y holds numbers up to {np.nanmax(np.abs(values)):g}, whose mean or deviation is too large to "
+            "compute. Look for placeholders such as 1e308, or divide y by a constant."
+        )
+    return mean, np.where(scale > 0, scale, 1.0)
+
+
+def standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Values (n, k) in units of ``scale`` from ``mean`` as float32, nan where they are nan; or an error."""
+    with np.errstate(over="ignore"):
+        found = ((values - mean) / scale).astype(np.float32)
+    if np.isinf(found).any():
+        raise TrainingDivergedError(
+            f"y holds numbers up to {np.nanmax(np.abs(values)):g}, too far from the training data, whose "
+            f"deviation is {scale.max():g}. Look for placeholders such as 1e308 among them."
+        )
+    return found
+
+
+_BINARIZE = (
+    "Of several labels per protein make an indicator: "
+    "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+)
+
+
+def _are_collections(y: Any) -> bool:
+    """Whether entries of y are lists, tuples or sets of labels, and no rows of an indicator."""
+    entries = y.tolist() if hasattr(y, "tolist") else y
+    if not isinstance(entries, (list, tuple)):
+        return False
+    several = [entry for entry in entries if isinstance(entry, (list, tuple, set, frozenset))]
+    lengths = {len(entry) for entry in several}
+    is_text = any(isinstance(label, str) for entry in several for label in entry)
+    is_set = any(isinstance(entry, (set, frozenset)) for entry in several)
+    return is_set or len(lengths) > 1 or (is_text and lengths != {1})
+
+
 def check_class_y(y: Any, n_rows: int) -> np.ndarray:
     """``y`` of a classifier as an array of labels (n,) or an indicator (n, k), or an error."""
+    if _are_collections(y):
+        raise ValueError(
+            "y holds lists or sets of labels; a classifier takes one label per protein, or an (n, k) "
+            f"indicator of 0 and 1. {_BINARIZE}"
+        )
     y = check_length(y, n_rows)
     _refuse_missing(y)
     if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
@@ -171,9 +218,9 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
         return y
     if kind in ("binary", "multiclass"):
         return column_or_1d(y, warn=True)
+    hint = "For numbers use a regressor." if "continuous" in kind else _BINARIZE
     raise ValueError(
-        f"y is {kind!r}; a classifier takes one label per protein, or an (n, k) indicator of 0 and 1. "
-        "For numbers use a regressor."
+        f"y is {kind!r}; a classifier takes one label per protein, or an (n, k) indicator of 0 and 1. {hint}"
     )
 
 
@@ -243,15 +290,21 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     return weights
 
 
+def used_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Rows whose weight is not 0."""
+    return np.flatnonzero(check_weights(sample_weight, n_rows))
+
+
 def _refuse_missing(y: np.ndarray) -> None:
     if y.dtype.kind in "biuU":
         return
     missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
     rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
     if len(rows):
-        raise ValueError(
+        raise SequenceError(
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "
-            "Leave those proteins out of X and y."
+            "Leave those proteins out of X and y.",
+            rows=rows.tolist(),
         )
 
 

@@ -9,26 +9,38 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from ..adapters import Frozen
 from ..backbones import check_fingerprint
+from ..backbones.loading import looking_for_fitted
+from ..metrics import get_scorer
+from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from .dataset import Dataset
+from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
+    USED_AFTER_FIT,
     BackboneParameters,
     HeadParameters,
     RuntimeParameters,
     TrainingParameters,
     adapter_of,
+    keep_place,
+    place_of,
     seed_from,
+    warn_of_idle,
 )
 from .scoring import make_score
 from .targets import check_length, check_weights
@@ -36,7 +48,9 @@ from .task import Given, Task
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC):
+class TunedEstimator(
+    CallbackSupportMixin, RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC
+):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
     # Fitted state: trained tensors, target, and the model where this process has built it.
@@ -50,38 +64,84 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     # -- fit ----------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
+    @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
-        self._validate_params()
-        task, seed = self._task(), seed_from(self.random_state)
-        dataset = self._check(task, given)
-        training, validation = self._split(task, dataset, given_to_validate, seed)
+        self._check_parameters()
+        warn_of_idle(self, self._idle(validates=given_to_validate.X is not None))
+        run = self._plain()
+        task, seed = run._task(), seed_from(run.random_state)
+        dataset = run._check(task, given)
+        training, validation = run._split(task, dataset, given_to_validate, seed)
+        if self.callbacks is not None:
+            check_callbacks(self.callbacks, validation is not None)
 
-        target = self._target if self._continues else task.learn(dataset.y)
-        tensors = self._trained if self._continues else None
-        model = self._build(task, target.n_outputs, tensors, seed)
+        target = run._target if run._continues else task.learn(dataset.y)
+        tensors = run._trained if run._continues else None
+        model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(model.inputs(training.sequences, self._window), target, training)
-        if self.standardize and not self._continues:
+        data = task.encode(model.inputs(training.sequences, run._window), target, training)
+        if run.standardize and not run._continues:
             model.learn_scale(data.inputs)
         held_out = None
         if validation is not None:
-            held_out = task.encode(model.inputs(validation.sequences, self._window), target, validation)
+            held_out = task.encode(model.inputs(validation.sequences, run._window), target, validation)
 
+        score_by = None
+        if validation is not None:
+            decoder = task.decoder(model.module, target, validation.extras)
+            score_by = partial(make_score, self, decoder, validation)
         history = train(
             model.module,
             task.make_loss(model.module, target),
             data,
             model.config,
             validation=held_out,
-            scorer=self._scorer(task, model, target, validation),
-            callbacks=[*([Progress()] if self.verbose else []), *(self.callbacks or [])],
+            scorer=None if run.scoring is None or score_by is None else score_by(run.scoring),
+            callbacks=self._callbacks(given, model, target, dataset, score_by),
         )
 
         self._keep(model, target, history, dataset.n_truncated)
         return self
 
+    def _check_parameters(self, names: Collection[str] | None = None) -> None:
+        super()._check_parameters(names)
+        if names is None and isinstance(self.scoring, str):
+            get_scorer(self.scoring)  # or an error
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        """Parameters that a fit will not use, and what would have to be different."""
+        idle: dict[str, str] = {}
+        if not self.early_stopping:
+            idle |= dict.fromkeys(("patience", "validation_fraction"), "is for early_stopping=True")
+            if not validates:
+                idle["scoring"] = "is for validation: pass early_stopping=True, or X_val and y_val"
+        elif validates:
+            idle["validation_fraction"] = "is not needed with X_val and y_val"
+        if self.head in ("linear", "crf"):
+            idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
+        if isinstance(adapter_of(self), Frozen) and (self.head_lr or (self.lr or 0) <= DEFAULT_HEAD_LR):
+            idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
+        return idle
+
+    def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
+        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        watching: list[Any] = [Progress()] if self.verbose else []
+        if self.callbacks is not None:
+            watching += prepare(self.callbacks, score_by)
+        if hasattr(self, "_skl_callbacks"):
+
+            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+                fitted._keep(model, target, history, dataset.n_truncated)
+
+            watching.append(EpochTasks(self, given, keep))
+        return watching
+
     def _check(self, task: Task, given: Given) -> Dataset:
+        if self._has_states(given.X):  # targets per residue are compared with residues
+            given = replace(given, X=self._check_X(given.X))
         sequences, n_truncated = self._clean(given.X)
         y, extras = task.check(sequences, given)
         weights = check_weights(given.sample_weight, len(sequences))
@@ -92,8 +152,8 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
 
     def _split(self, task: Task, dataset: Dataset, given: Given, seed: int) -> tuple[Dataset, Dataset | None]:
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
-        parts = {"X_val": given.X, "y_val": given.y}
-        missing = [name for name, part in parts.items() if part is None]
+        passed = {"X_val": given.X, "y_val": given.y}
+        missing = [name for name, part in passed.items() if part is None]
         if len(missing) == 1 or (missing and given.sample_weight is not None):
             raise ValueError(
                 f"{missing[0]} is None; a validation set is X_val and y_val together. Pass both."
@@ -101,14 +161,10 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         if not missing:
             return dataset, self._check(task, given)
         if self.early_stopping:
-            return dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            parts = dataset.hold_out(self.validation_fraction, seed, stratify=is_classifier(self))
+            warn_of_near_duplicates(*parts)
+            return parts
         return dataset, None
-
-    def _scorer(self, task: Task, model: LoadedModel, target: Any, validation: Dataset | None):
-        if self.scoring is None or validation is None:
-            return None
-        decoder = task.decoder(model.module, target, validation.extras)
-        return make_score(self, decoder, validation, self.scoring)
 
     @property
     def _continues(self) -> bool:
@@ -119,7 +175,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _build(self, task: Task, n_outputs: int, tensors: bytes | None = None, seed: int = 0) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device, adapter = resolve_device(self.device), adapter_of(self)
-        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init)
+        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init, **self._cut)
         return LoadedModel.build(
             self,
             backbone,
@@ -134,7 +190,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             batch_size=self.batch_size,
             lr=adapter.default_lr if self.lr is None else self.lr,
             lr_factors=adapter.lr_factors(backbone),
-            head_lr=max(self.lr or 0.0, 1e-3) if self.head_lr is None else self.head_lr,
+            head_lr=max(self.lr or 0.0, DEFAULT_HEAD_LR) if self.head_lr is None else self.head_lr,
             weight_decay=self.weight_decay,
             optimizer=self.optimizer,
             schedule=self.schedule,
@@ -154,6 +210,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
             for name, value in self.get_params(deep=False).items()
             if name not in _MAY_CHANGE
         }
+        keep_place(self)
         self.history_ = history
         self.n_truncated_ = n_truncated
         self.n_parameters_ = model.n_parameters
@@ -167,9 +224,11 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _restored(self) -> LoadedModel:
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
+        self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
-            fitted = self._as_fitted()
-            model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
+            fitted = self._as_fitted()._plain()
+            with looking_for_fitted():
+                model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
             check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model
         return self._loaded
@@ -177,7 +236,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture)
+        fitted.__dict__.update(self._architecture, backbone=place_of(self))
         return fitted
 
     def __getstate__(self) -> dict:
@@ -220,10 +279,11 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         -----
         Cost: the backbone is loaded, and kept for ``fit``.
         """
-        self._validate_params()
-        sequences, _ = self._clean(X)
-        model = self._build(self._task(), 1)
-        inputs = model.tokens(sequences, self._window)
+        self._check_parameters()
+        run = self._plain()
+        sequences, _ = run._clean(X)
+        model = run._build(run._task(), 1)
+        inputs = model.tokens(sequences, run._window)
         return estimate_memory(model.module, model.backbone, inputs, model.config)
 
     def __sklearn_tags__(self):
@@ -233,6 +293,7 @@ class TunedEstimator(RuntimeParameters, HeadParameters, TrainingParameters, Back
         return tags
 
 
+DEFAULT_HEAD_LR = 1e-3
 # Parameters that may change between ``fit`` and ``predict``; the trained tensors fit all others.
 _MAY_CHANGE = {f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)}
 _MAY_CHANGE -= {"quantization", "revision", "backbone"}

@@ -7,7 +7,7 @@
 ``paired_residues``    true and predicted entries, as all of them read them
 
 A row is a str with a letter per residue, or an array. Residues that were not measured do not count: masked
-entries, nan, None, and ``ignore_label`` of y_true.
+entries, nan, None, and ``ignore_label`` of y_true; and labels of -100, with a warning.
 """
 
 from typing import Any, Literal, get_args
@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 
 from plmlearn.metrics.classification import class_table, matthews_correlation
 from plmlearn.sequences.clean import check_choice, refuse
-from plmlearn.sequences.residue_targets import read_target
+from plmlearn.sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 
 Average = Literal["residue", "protein"]
 
@@ -92,7 +92,8 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") 
     1.0
     """
     check_choice("average", average, get_args(Average))
-    rows = [(true.astype(float), pred.astype(float)) for true, pred in _measured(y_true, y_pred)]
+    measured = _measured(y_true, y_pred, kind="values")
+    rows = [(true.astype(float), pred.astype(float)) for true, pred in measured]
     if average == "residue":
         return rank_correlation(*_joined(rows))
     several = [row for row in rows if len(np.unique(row[0])) > 1]
@@ -109,7 +110,7 @@ def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def paired_residues(
-    y_true: Any, y_pred: Any, ignore_label: Any = None
+    y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels"
 ) -> list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]:
     """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
     if len(y_true) != len(y_pred):
@@ -119,10 +120,12 @@ def paired_residues(
     pairs, problems = [], []
     for row, (true, pred) in enumerate(zip(y_true, y_pred)):
         try:
-            pairs.append(_pair(read_target(true, ignore_label), read_target(pred)))
+            pairs.append(_pair(read_target(true, ignore_label, kind), read_target(pred)))
         except ValueError as error:
             problems.append((row, str(error)))
     refuse(problems, "Protein {}")
+    if kind == "labels":
+        warn_of_ignore_index(y_true, ignore_label)
     if not any(true.count() for true, _ in pairs):
         raise ValueError("No residue of y_true was measured; expected at least one.")
     return pairs
@@ -146,8 +149,8 @@ Rows = list[tuple[np.ndarray, np.ndarray]]
 """True and predicted entries of the measured residues of every protein that has any."""
 
 
-def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None) -> Rows:
-    pairs = paired_residues(y_true, y_pred, ignore_label)
+def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> Rows:
+    pairs = paired_residues(y_true, y_pred, ignore_label, kind)
     return [(true.compressed(), pred.compressed()) for true, pred in pairs if true.count()]
 
 

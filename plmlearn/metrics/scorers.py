@@ -95,5 +95,6 @@ def get_scorer(name: str) -> Callable[..., float]:
         return sklearn_scorer(name)
     except ValueError as error:
         raise ValueError(
-            f"{name!r} is not a scorer; expected one of scikit-learn's, or one of {', '.join(SCORERS)}."
+            f"scoring={name!r} is not a scorer; expected one of scikit-learn's, or one of "
+            f"{', '.join(SCORERS)}."
         ) from error

@@ -3,12 +3,14 @@
 ``cluster_sequences``                       families of similar proteins
 ``ClusterKFold``, ``ClusterShuffleSplit``   splits that share no family
 ``MutationOrderSplit``                      few mutations against many
+``make_folds``                              the folds that suit the data
 ``PairKFold``                               pairs that share both, one or no protein with training
 ``make_negatives``                          pairs not known to interact
 ``leakage_report``, ``pair_leakage``        what a split leaks, in numbers
 """
 
 from .clusters import cluster_sequences
+from .folds import Folds, make_folds
 from .leakage import LeakageReport, PairLeakage, leakage_report, pair_leakage
 from .negatives import make_negatives
 from .pairs import PairKFold, PairWarning
@@ -17,6 +19,7 @@ from .proteins import ClusterKFold, ClusterShuffleSplit, MutationOrderSplit
 __all__ = [
     "ClusterKFold",
     "ClusterShuffleSplit",
+    "Folds",
     "LeakageReport",
     "MutationOrderSplit",
     "PairKFold",
@@ -24,6 +27,7 @@ __all__ = [
     "PairWarning",
     "cluster_sequences",
     "leakage_report",
+    "make_folds",
     "make_negatives",
     "pair_leakage",
 ]

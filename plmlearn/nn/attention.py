@@ -17,8 +17,9 @@ H heads, K head width, M tokens of the longest sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cache, cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -123,11 +124,6 @@ def sums_by_distance(square: Tensor) -> Tensor:
     return shifted.view(n, length, 2 * length - 1).sum(1, dtype=torch.float32)
 
 
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch 2.9
-    varlen_attn = None  # type: ignore[assignment]
-
 _flash_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_cpu_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
@@ -223,14 +219,24 @@ def _has_varlen_kernel(query: Tensor) -> bool:
     """Whether torch's unpadded kernel takes such heads: half precision, Ampere or newer."""
     width = query.shape[-1]
     return (
-        varlen_attn is not None
-        and query.device.type == "cuda"
+        query.device.type == "cuda"
         and torch.version.hip is None
         and query.dtype in (torch.float16, torch.bfloat16)
         and width % 8 == 0
         and width <= 256
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
+        and varlen_kernel() is not None
     )
+
+
+@cache
+def varlen_kernel() -> Callable[..., Any] | None:
+    """torch's unpadded kernel, None in torch 2.9. It comes with torch's compiler, which is slow to import."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
 
 
 def varlen_attention(
@@ -244,7 +250,8 @@ def varlen_attention(
     if scale != usual:
         query = query * (scale / usual)
     own, seen = (_bounds(tokens.lengths_tensor + n) for n in (0, n_before))
-    return varlen_attn(query, key, value, own, seen, longest, longest + n_before)  # type: ignore[return-value]
+    kernel: Any = varlen_kernel()
+    return kernel(query, key, value, own, seen, longest, longest + n_before)
 
 
 def _bounds(lengths: Tensor) -> Tensor:

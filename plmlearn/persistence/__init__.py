@@ -23,7 +23,9 @@ import safetensors.numpy
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from ..estimators.parameters import keep_place
 from ..estimators.tuned import TunedEstimator
+from ..sequences.clean import local_path
 from .adapter import TRAINED, merge_adapter, split_adapter
 from .classes import SAVED
 from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
@@ -77,7 +79,7 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     if known is None or not known.is_model or type(estimator) is not known.cls:
         raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
     check_is_fitted(estimator)
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {
         "versions": {package: version(package) for package in _PACKAGES},
@@ -90,13 +92,16 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     return folder
 
 
-def load(folder: str | PathLike[str]) -> Any:
+def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = None) -> Any:
     """Read an estimator that :func:`save` wrote; the backbone is found when it first predicts.
 
     Parameters
     ----------
     folder : str or PathLike
         ``~`` is expanded.
+    backbone : str or PathLike, optional
+        Where the backbone lies now, if it has moved since the fit. Another backbone is refused when the
+        estimator first predicts: its fingerprint must be that of the fit.
 
     Returns
     -------
@@ -111,7 +116,7 @@ def load(folder: str | PathLike[str]) -> Any:
         A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
         anything but an estimator that can predict, with the file, the place and the reason.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     document, files = read_folder(folder)
     try:
         arrays = _read_arrays(files.pop(ARRAYS))
@@ -123,6 +128,10 @@ def load(folder: str | PathLike[str]) -> Any:
             raise SavedModelError(f"estimator is a {type(estimator).__name__}; expected one of plmlearn.")
     except (SavedModelError, RecursionError) as error:
         raise SavedModelError(f"{folder / MANIFEST}: {error}") from error
+    if backbone is not None:
+        parts = [part for part in (estimator, vars(estimator).get("embedder_")) if part is not None]
+        for part in parts:
+            keep_place(part.set_params(backbone=backbone))
     return estimator
 
 

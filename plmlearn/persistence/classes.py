@@ -65,8 +65,6 @@ class Saved:
         Attributes without which an object of the class cannot be used.
     check : callable, optional
         What must hold between attributes; called with this object, a state and its place.
-    constraints : mapping
-        scikit-learn's constraints on parameters, in addition to those of the class and its bases.
     is_model : bool
         Whether a folder holds it by itself, not only as a part.
     """
@@ -74,7 +72,6 @@ class Saved:
     cls: Any
     needed: Mapping[str, Rule] = field(default_factory=dict)
     check: Callable[[Saved, State, str], None] | None = None
-    constraints: Mapping[str, Any] = field(default_factory=dict)
     is_model: bool = False
 
     def check_state(self, state: State, path: str) -> None:
@@ -85,6 +82,8 @@ class Saved:
             if name not in state:
                 raise SavedModelError(f"{path}.{name} is missing; expected {rule.expected}.")
             rule.check(f"{path}.{name}", state[name])
+        for name in _PLACE.keys() & state.keys():
+            _PLACE[name].check(f"{path}.{name}", state[name])
         for name in self.parameter_names - state.keys():
             if not hasattr(self.cls, name):
                 raise SavedModelError(f"{path}.{name} is missing; {self.cls.__name__} has no default for it.")
@@ -97,9 +96,7 @@ class Saved:
         for name in _RULES.keys() & state.keys() & self.parameter_names:
             _RULES[name].check(f"{path}.{name}", state[name])
         try:
-            validate_parameter_constraints(
-                {**_constraints_of(self.cls), **self.constraints}, state, self.cls.__name__
-            )
+            validate_parameter_constraints(_constraints_of(self.cls), state, self.cls.__name__)
         except InvalidParameterError as error:
             raise SavedModelError(f"{path}: {str(error)[:500]}") from None
 
@@ -124,6 +121,9 @@ def _constraints_of(cls: type) -> dict[str, Any]:
     declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
     return {name: rule for rules in declared for name, rule in rules.items()}
 
+
+# Where the backbone of a fit lay.
+_PLACE = dict.fromkeys(("_backbone_name", "_backbone_place"), TEXT | NOTHING)
 
 # Of parameters whose constraints say nothing about what is inside them.
 _NAMES = NAMES | NAME | NOTHING
@@ -219,18 +219,15 @@ def _check_size(fitted: State, n_trained: int, path: str) -> None:
         )
 
 
-def _tuned(cls: type, *of_target: type, **constraints: Any) -> Saved:
+def _tuned(cls: type, *of_target: type) -> Saved:
     needed = {"_trained": instance(bytes), "_architecture": instance(dict), "backbone_fingerprint_": TEXT}
     if of_target:
         needed["_target"] = instance(*of_target)
     else:
         needed["backbone_fingerprint_"] |= NOTHING
-    return Saved(cls, needed, _check_tuned, constraints, is_model=True)
+    return Saved(cls, needed, _check_tuned, is_model=True)
 
 
-_LORA = _constraints_of(adapters.LoRA)
-_FLAT_LORA = {name: _LORA[name] for name in ("rank", "alpha", "last_n_layers")}
-_FLAT_LORA["lora_dropout"] = _LORA["dropout"]
 _CLASSES = (targets.ClassTarget, targets.MultilabelTarget)
 
 # -- perceptrons ------------------------------------------------------------------------------
@@ -295,7 +292,6 @@ def _frozen(cls: type, mlp: Any) -> Saved:
             "backbone_fingerprint_": TEXT,
         },
         _check_frozen,
-        mlp._parameter_constraints,
         is_model=True,
     )
 
@@ -319,8 +315,8 @@ SAVED: dict[str, Saved] = {
     for saved in (
         _tuned(protein.PLMClassifier, *_CLASSES),
         _tuned(protein.PLMRegressor, targets.ValueTarget),
-        _tuned(protein.PLMLoRAClassifier, *_CLASSES, **_FLAT_LORA),
-        _tuned(protein.PLMLoRARegressor, targets.ValueTarget, **_FLAT_LORA),
+        _tuned(protein.PLMLoRAClassifier, *_CLASSES),
+        _tuned(protein.PLMLoRARegressor, targets.ValueTarget),
         _tuned(pair.PLMPairClassifier, *_CLASSES),
         _tuned(pair.PLMPairRegressor, targets.ValueTarget),
         _tuned(residue.PLMResidueClassifier, residue_targets.ResidueClassTarget),

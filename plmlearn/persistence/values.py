@@ -17,8 +17,8 @@ from .folder import ARRAYS
 from .peft_configs import make_config, settings_of
 from .rules import SavedModelError, shown
 
-# State that only continued training needs, or that is rebuilt.
-_LEFT_OUT = {"_loaded", "_optimizer", "_random_state"}
+# State that only a fit needs, that is rebuilt, or that says what `fit` is to be passed.
+_LEFT_OUT = {"_loaded", "_optimizer", "_random_state", "_skl_callbacks", "_metadata_request"}
 _SCALARS = bool | int | float | str | None
 _MOST_LETTERS = 2**28  # in an array of text, padding included
 
@@ -37,6 +37,8 @@ def encode(value: Any, path: str, arrays: Arrays) -> Any:
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, PathLike):
+        value = fspath(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, bytes):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from os import PathLike
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -17,10 +17,20 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
+from ..adapters.names import AdapterName
 from ..backbones import Backbone, check_fingerprint
 from ..backbones.checkpoints import draw_backbone, read_language_head
+from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
-from ..estimators.parameters import Parameters, seed_from
+from ..estimators.parameters import (
+    USED_AFTER_FIT,
+    AdapterChoice,
+    adapter_of,
+    keep_place,
+    place_of,
+    seed_from,
+    warn_of_idle,
+)
 from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
@@ -31,15 +41,21 @@ from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
-from .watch import Watch
+from .watch import Watch, check_functions
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+
+_MOST_EPOCHS = 1e9  # finite, so that the steps can be counted
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PretrainingParameters(Parameters):
+class PretrainingParameters(AdapterChoice):
     """What is trained, on what, and how."""
 
     backbone: str | PathLike[str] | None = field(default=None, kw_only=False)
-    adapter: Adapter | None = None
+    adapter: Adapter | AdapterName | PeftConfig | None = None
     epochs: float = 10
     max_steps: int | None = None
     lr: float | None = None
@@ -60,7 +76,7 @@ class PretrainingParameters(Parameters):
     averaging: float | None = None
     validation_fraction: float | None = 0.05
     evaluate_every: int | None = None
-    checkpoint: str | None = None
+    checkpoint: str | PathLike[str] | None = None
     checkpoint_minutes: float = 5
     time_limit: float | None = None
     gradient_checkpointing: bool = False
@@ -68,10 +84,10 @@ class PretrainingParameters(Parameters):
     random_state: int | np.random.RandomState | None = None
     verbose: int = 1
 
+    _default_adapter: ClassVar[type[Adapter]] = FullFineTuning
     _parameter_constraints: ClassVar[dict] = {
         "backbone": [str, PathLike, None],
-        "adapter": [Adapter, None],
-        "epochs": [Interval(Real, 0, None, closed="neither")],
+        "epochs": [Interval(Real, 0, _MOST_EPOCHS, closed="right")],
         "max_steps": [Interval(Integral, 0, None, closed="left"), None],
         "lr": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -91,7 +107,7 @@ class PretrainingParameters(Parameters):
         "averaging": [Interval(Real, 0, 1, closed="neither"), None],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "evaluate_every": [Interval(Integral, 1, None, closed="left"), None],
-        "checkpoint": [str, None],
+        "checkpoint": [str, PathLike, None],
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_checkpointing": ["boolean"],
@@ -114,9 +130,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
         short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
-    adapter : Adapter, optional
-        With ``backbone``: train an adapter, such as ``LoRA()``, and the language head. None trains all
-        weights.
+    adapter : Adapter, str or peft.PeftConfig, optional
+        With ``backbone``: train an adapter, such as ``LoRA()`` or "lora", and the language head. None trains
+        all weights.
     epochs : float, default=10
         Passes over the training sequences.
     max_steps : int, optional
@@ -161,7 +177,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     Other Parameters
     ----------------
     n_layers : int, default=6
-        Layers of a model that begins with random weights.
+        Layers of a model that begins with random weights. A given backbone is never cut: its language head
+        reads the last layer.
     width : int, default=192
         Its width; ``width / n_heads`` must be even.
     n_heads : int, default=6
@@ -191,9 +208,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         weights by their loss are kept. None holds nothing out and keeps the last weights.
     evaluate_every : int, optional
         Steps between two evaluations on the held-out sequences; None evaluates once per epoch.
-    checkpoint : str, optional
-        Folder for checkpoints. A ``fit`` that finds one there continues from it; after a kill the result is
-        that of an uninterrupted run, bit for bit on a CPU in float32.
+    checkpoint : str or PathLike, optional
+        Folder for checkpoints, ``~`` expanded. A ``fit`` that finds one there continues from it; after a
+        kill the result is that of an uninterrupted run, bit for bit on a CPU in float32.
     checkpoint_minutes : float, default=5
         Minutes between two checkpoints.
     time_limit : float, optional
@@ -285,6 +302,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def fit(
         self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
     ) -> Self:
@@ -306,32 +325,35 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         -------
         self
         """
-        self._validate_params()
-        seed = self._seed()
-        training, held_out = self._part(X, groups, X_val, groups_val, seed)
-        model = self._build(seed, None)
+        self._check_parameters()
+        check_functions(self.callbacks or [])
+        warn_of_idle(self, self._idle(validates=X_val is not None))
+        plain = self._plain()
+        seed = plain._seed()
+        training, held_out = plain._part(X, groups, X_val, groups_val, seed)
+        model = plain._build(seed, None)
         corpus, masking = Corpus(model.backbone, training), Masking.of(model.backbone)
         if self.backbone is None:
             model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
-        model.config = self._schedule(model.config, len(corpus))
+        model.config = plain._schedule(model.config, len(corpus))
         look = None
         if held_out is not None:
-            look = HeldOut(held_out, model.backbone, masking, model.config, self.max_length)
+            look = HeldOut(held_out, model.backbone, masking, model.config, plain.max_length)
         run = Run(
             model.module,
             corpus,
-            replace(masking, rate=self.mask_rate),
+            replace(masking, rate=plain.mask_rate),
             model.config,
             evaluate=None if look is None else look.loss,
-            settings={**as_settings(model.config), **self._model_settings(), "sequences": corpus.digest},
+            settings={**as_settings(model.config), **plain._model_settings(), "sequences": corpus.digest},
         )
         watch = Watch(
             run,
-            self.checkpoint,
-            self.checkpoint_minutes,
-            self.time_limit,
-            self.callbacks or [],
-            bool(self.verbose),
+            plain.checkpoint,
+            plain.checkpoint_minutes,
+            plain.time_limit,
+            plain.callbacks or [],
+            bool(plain.verbose),
         )
         watch.resume()
         run.advance(watch)
@@ -339,6 +361,20 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         run.finish()
         self._keep(model, run, look)
         return self
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        """Parameters that a fit will not use, and what would have to be different."""
+        idle = {}
+        if self.backbone is None:
+            idle["revision"] = "is of a backbone, and backbone=None begins with random weights"
+        else:
+            names = ("width", "n_heads", "ffn_width", "init")
+            idle |= dict.fromkeys(names, "is for random weights, with backbone=None")
+        if self.checkpoint is None:
+            idle["checkpoint_minutes"] = "is for a checkpoint"
+        if validates:
+            idle["validation_fraction"] = "is not needed with X_val"
+        return idle
 
     def _part(self, X, groups, X_val, groups_val, seed) -> tuple[np.ndarray, Unlabelled | None]:
         """Clean sequences to learn from, and those held out."""
@@ -380,7 +416,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     def _build(self, seed: int, tensors: bytes | None) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device = process_device(resolve_device(self.device))
-        adapter = FullFineTuning() if self.adapter is None else self.adapter
+        adapter = adapter_of(self)
         if type(adapter).after_step is not Adapter.after_step:
             raise ValueError(
                 f"{type(adapter).__name__} steers its own training, which this loop has no place for; "
@@ -423,10 +459,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         """The encoder to begin with, and its language head where it has one."""
         if self.backbone is not None:
             backbone = self._load_backbone(self.backbone, device)
-            if backbone.config.model_type != "esm":
+            if backbone.config.model_type != "esm" or backbone.token_format.reads_states:
+                kind = "SaProt" if backbone.token_format.reads_states else backbone.config.model_type
                 raise ValueError(
-                    f"backbone={self.backbone!r} is of architecture {backbone.config.model_type!r}; masked-"
-                    "language-model training is for ESM's."
+                    f"backbone={self.backbone!r} is of architecture {kind!r}; masked-language-model training "
+                    "is for ESM's."
                 )
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
@@ -459,6 +496,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._trained = model.state()
         self._loaded = model
         self._architecture = {name: clone(getattr(self, name), safe=False) for name in self._ARCHITECTURE}
+        keep_place(self)
         self.history_ = run.history
         self.n_steps_, self.n_residues_seen_ = run.step, run.n_residues
         self.finished_ = run.step >= run.config.n_steps
@@ -475,10 +513,12 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     def _restored(self) -> LoadedModel:
         """The fitted model, rebuilt where this process has not built it yet, or it is to run elsewhere."""
         check_is_fitted(self)
+        self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture)
-            model = fitted._build(0, self._trained)
+            fitted.__dict__.update(self._architecture, backbone=place_of(self))
+            with looking_for_fitted():
+                model = fitted._plain()._build(0, self._trained)
             if self.backbone_fingerprint_ is not None:
                 check_fingerprint(model.backbone, self.backbone_fingerprint_)
             self._loaded = model
@@ -501,11 +541,13 @@ def check_curriculum(
     curriculum: Sequence[tuple[float, int]] | None, crop_length: int
 ) -> tuple[tuple[float, int], ...]:
     """Stages of shorter crops as plain numbers, or one error."""
-    stages = tuple((float(share), int(crop)) for share, crop in curriculum or ())
-    if (
-        any(share <= 0 or not 8 <= crop < crop_length for share, crop in stages)
-        or sum(s for s, _ in stages) >= 1
-    ):
+    try:
+        given = () if curriculum is None else curriculum
+        stages = tuple((float(share), int(crop)) for share, crop in given)
+    except (TypeError, ValueError, OverflowError):
+        stages = ((1.0, 0),)  # not even pairs of numbers
+    in_range = all(share > 0 and 8 <= crop < crop_length for share, crop in stages)
+    if not in_range or sum(share for share, _ in stages) >= 1:
         raise ValueError(
             "curriculum is (share of all steps, crop length) with shares that add up to less than 1 and "
             f"crops of 8 to less than crop_length={crop_length} tokens, got {curriculum!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..estimators.loaded import LoadedModel
 from ..estimators.parameters import RuntimeParameters
 from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
+from ..sequences.clean import local_path
 from ..sequences.variants import Substitutions, read_variants
 from ..training.batching import Inputs
 from ..training.inference import embeddings_of
@@ -111,13 +113,13 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         """
         if method not in ("masked", "wild_type"):
             raise ValueError(f"method is 'masked' or 'wild_type', got {method!r}")
+        model = self._restored()
         [sequence] = check_sequences([wild_type], invalid=self.invalid)
-        truncate(np.array([sequence], dtype=object), self.max_length, "raise")
+        truncate(np.array([sequence], dtype=object), int(self.max_length), "raise")
         substitutions = read_variants(sequence, list(variants))
         sites = sorted({site for variant in substitutions for site, _ in variant})
         if not sites:
             return np.zeros(len(substitutions))
-        model = self._restored()
         ids = Corpus(model.backbone, [sequence])[0]
         places = np.array(sites) + len(model.backbone.token_format.prefix)
         logs = site_log_probabilities(
@@ -142,7 +144,7 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         pooled = ProteinModel(encoder, MeanPooling(encoder.width), nn.Identity())
         return embeddings_of(pooled, Inputs.of(model.backbone, sequences), model.config).values.numpy()
 
-    def save_pretrained(self, folder: str | Path, *, precision: str = "fp32") -> Path:
+    def save_pretrained(self, folder: str | PathLike[str], *, precision: str = "fp32") -> Path:
         """Write the model as a checkpoint that plain transformers and every ``backbone=`` load.
 
         ``transformers.EsmForMaskedLM.from_pretrained(folder)`` gives the same logits; an adapter is
@@ -150,7 +152,8 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
 
         Parameters
         ----------
-        folder : str or Path
+        folder : str or PathLike
+            ``~`` is expanded.
         precision : {"fp32", "bf16"}, default="fp32"
             Of the file.
 
@@ -169,7 +172,7 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
             )
         encoder = merged(model.module.encoder.backbone, model.backbone.model)
         head = model.module.lm_head.state_dict()
-        return write_language_model(Path(folder), encoder, head, model.backbone, dtypes[precision])
+        return write_language_model(local_path(folder), encoder, head, model.backbone, dtypes[precision])
 
     def _read(self, X: Any) -> tuple[LoadedModel, Corpus]:
         model = self._restored()

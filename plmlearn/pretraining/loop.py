@@ -144,6 +144,7 @@ class Run:
             {} if self.config.averaging is None else {n: p.detach().clone() for n, p in self.trained.items()}
         )
         self._last_loss = math.nan
+        self._last_crops: tuple | None = None
         self._since: dict[str, float] = {"loss": 0.0, "predicted": 0, "residues": 0, "seconds": 0.0}
 
     # -- training -----------------------------------------------------------------------------
@@ -163,8 +164,9 @@ class Run:
         rng = np.random.default_rng([self.config.seed, 2, self.step])
         ids, lengths = draw_crops(self.corpus, self.rows.take(before, n_rows), crop, rng)
         masked, positions = self.masking.mask(ids, rng)
+        self._last_crops = ids, masked, positions, lengths
         with seeded(int(rng.integers(2**31)), self.config.device):
-            loss = self._gradients(ids, masked, positions, lengths)
+            loss = self._gradients(*self._last_crops)
         self._update(loss)
         self.step += 1
         n_residues = int(self.masking.is_residue(ids).sum())
@@ -203,7 +205,8 @@ class Run:
             total = 0.0
             for batch in self._own_batches(ids, masked, positions, lengths):
                 loss = losses_of(self.model, batch, self.config).sum() / max(1, len(positions))
-                loss.backward()
+                if torch.is_grad_enabled():
+                    loss.backward()
                 total += float(loss.detach())
             return total
 
@@ -237,11 +240,7 @@ class Run:
 
     def _update(self, loss: float) -> None:
         norm = nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.gradient_clip or math.inf)
-        if not (math.isfinite(loss) and math.isfinite(float(norm))):
-            raise TrainingDivergedError(
-                f"Loss {loss}, gradient norm {float(norm)} at step {self.step}. Try a smaller lr (now "
-                f"{self.config.lr:g}), gradient_clip=1.0, a longer warmup or precision='fp32'."
-            )
+        self._check_finite(f"Loss {loss}, gradient norm {float(norm)}", loss, float(norm))
         factor = self.shape(self.step)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -268,6 +267,7 @@ class Run:
         if self.evaluate is not None:
             with self.final_weights():
                 row["valid_loss"] = self.evaluate(self.model)
+            self._check_finite(f"Validation loss {row['valid_loss']}", row["valid_loss"])
             row["best"] = row["valid_loss"] < self.best_loss
             if row["best"]:
                 self.best_loss = row["valid_loss"]
@@ -288,6 +288,17 @@ class Run:
     def finish(self) -> None:
         """Leave the best weights in the model, or the last where nothing was held out."""
         _copy(self.trained, self.best or self.averaged or self.trained)
+        if self._last_crops is not None:  # no later step looks at the loss of the last weights
+            with torch.no_grad(), seeded(0, self.config.device):
+                loss = self._gradients(*self._last_crops)
+            self._check_finite(f"Loss {loss} after the last update", loss)
+
+    def _check_finite(self, found: str, *values: float) -> None:
+        if not all(map(math.isfinite, values)):
+            raise TrainingDivergedError(
+                f"{found} at step {self.step}. Try a smaller lr (now {self.config.lr:g}), gradient_clip=1.0, "
+                "a longer warmup or precision='fp32'."
+            )
 
     # -- checkpoints --------------------------------------------------------------------------
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..sequences.clean import local_path
 from .loop import Run
 from .processes import any_process, is_first_process
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
+
+
+def check_functions(callbacks: Sequence) -> None:
+    """Raise an error if some callbacks are not functions of a dict."""
+    others = [type(callback).__name__ for callback in callbacks if not callable(callback)]
+    if others:
+        raise ValueError(
+            f"callbacks: {', '.join(others)} cannot work here. PLMMaskedLM takes functions, each called "
+            "after a step with a dict (step, train_loss, …); skorch's callbacks are for the other estimators."
+        )
 
 
 class Watch:
@@ -37,13 +48,13 @@ class Watch:
     def __init__(
         self,
         run: Run,
-        folder: str | None,
+        folder: str | os.PathLike[str] | None,
         minutes: float,
         time_limit: float | None,
         callbacks: Sequence[Callable[[dict], bool | None]],
         show: bool,
     ):
-        self.run, self.folder, self.minutes = run, None if folder is None else Path(folder), minutes
+        self.run, self.folder, self.minutes = run, None if folder is None else local_path(folder), minutes
         self.callbacks = callbacks
         self.started = self.saved = time.monotonic()
         self.time_limit = time_limit

@@ -5,10 +5,12 @@
 ``truncate``                             what to do with long sequences
 ``read_fasta``, ``read_csv``             files
 ``read_variants``                        substitutions such as "V39A:D40G"
+``target_kind``                          labels or numbers, per protein or per residue
 """
 
 from .clean import ALPHABET, AMBIGUOUS, RARE, SequenceError, check_sequences, truncate
 from .files import read_fasta
+from .kinds import target_kind
 from .pairs import check_pairs
 from .residue_targets import check_residue_targets
 from .tables import read_csv
@@ -25,5 +27,6 @@ __all__ = [
     "read_csv",
     "read_fasta",
     "read_variants",
+    "target_kind",
     "truncate",
 ]

@@ -5,17 +5,20 @@
 ``truncate``                            at most ``max_length`` residues, with one warning that counts
 ``SequenceError``                       everything that is wrong with one input, with the rows
 ``object_array``                        a one-dimensional array of anything
+``local_path``                          a caller's path, ``~`` expanded
 
 A clean sequence is a non-empty ``str`` in upper case of the 20 amino acids, X (unknown) and the rare letters
-B, O, U and Z, which each backbone maps by its own rule. Rows are counted from 0, as in ``X[0]``; residues
-from 1, as in biology.
+B, O, U and Z, which each backbone maps by its own rule. A residue may carry a structural state
+(:func:`with_state`). Rows are counted from 0, as in ``X[0]``; residues from 1, as in biology.
 """
 
+import os
 import re
 import reprlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Number
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -59,6 +62,11 @@ def is_missing(item: Any) -> bool:
     if isinstance(item, (float, np.floating)):
         return bool(item != item)
     return item is None or type(item).__name__ in ("NAType", "NaTType")
+
+
+def local_path(path: str | os.PathLike[str]) -> Path:
+    """A caller's path, ``~`` expanded; every path in or out of the package goes through here."""
+    return Path(path).expanduser()
 
 
 def object_array(items: Iterable) -> np.ndarray:
@@ -139,10 +147,29 @@ AMBIGUOUS = "X"
 RARE = "BOUZ"
 LETTERS = ALPHABET + AMBIGUOUS + RARE
 
+STATES = ALPHABET
+"""Foldseek's structural states; beside residues they are written in lower case."""
+
+
+UNKNOWN_STATE = "#"
+
+
+def with_state(letter: str, state: str) -> str:
+    """The one character for a residue and its structural state: the letter is its low byte.
+
+    >>> [character] = with_state("M", "D")
+    >>> chr(ord(character) % 256), chr(ord(character) // 256 + ord("@"))
+    ('M', 'D')
+    """
+    return chr((ord(state) - ord("@") << 8) | ord(letter))
+
+
 Invalid = Literal["raise", "replace"]
 LongSequences = Literal["truncate", "window", "raise"]
 
 _INVALID = re.compile(f"[^{LETTERS}]")
+_STATEFUL = "".join(with_state(letter, state) for letter in LETTERS for state in STATES)
+_UNREADABLE = re.compile(f"[^{LETTERS}{_STATEFUL}]")
 # str.upper makes amino acids of letters of other alphabets ("ß" becomes "SS"), so only these change case.
 _UPPER = {ord(lower): lower.upper() for lower in "abcdefghijklmnopqrstuvwxyz"}
 # What str() and astype(str) make of missing values; in upper case they would pass as proteins.
@@ -290,7 +317,7 @@ def warn_of_nucleotides(sequences: Iterable[str]) -> None:
 
 def clean_one(item: Any, invalid: Invalid, min_length: int = 1) -> tuple[str, str]:
     """The clean sequence, and what is wrong with it ('' if nothing is)."""
-    if type(item) is str and len(item) >= min_length and _is_clean(item):
+    if type(item) is str and len(item) >= min_length and is_clean(item):
         return item, ""
     item = text_of(item)
     if not isinstance(item, str) or item in _MISSING_TEXTS:
@@ -314,9 +341,32 @@ def text_of(item: Any) -> Any:
         return None
 
 
-def _is_clean(text: str) -> bool:
-    # Deleting every allowed byte takes a fraction of the time of a regular expression.
-    return text.isascii() and not text.encode().translate(None, LETTERS.encode())
+def some_row(holds: Callable[[Any], bool], X: Any) -> bool:
+    """Whether a condition holds of any row of a container."""
+    rows = np.asarray(X, dtype=object) if is_table(X) else X
+    return isinstance(rows, (list, tuple, np.ndarray)) and any(map(holds, rows))
+
+
+def may_have_states(item: Any) -> bool:
+    """Whether one protein could have structural states: text that is mixed, or two entries."""
+    return is_couple(item) or is_mixed(text_of(item))
+
+
+def is_couple(item: Any) -> bool:
+    """Whether an item has two entries."""
+    return isinstance(item, (list, tuple, np.ndarray)) and np.ndim(item) == 1 and len(item) == 2
+
+
+def is_mixed(text: Any) -> bool:
+    """Whether a text has letters of both cases, or the mark of an unknown state."""
+    return isinstance(text, str) and (UNKNOWN_STATE in text or not (text.isupper() or text.islower()))
+
+
+def is_clean(text: str) -> bool:
+    """Whether all characters are residues, with structural states or without."""
+    if text.isascii():  # deleting every allowed byte takes a fraction of the time of a regular expression
+        return not text.encode().translate(None, LETTERS.encode())
+    return not _UNREADABLE.search(text)
 
 
 def _fault(text: str, min_length: int) -> str:
@@ -324,7 +374,7 @@ def _fault(text: str, min_length: int) -> str:
         return "is empty; expected residues. Give its sequence, or leave the row out of X and y."
     if len(text) < min_length:
         return f"has {len(text)} residue(s); expected at least {min_length}. Leave the row out of X and y."
-    if _is_clean(text):
+    if is_clean(text):
         return ""
     first, *others = _INVALID.finditer(text)
     more = f" (and {len(others)} more)" if others else ""

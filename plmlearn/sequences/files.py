@@ -10,16 +10,16 @@ Sequences are returned as they are in the file; ``check_sequences`` cleans them 
 import gzip
 import io
 import lzma
+import os
 import sys
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from sklearn.utils import Bunch
 
-from .clean import object_array
+from .clean import local_path, object_array
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 # Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.
@@ -27,13 +27,13 @@ _MOST_TIMES = 100
 _ALWAYS_UNPACKED = 2**28
 
 
-def read_fasta(path: str | Path) -> Bunch:
+def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     """Read protein sequences from a FASTA file.
 
     Parameters
     ----------
-    path : str or Path
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``.
+    path : str or PathLike
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def read_fasta(path: str | Path) -> Bunch:
     )
 
 
-def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, str]]:
+def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """(header without ">", sequence) of every record; ``source`` is for messages."""
     records: list[tuple[str, list[str]]] = []
     for number, line in enumerate(map(str.strip, lines), start=1):
@@ -87,10 +87,14 @@ def fasta_records(lines: Iterable[str], source: str | Path) -> list[tuple[str, s
     return [(header, "".join(parts)) for header, parts in records]
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
+def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
-    opener = _OPENERS.get(Path(path).suffix.lower())
-    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * Path(path).stat().st_size) if opener else sys.maxsize
+    path = local_path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe or device, which may never end"
+        raise OSError(f"{path} is {kind}; expected a file. Write what it holds into one.")
+    opener = _OPENERS.get(path.suffix.lower())
+    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * path.stat().st_size) if opener else sys.maxsize
     left = limit
     try:
         with (opener or open)(path, "rb") as file:

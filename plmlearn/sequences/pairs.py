@@ -5,7 +5,7 @@
 ``refuse_missing``     one error for all pairs that lack an entry
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from typing import Any, get_args
 
 import numpy as np
@@ -62,19 +62,27 @@ def check_pairs(X: Any, *, invalid: Invalid = "raise") -> np.ndarray:
     array([['MKV', 'GSH'],
            ['MST', 'AAK']], dtype=object)
     """
+    clean = clean_pairs(X, invalid, clean_one)
+    warn_of_nucleotides(clean.flat)
+    return clean
+
+
+def clean_pairs(
+    X: Any, invalid: Invalid, clean_protein: Callable[[Any, Invalid], tuple[str, str]]
+) -> np.ndarray:
+    """The same by a function that cleans one protein and says what is wrong with it; nothing is warned of."""
     check_choice("invalid", invalid, get_args(Invalid))
     pairs, problems = _read(X)
     # Proteins recur in pairs: each text is cleaned once.
     texts = {item for pair in pairs for item in pair if type(item) is str}
-    known = {text: clean_one(text, invalid) for text in texts}
+    known = {text: clean_protein(text, invalid) for text in texts}
     clean = np.empty((len(pairs), 2), dtype=object)
     for row, pair in enumerate(pairs):
         for column, item in enumerate(pair):
-            clean[row, column], fault = known[item] if type(item) is str else clean_one(item, invalid)
+            clean[row, column], fault = known[item] if type(item) is str else clean_protein(item, invalid)
             if fault:
                 problems.append((row, f"{_PARTNERS[column]} protein{row_name(None, row, item)} {fault}"))
     refuse(problems, "Pair {}:", X)
-    warn_of_nucleotides(clean.flat)
     return clean
 
 

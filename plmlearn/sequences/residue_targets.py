@@ -4,13 +4,17 @@
 ``read_target``              one target -> a masked array
 """
 
+import warnings
+from collections.abc import Iterable
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .clean import check_choice, clean_rows, is_missing, refuse, rows_of, text_of
+from .clean import check_choice, clean_rows, first_few, is_missing, refuse, rows_of, text_of
 
 Kind = Literal["labels", "values"]
+IGNORE_INDEX = -100  # what torch and transformers write for labels that take no part in a loss
 
 
 def check_residue_targets(
@@ -27,7 +31,8 @@ def check_residue_targets(
         The proteins, as given or clean. If they are as given, messages recognise labels of a ``*`` that
         cleaning removed.
     ignore_label : label, default=None
-        The entry that says "not measured". Masked entries, None, nan and pandas' NA always do.
+        The entry that says "not measured". Masked entries, None, nan and pandas' NA always do, and among
+        labels -100, as in torch and transformers.
     kind : {"labels", "values"}, default="labels"
         Labels are text, whole numbers or booleans; values are finite numbers, one or k per residue.
 
@@ -44,6 +49,11 @@ def check_residue_targets(
         nor numbers.
     ValueError
         The numbers of targets and sequences differ.
+
+    Warns
+    -----
+    UserWarning
+        Labels are -100 and ``ignore_label`` does not say so; the message counts them.
 
     Examples
     --------
@@ -69,10 +79,27 @@ def check_residue_targets(
         except (TypeError, ValueError) as error:
             problems.append((row, str(error)))
     refuse(problems, "Target {}", sequences, given)
+    if kind == "labels":
+        warn_of_ignore_index(targets, ignore_label)
     return arrays
 
 
-def read_target(target: Any, ignore_label: Any = None) -> np.ma.MaskedArray:
+def warn_of_ignore_index(targets: Iterable, ignore_label: Any) -> None:
+    """Say how many labels were taken for "not measured" because they are -100."""
+    if ignore_label == IGNORE_INDEX:
+        return
+    counts = [0 if isinstance(target, str) else _n_ignored(target) for target in targets]
+    if rows := [row for row, count in enumerate(counts) if count]:
+        warnings.warn(
+            f"{sum(counts)} labels in {len(rows)} of {len(counts)} targets (rows {first_few(rows)}) are "
+            f"{IGNORE_INDEX}, which torch and transformers write where there is no label: they are taken as "
+            f"not measured. Pass ignore_label={IGNORE_INDEX} to say so, or give a class another number.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def read_target(target: Any, ignore_label: Any = None, kind: Kind = "values") -> np.ma.MaskedArray:
     """A copy of one target as text or numbers, with a mask of the entries that were not measured."""
     values = _entries(target)
     if values.dtype == object:
@@ -84,6 +111,8 @@ def read_target(target: Any, ignore_label: Any = None) -> np.ma.MaskedArray:
         mask = mask | np.ma.getmaskarray(target)
     if ignore_label is not None:
         mask = mask | (values == ignore_label)
+    if kind == "labels":
+        mask = mask | _is_ignored(values)
     return np.ma.array(_typed(values, mask) if values.dtype == object else values, mask=mask)
 
 
@@ -91,7 +120,7 @@ def read_target(target: Any, ignore_label: Any = None) -> np.ma.MaskedArray:
 
 
 def _labels(target: Any, ignore_label: Any) -> np.ndarray:
-    labels = read_target(target, ignore_label)
+    labels = read_target(target, ignore_label, "labels")
     if labels.ndim != 1 or labels.dtype.kind not in "biufU":
         raise ValueError(f"has shape {labels.shape} and type {labels.dtype}; expected one label per residue.")
     if labels.dtype.kind == "f":
@@ -124,6 +153,19 @@ def _entries(target: Any) -> np.ndarray:
         return np.array(target, dtype=object)  # left to itself, numpy makes text of [1, "H"]
     values = np.array(target)
     return values.astype(object) if values.dtype.kind == "T" else values
+
+
+def _n_ignored(target: Any) -> int:
+    masked = np.ma.getmaskarray(target) if isinstance(target, np.ma.MaskedArray) else False
+    return int((_is_ignored(_entries(target)) & ~np.asarray(masked)).sum())
+
+
+def _is_ignored(values: np.ndarray) -> np.ndarray:
+    """Which entries are -100, as a number or as text."""
+    if values.dtype != object:
+        return np.asarray(values == (str(IGNORE_INDEX) if values.dtype.kind == "U" else IGNORE_INDEX))
+    found = [isinstance(v, str | Real) and v in (IGNORE_INDEX, str(IGNORE_INDEX)) for v in values.flat]
+    return np.array(found, dtype=bool).reshape(values.shape)
 
 
 def _typed(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

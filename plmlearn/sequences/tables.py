@@ -2,10 +2,10 @@
 
 import csv
 import difflib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -26,26 +26,33 @@ _CSV_ERRORS = {
 }
 
 
-def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None = None) -> Bunch:
+def read_csv(
+    path: str | os.PathLike[str],
+    *,
+    sequence: str | Sequence[str] = "sequence",
+    target: str | Sequence[str] | None = None,
+) -> Bunch:
     """Read protein sequences and what is known about them from a table with one header line.
 
     Parameters
     ----------
-    path : str or Path
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``. Commas, tabs or semicolons
-        separate its columns: whichever makes most columns of the header.
-    sequence : str, default="sequence"
-        Name of the column with the sequences.
-    target : str or None, default=None
-        Name of the column to predict.
+    path : str or PathLike
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded. Commas,
+        tabs or semicolons separate its columns: whichever makes most columns of the header.
+    sequence : str or sequence of str, default="sequence"
+        Name of the column with the sequences; of pairs the names of the two columns.
+    target : str, sequence of str or None, default=None
+        Name of the column to predict, or names of several.
 
     Returns
     -------
     Bunch
-        ``sequences``: array of ``str``. ``target``: None without a ``target``; else an array of int or float
-        if all entries are numbers, of ``str`` if not. A missing entry, empty or written as pandas reads it
-        ("NA", "NaN", "null", …), is nan among numbers and None among text; estimators refuse both by row.
-        ``columns``: a dict from the name of every column to its array of ``str``.
+        ``sequences``: array of ``str``, (n,), or (n, 2) for pairs. ``target``: None without a ``target``;
+        else an array of int or float if all entries are numbers, of ``str`` if not. A missing entry, empty or
+        written as pandas reads it ("NA", "NaN", "null", …), is nan among numbers and None among text;
+        estimators refuse both by row. Entries of several numbers with blanks between them ("0.5 nan 2"), one
+        per residue, become arrays of float. Several columns make an array (n, k). ``columns``: a dict from
+        the name of every column to its array of ``str``. ``lines``: number of the line of every row.
 
     Raises
     ------
@@ -76,13 +83,16 @@ def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None
     >>> variants.columns["split"]
     array(['train', 'test'], dtype=object)
     """
-    rows = _rows(path, sequence)
+    names, wanted = ([] if n is None else [n] if isinstance(n, str) else list(n) for n in (sequence, target))
+    rows = _rows(path, names[0])
     _, header = next(rows, (1, []))
     if header:
-        _check_header(path, header, sequence, target)
+        _check_header(path, header, names + wanted)
     entries: list[list[str]] = [[] for _ in header]
     odd = []
+    lines = []
     for line, row in rows:
+        lines.append(line)
         if len(row) != len(header):
             odd.append(f"line {line} has {len(row)}")
         for column, entry in zip(entries, row):
@@ -95,11 +105,11 @@ def read_csv(path: str | Path, *, sequence: str = "sequence", target: str | None
     if not any(entries):
         raise ValueError(f"{path} holds no rows; expected a header line and one line per protein.")
     columns = dict(zip(header, map(object_array, entries)))
-    found = None if target is None else _as_target(columns[target])
-    return Bunch(sequences=columns[sequence], target=found, columns=columns)
+    sequences, found = _joined([columns[n] for n in names]), _joined([_as_target(columns[n]) for n in wanted])
+    return Bunch(sequences=sequences, target=found, columns=columns, lines=np.array(lines))
 
 
-def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header, then of every row that has an entry."""
     lines = read_lines(path)
     n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
@@ -123,19 +133,24 @@ def _rows(path: str | Path, sequence: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}, line {line}: {next(told, error)}") from error
 
 
-def _check_header(path: str | Path, header: list[str], sequence: str, target: str | None) -> None:
+def _joined(columns: list[np.ndarray]) -> np.ndarray | None:
+    """One column as it is, several as (n, k)."""
+    return np.column_stack(columns) if len(columns) > 1 else next(iter(columns), None)
+
+
+def _check_header(path: str | os.PathLike[str], header: list[str], wanted: list[str]) -> None:
     if twice := sorted({name for name in header if header.count(name) > 1}):
         names = ", ".join(name or "''" for name in twice)
         raise ValueError(f"{path} has several columns named {names}; expected different names.")
-    for name in (sequence, target):
-        if name is not None and name not in header:
+    for name in wanted:
+        if name not in header:
             close = difflib.get_close_matches(name, header, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(header)}.{hint}")
 
 
 def _check_quotes(
-    path: str | Path, line: int, row: list[str], header: list[str], sequence: str, delimiter: str
+    path: str | os.PathLike[str], line: int, row: list[str], header: list[str], sequence: str, delimiter: str
 ) -> None:
     """Refuse a quoted field over several lines that are rows themselves: a quote was not closed."""
     lines = [text.split(delimiter) for entry in row for text in entry.splitlines()[1:]]
@@ -148,10 +163,14 @@ def _check_quotes(
 
 
 def _as_target(entries: np.ndarray) -> np.ndarray:
-    """Entries as int or float if all are numbers, else as they are; missing ones as nan or None."""
+    """Entries as int, float or arrays if all are numbers, else as they are; missing as nan or None."""
     measured = [entry for entry in entries if entry not in _MISSING]
     if len(measured) == len(entries) and all(map(_WHOLE.fullmatch, measured)):
         return entries.astype(np.int64)
     if measured and all(map(_NUMBER.fullmatch, measured)):
         return np.array([float("nan" if entry in _MISSING else entry) for entry in entries])
+    if any(" " in entry for entry in measured) and all(
+        _NUMBER.fullmatch(part) for entry in measured for part in entry.split()
+    ):
+        return object_array(None if e in _MISSING else np.array(e.split(), dtype=float) for e in entries)
     return object_array(None if entry in _MISSING else entry for entry in entries)

@@ -18,23 +18,24 @@ import numpy as np
 import torch
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
 def resolve_device(device: str) -> torch.device:
-    """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …"""
-    if device != "auto":
-        try:
-            chosen = torch.device(device)
-        except RuntimeError:
-            raise ValueError(f"device is 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps', got {device!r}") from None
-        if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(
-                f"device={device!r}, but torch sees no CUDA device; pass device='auto' or 'cpu'."
-            )
-        return chosen
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
+    """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = device.partition(":")
+    if kind not in _KINDS or (index and not index.isdecimal()):
+        raise ValueError(
+            "device is 'auto', 'cpu', 'cuda', 'mps' or 'xpu', or one of several such as 'cuda:1'; "
+            f"got {device!r}."
+        )
+    n_devices = 1 if kind == "cpu" else torch.get_device_module(kind).device_count()
+    if int(index or 0) >= n_devices:
+        seen = f"{n_devices or 'no'} {kind.upper()} device{'s' * (n_devices > 1)}"
+        raise ValueError(f"device={device!r}, but torch sees {seen}; pass device='auto' or 'cpu'.")
+    return torch.device(device)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

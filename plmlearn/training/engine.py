@@ -21,13 +21,14 @@ import numpy as np
 import skorch
 import torch
 from sklearn.base import clone
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PassthroughScoring
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
 from ..nn.randomness import seeded
+from ..sequences.clean import first_few
 from .config import TrainingConfig
 from .devices import Budget
 from .inference import outputs_of
@@ -104,8 +105,9 @@ class Progress(Callback):
                 flush=True,
             )
 
-    def on_train_end(self, net, **kwargs):
-        if self.bar_ is not None:
+    def close(self) -> None:
+        """Remove the bar, however training ended."""
+        if getattr(self, "bar_", None) is not None:
             self.bar_.close()
 
 
@@ -137,22 +139,29 @@ def train(
         Validation outputs (an array (n_samples, C), or Ragged) to a score, higher is better; None takes
         the validation loss.
     callbacks : list of skorch callbacks, optional
+        Or of pairs of a name and a callback; :func:`plmlearn.training.callbacks.prepare` makes them.
 
     Returns
     -------
     list of dict
-        One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best.
+        One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best; and what callbacks
+        recorded.
     """
-    with seeded(config.seed, config.device):
+    with seeded(config.seed, config.device), contextlib.ExitStack() as at_the_end:
+        for callback in callbacks or []:
+            if isinstance(callback, Progress):
+                at_the_end.callback(callback.close)
         keeper = _BestEpoch(config.patience)
         net = TuningNet(model, loss, config, scorer, callbacks=[("best", keeper), *_named(callbacks or [])])
         net.initialize()
         net.notify("on_train_begin", X=data, y=validation)
         with contextlib.suppress(StopTraining):
             net.fit_loop(data, validation)
-        net.notify("on_train_end", X=data, y=validation)
         keeper.restore(net)
-    return [_tidy(epoch) for epoch in net.history if "seconds" in epoch]
+        if validation is None:
+            net.check_last_step()
+        net.notify("on_train_end", X=data, y=validation)
+    return [entry_of(epoch) for epoch in net.history if "seconds" in epoch]
 
 
 class TuningNet(skorch.NeuralNet):
@@ -165,7 +174,7 @@ class TuningNet(skorch.NeuralNet):
             max_epochs=config.epochs,
             train_split=None,
             device=config.device,
-            verbose=0,
+            verbose=1,  # callbacks print if they were passed
             **kwargs,
         )
         self.loss = loss
@@ -182,13 +191,18 @@ class TuningNet(skorch.NeuralNet):
 
     def notify(self, method_name, **kwargs):
         getattr(self, method_name)(self, **kwargs)
+        is_asked_to_stop = False
         for _, callback in self.callbacks_:
             try:
                 getattr(callback, method_name)(self, **kwargs)
-            except KeyboardInterrupt as interrupt:
+            except StopTraining:
+                is_asked_to_stop = True
+            except KeyboardInterrupt:
                 if not _asks_to_stop(callback):
                     raise
-                raise StopTraining from interrupt
+                is_asked_to_stop = True
+        if is_asked_to_stop:  # once all have seen the epoch
+            raise StopTraining
 
     def initialize_optimizer(self, triggered_directly=None):
         config = self.config
@@ -197,6 +211,7 @@ class TuningNet(skorch.NeuralNet):
         self.budget_ = Budget(config.max_tokens)
         self.gradients_ = StepGradients(self.module_, self.loss, config, self.budget_, self.scaler_)
         self.adapter_ = clone(config.adapter)
+        self.schedule_ = None
         return self
 
     def check_data(self, X, y=None):
@@ -211,7 +226,8 @@ class TuningNet(skorch.NeuralNet):
         steps = TrainingSteps(dataset, self.config)
         self.n_steps_ = self.config.epochs * len(steps)
         shape = schedule_shape(self.config.schedule, self.config.warmup, self.n_steps_)
-        self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
+        if not any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
+            self.schedule_ = torch.optim.lr_scheduler.LambdaLR(self.optimizer_, shape)
         return steps
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -234,6 +250,7 @@ class TuningNet(skorch.NeuralNet):
             self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])
 
     def train_step(self, batch, **fit_params):
+        self.last_step_ = batch
         self._set_training(True)
         loss = self.budget_.run(lambda: self._put_gradients(batch), batch.data.inputs.n_tokens(batch.samples))
         self._check_finite(loss, "loss", batch)
@@ -245,7 +262,8 @@ class TuningNet(skorch.NeuralNet):
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch)
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
-        self.schedule_.step()
+        if self.schedule_ is not None:
+            self.schedule_.step()
         if math.isfinite(norm):
             self.adapter_.after_step(self.module_, batch.number, self.n_steps_)
         return {"loss": loss}
@@ -268,16 +286,28 @@ class TuningNet(skorch.NeuralNet):
             known = outputs if isinstance(outputs, Ragged) else torch.from_numpy(outputs)
             total = self.gradients_.weighted_loss(known.to(config.device), batch.samples, batch.data)
         loss = float(total) / batch.size
+        self._check_finite(loss, "validation loss", batch)
         self.history.record("valid_score", -loss if self.scorer is None else self.scorer(outputs))
-        return {"loss": loss}
+        return {"loss": loss, "y_pred": outputs}
+
+    def check_last_step(self) -> None:
+        """Refuse weights that the last step spoilt: no later step looks at their loss."""
+        if not hasattr(self, "last_step_"):
+            return
+        step = self.last_step_
+        self._set_training(False)
+        with torch.no_grad():
+            n_tokens = step.data.inputs.n_tokens(step.samples)
+            loss = self.budget_.run(lambda: self.gradients_.add(step), n_tokens)
+        self._check_finite(loss, "loss after the last update", step)
 
     def _check_finite(self, value: float, what: str, step: Step) -> None:
         if math.isfinite(value):
             return
-        rows = ", ".join(map(str, sorted(step.samples)[:10]))
+        rows = first_few(sorted(step.samples.tolist()))
+        where = f"at step {step.number} (epoch {step.epoch}) on training rows" if step.number else "on rows"
         raise TrainingDivergedError(
-            f"The {what} became {value} at step {step.number} (epoch {step.epoch}) on training rows {rows}"
-            f"{', …' if len(step.samples) > 10 else ''}. Try a smaller lr (now {self.config.lr:g}), "
+            f"The {what} became {value} {where} {rows}. Try a smaller lr (now {self.config.lr:g}), "
             "gradient_clip=1.0, warmup=0.1 or precision='fp32'; look at the targets of those rows."
         )
 
@@ -319,7 +349,7 @@ class _BestEpoch(skorch.callbacks.Callback):
 
 
 class StopTraining(Exception):
-    """Ends the fit loop early; raised by our own callbacks alone."""
+    """Ends the fit loop after the epoch; raised by our own callbacks alone."""
 
 
 def _asks_to_stop(callback: Any) -> bool:
@@ -358,7 +388,15 @@ def _named(callbacks: Sequence) -> list:
 _KEPT = ("epoch", "train_loss", "valid_loss", "valid_score", "best", "lr", "seconds", "residues_per_second")
 
 
-def _tidy(row: dict) -> dict:
-    """An epoch of skorch's history in plain Python numbers."""
-    kept = {name: row[name] for name in _KEPT if name in row}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
+# What skorch keeps for itself.
+_LEFT_OUT = {"batches", "dur", "train_loss_best", "valid_loss_best", "train_batch_count", "valid_batch_count"}
+
+
+def entry_of(row: dict) -> dict:
+    """An epoch of skorch's history in plain Python numbers; what callbacks recorded comes last."""
+    names = [*(name for name in _KEPT if name in row), *(name for name in row if name not in _KEPT)]
+    return {
+        name: value.item() if isinstance(value := row[name], np.generic | Tensor) else value
+        for name in names
+        if name not in _LEFT_OUT
+    }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..backbones import Backbone
 from ..cache import Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
 from ..nn.models import EncoderModel, ModelInputs
-from ..nn.packing import Activations, Ragged
+from ..nn.packing import Activations, Ragged, unpack
 from .batching import Batch, Inputs, TokenizedSequences, to_device
 from .config import TrainingConfig
 from .devices import Budget, autocast
@@ -107,12 +108,22 @@ def frozen_embeddings(
     return frozen.complete(frozen.recall())
 
 
+def embeddings_by_layer(
+    model: EncoderModel, tokens: TokenizedSequences, backbone: Backbone, config: TrainingConfig
+) -> list[Entries]:
+    """Embeddings of each sequence after each layer, from one pass; pooled ones are kept, residues are not."""
+    every = EveryLayer(model, model.keeps, tokens, backbone, config)
+    layers = [OneLayer(every, layer) for layer in range(backbone.n_layers)]
+    kept = model.keeps == "pooled"
+    return [layer.complete(layer.recall() if kept else Entries(len(tokens))) for layer in layers]
+
+
 def reusable_stage(model: EncoderModel) -> str | None:
     """What of the frozen part to keep: "pooled" or "residues" embeddings, "trunk" activations, or nothing."""
     encoder = model.encoder
     if encoder.trunk_depth == 0 or encoder.mixing is not None:
         return None  # a mean of all hidden states changes with its weights
-    return model.keeps if encoder.trunk_depth == encoder.depth else "trunk"
+    return model.keeps if encoder.trunk_depth == encoder.n_layers else "trunk"
 
 
 class FrozenPart:
@@ -151,8 +162,8 @@ class FrozenPart:
         encoder = self.model.encoder
         part = {
             "trunk": f"trunk-{encoder.trunk_depth}",
-            "pooled": f"pooled-{type(getattr(self.model, 'pooling', None)).__name__}-{encoder.depth}",
-            "residues": f"residues-{encoder.depth}",
+            "pooled": f"pooled-{type(getattr(self.model, 'pooling', None)).__name__}",
+            "residues": "residues",
         }[self.stage]
         compiled = "-compiled" if encoder.compiled else ""  # compiled layers round differently
         backbone = self.backbone
@@ -197,3 +208,46 @@ class FrozenPart:
 
     def _n_tokens(self, waiting: np.ndarray) -> int:
         return int(self.tokens.lengths[waiting].sum())
+
+
+class EveryLayer(FrozenPart):
+    """Embeddings of sequences after every layer, from one pass through all layers."""
+
+    @cached_property
+    def _known(self) -> dict[int, Tensor]:
+        """Of each sequence that was run, its vectors after every layer, (n, n_layers, D)."""
+        return {}
+
+    def after(self, layer: int, chosen: list[int]) -> Tensor:
+        """All vectors of some sequences after one layer, (n, D)."""
+        new = np.array([i for i in chosen if i not in self._known], dtype=int)
+        for samples, counts, vectors in self.run(new):
+            self._known.update(zip(samples.tolist(), vectors.split(counts.tolist()), strict=True))
+        return torch.cat([self._known[i][:, layer] for i in chosen])
+
+    def _compute(self, batch: Batch) -> Tensor:
+        tokens: Any = batch.inputs
+        with torch.no_grad(), autocast(self.config.device, self.config.dtype):
+            states = self.model.encoder.hidden_states(tokens)
+            read = [self.model.read_out(unpack(state, tokens)).values for state in states]
+        return torch.stack(read, dim=1).cpu()
+
+
+class OneLayer(FrozenPart):
+    """One layer of :class:`EveryLayer`, kept where an encoder that is cut after it looks for its own.
+
+    Parameters
+    ----------
+    every : EveryLayer
+    layer : int
+        Counted from 0.
+    """
+
+    def __init__(self, every: EveryLayer, layer: int):
+        cut = every.backbone.cut(layer + 1, every.backbone.final_norm)
+        super().__init__(every.model, every.stage, every.tokens, cut, every.config)
+        self.every, self.layer = every, layer
+
+    def run(self, chosen: np.ndarray) -> Iterator[Computed]:
+        if len(chosen):
+            yield chosen, self.counts[chosen], self.every.after(self.layer, chosen.tolist())

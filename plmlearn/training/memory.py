@@ -141,8 +141,8 @@ def estimate_memory(
     )
     forward = activation_bytes_per_token(backbone, 0, checkpointing=False)
     if encoder.mixing is not None:  # every hidden state, and what it is after its norm and its weight
-        per_token += 3 * 4 * encoder.width * (encoder.depth + 1)
-        forward += 3 * 4 * encoder.width * (encoder.depth + 1)
+        per_token += 3 * 4 * encoder.width * (encoder.n_layers + 1)
+        forward += 3 * 4 * encoder.width * (encoder.n_layers + 1)
     n_learned, per_learned = _learned(encoder, backbone, per_token)
     of_samples = tokens.lengths[inputs.index]  # a protein for each sample, or two
     step = _largest_batch(of_samples.ravel(), config.max_tokens, config.batch_size * of_samples[0].size)
@@ -222,7 +222,7 @@ def _storage_bytes(tensors: Iterable[Tensor]) -> int:
 
 def _n_differentiated(model: EncoderModel) -> int:
     """Layers that the backward pass goes through."""
-    return model.encoder.depth - model.encoder.trunk_depth
+    return model.encoder.n_layers - model.encoder.trunk_depth
 
 
 def _trained_parts(encoder: PackedEncoder, backbone: Backbone) -> set[str]:

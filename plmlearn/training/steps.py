@@ -164,7 +164,10 @@ class StepGradients:
     scaler: torch.amp.GradScaler
 
     def add(self, step: Step) -> float:
-        """Add the step's gradients to those that are there; returns its mean loss."""
+        """Add the step's gradients to those that are there; returns its mean loss.
+
+        Under ``torch.no_grad`` it only computes the loss.
+        """
         if step.data.inputs.are_pairs:
             return self._add_pairs(step)
         batches = make_batches(step.data.inputs, step.samples, self.budget.max_tokens, self.config.device)
@@ -181,8 +184,12 @@ class StepGradients:
         with autocast(self.config.device, self.config.dtype):
             outputs = self.model(batch.inputs, batch.index).float()
         share = self.weighted_loss(outputs, batch.samples, step.data) / step.size
-        self.scaler.scale(share).backward()
+        self._send_back(share)
         return share.detach()
+
+    def _send_back(self, loss: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self.scaler.scale(loss).backward()
 
     # -- pairs --------------------------------------------------------------------------------
 
@@ -204,7 +211,7 @@ class StepGradients:
         whole = Ragged.joined(proteins)
         values: Any = whole.values.requires_grad_()
         loss = self._score_pairs(whole, pairs, step)
-        if not _trains_below_the_pairs(self.model):
+        if not (torch.is_grad_enabled() and _trains_below_the_pairs(self.model)):
             return loss
         wanted = values.grad.split([len(part.values) for part in proteins])
         for batch, state, gradient in zip(batches, states, wanted, strict=True):
@@ -221,7 +228,7 @@ class StepGradients:
         with autocast(self.config.device, self.config.dtype):
             outputs = self.model(proteins, torch.from_numpy(pairs).to(self.config.device))
         loss = self.weighted_loss(outputs, step.samples, step.data) / step.size
-        self.scaler.scale(loss).backward()
+        self._send_back(loss)
         return float(loss.detach())
 
 

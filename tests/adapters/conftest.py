@@ -5,7 +5,7 @@ import pytest
 from plmlearn.backbones import Backbone, load_backbone
 
 
-@pytest.fixture(params=["esm2", "ankh", "esmc"])
+@pytest.fixture(params=["esm2", "ankh", "esmc", "bert"])
 def backbone(request, miniature) -> Backbone:
     return load_backbone(str(miniature(request.param)))
 

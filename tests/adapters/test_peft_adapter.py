@@ -74,7 +74,7 @@ def test_a_method_that_draws_what_it_does_not_keep_is_refused(esm2, monkeypatch)
     "adapter, message",
     [
         (PeftAdapter(3), "config is a configuration of peft.*got a int"),
-        (PeftAdapter(peft.LoraConfig()), "names no matrices; pass target_modules"),
+        (PeftAdapter(peft.LoraConfig()), r"names no matrices; pass PeftAdapter\(config, target_modules="),
         (PeftAdapter(peft.LoraConfig(target_modules=["key"]), last_n_layers=1), "asks for target_modules"),
         (PeftAdapter(peft.PrefixTuningConfig(num_virtual_tokens=2)), r"take plmlearn's PromptTuning\(\)"),
         (PeftAdapter(peft.PromptTuningConfig(num_virtual_tokens=2)), r"take plmlearn's PromptTuning\(\)"),

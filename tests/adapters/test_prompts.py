@@ -35,7 +35,11 @@ def by_transformers(backbone, sequence: str, prompts: dict[int, torch.Tensor]) -
     blocks = backbone.model.get_submodule(backbone.architecture.layers)
     hooks = [blocks[i].register_forward_pre_hook(exchange(vectors)) for i, vectors in prompts.items()]
     ids = tokens_of(backbone, ["A" * n + sequence]).ids[None]
-    out = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
+    own = {}
+    if backbone.config.model_type == "bert":  # a prompt has no position, and moves none
+        places = torch.arange(ids.shape[1] - n)
+        own["position_ids"] = torch.cat([places[:at], places.new_zeros(n), places[at:]])[None]
+    out = backbone.model(input_ids=ids, attention_mask=torch.ones_like(ids), **own).last_hidden_state[0]
     for hook in hooks:
         hook.remove()
     return torch.cat([out[:at], out[at + n :]])
@@ -86,9 +90,10 @@ def test_where_prompts_enter(esm2):
 def test_prompts_start_as_the_encoders_own_embeddings_of_residues(backbone):
     """In ESM with the factor of token dropout, 0.88, that all its embeddings carry."""
     encoder = make_encoder(PromptTuning(n_tokens=40).install(backbone))
-    tokens = tokens_of(backbone, ["ACDEFGHIKLMNPQRSTVWY"])
+    tokens = tokens_of(backbone, [letter * 40 for letter in "ACDEFGHIKLMNPQRSTVWY"])
     own = encoder.embed(tokens)[tokens.residue_index]
-    distance = (encoder.blocks[0].prompt.vectors[:, None] - own).abs().amax(-1).min(dim=1)
+    each = own.unflatten(0, (20, 40))  # by letter and position: those of BERT are part of the embeddings
+    distance = (encoder.blocks[0].prompt.vectors - each).abs().amax(-1).min(dim=0)
     assert distance.values.max() < 1e-5
     assert len(set(distance.indices.tolist())) > 10
     if backbone.config.model_type == "esm":

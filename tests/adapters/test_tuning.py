@@ -34,10 +34,12 @@ def test_rates_fall_by_layer(backbone):
     by_place = {}
     for name, factor in factors.items():
         parts = name.removeprefix(f"{backbone.architecture.layers}.").split(".")
-        place = parts[0] if parts[0].isdigit() else ("final" if is_norm(name) else "first")
+        is_final = is_norm(name) and not name.startswith("embeddings.")
+        place = parts[0] if parts[0].isdigit() else ("final" if is_final else "first")
         if not name.startswith("contact_head"):
             by_place.setdefault(place, set()).add(factor)
-    assert by_place == {"first": {0.125}, "0": {0.25}, "1": {0.5}, "2": {1.0}, "final": {1.0}}
+    final = {} if backbone.config.model_type == "bert" else {"final": {1.0}}
+    assert by_place == {"first": {0.125}, "0": {0.25}, "1": {0.5}, "2": {1.0}} | final
 
 
 def test_the_optimiser_takes_them(esm2):

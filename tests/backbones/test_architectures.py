@@ -33,14 +33,16 @@ from plmlearn.backbones import (
     loading,
     unload_backbones,
 )
-from plmlearn.backbones.backbone import ARCHITECTURES, CHECKPOINTS
+from plmlearn.backbones.architectures import ARCHITECTURES, CHECKPOINTS
 from plmlearn.backbones.loading import resolve_name
 from plmlearn.nn.encoders import ENCODERS
 
-KINDS = ["esm2", "esm1b", "esmc", "prott5", "prostt5", "ankh", "ankh3"]
+KINDS = ["esm2", "esm1b", "saprot", "esmc", "bert", "prott5", "prostt5", "ankh", "ankh3"]
 T5 = ["prott5", "prostt5", "ankh", "ankh3"]
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
 AS_PUBLISHED = {
+    "bert": lambda s: " ".join(re.sub("[UZOB]", "X", s)),
+    "saprot": lambda s: "".join(letter + "#" for letter in re.sub("[XUZOB]", "#", s)),
     "esm2": lambda s: s,
     "esm1b": lambda s: s,
     "esmc": lambda s: s,
@@ -80,8 +82,8 @@ def test_tokens_are_those_of_the_official_tokenizer(miniature, kind, sequences):
     assert ids.tolist() == [token for row in expected for token in row]
 
 
-@pytest.mark.parametrize("kind", T5)
-def test_rare_letters_are_read_as_x_by_t5(miniature, kind):
+@pytest.mark.parametrize("kind", [*T5, "bert", "saprot"])
+def test_rare_letters_are_read_as_x(miniature, kind):
     backbone = load_backbone(str(miniature(kind)))
     assert backbone.tokenize(["UZOB"])[0].tolist() == backbone.tokenize(["XXXX"])[0].tolist()
 
@@ -165,9 +167,14 @@ def test_a_batch_equals_one_by_one(empty_cache, miniature, kind, draw_proteins):
 @kinds
 def test_windows_and_layers(empty_cache, miniature, kind, draw_proteins):
     X = draw_proteins(4, seed=4, shortest=30, longest=50)
-    whole = PLMEmbedder(str(miniature(kind)), pooling=None, layer=1, precision="fp32").fit_transform(X)
+    whole = PLMEmbedder(str(miniature(kind)), pooling=None, n_layers=1, precision="fp32").fit_transform(X)
     windows = PLMEmbedder(
-        str(miniature(kind)), pooling=None, layer=1, max_length=12, long_sequences="window", precision="fp32"
+        str(miniature(kind)),
+        pooling=None,
+        n_layers=1,
+        max_length=12,
+        long_sequences="window",
+        precision="fp32",
     ).fit_transform(X)
     assert [len(r) for r in windows] == [len(r) for r in whole] == [len(sequence) for sequence in X]
 
@@ -398,3 +405,90 @@ def test_pairs_take_light_attention(miniature, data):
     pairs = np.array([X, X[::-1]], dtype=object).T
     model = PLMPairClassifier(str(miniature("esm2")), pooling="light_attention", adapter=Frozen(), **TUNING)
     assert model.fit(pairs, y > np.median(y)).predict_proba(pairs).shape == (len(X), 2)
+
+
+# -- checkpoints of other tools -------------------------------------------------------------------
+
+
+def test_dplm_is_an_esm_without_token_dropout(make_esm, tmp_path):
+    folder = make_esm(tmp_path, token_dropout=False)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["EsmForDPLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    found = PLMEmbedder(folder, pooling=None, precision="fp32").fit_transform(["MKTAYIAKQR"])[0]
+    inputs = official(folder)("MKTAYIAKQR", return_tensors="pt")
+    model = transformers.EsmModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(found, model(**inputs).last_hidden_state[0, 1:-1], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["esm2", "bert", "prott5"])
+def test_a_folder_cut_to_fewer_layers(miniature, kind, tmp_path):
+    """By its configuration alone, with all layers left in the file, and by a tool that drops them."""
+    folder = Path(shutil.copytree(miniature(kind), tmp_path / "cut"))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {name: 2 for name in ("num_hidden_layers", "num_layers") if name in config}
+    (folder / "config.json").write_text(json.dumps(config))
+    cut = load_backbone(folder)
+    assert cut.n_layers == 2
+    cut.model.save_pretrained(tmp_path / "dropped")
+    official(folder).save_pretrained(tmp_path / "dropped")
+    dropped = load_backbone(tmp_path / "dropped")
+    X = ["MKTAYIAKQR", "GSH"]
+    whole = PLMEmbedder(miniature(kind), pooling=None, layer=1, precision="fp32").fit_transform(X)
+    for backbone in (cut, dropped):
+        below = PLMEmbedder(backbone.folder, pooling=None, layer=1, precision="fp32").fit_transform(X)
+        np.testing.assert_array_equal(np.concatenate(below), np.concatenate(whole))
+        last = PLMEmbedder(backbone.folder, pooling=None, precision="fp32").fit_transform(X)
+        assert np.abs(np.concatenate(last) - np.concatenate(whole)).max() > 0.01
+
+
+def write_words(folder: Path, tokens: list[str]) -> Path:
+    """A BERT whose tokenizer has other tokens."""
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    transformers.BertTokenizer(vocab=vocabulary, do_lower_case=False).save_pretrained(folder)
+    return folder
+
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def test_a_wrong_vocabulary_is_refused(write_miniature, tmp_path):
+    write_miniature("bert", tmp_path)
+    words = [f"word{i}" for i in range(2000)]
+    with pytest.raises(ValueError, match=r"vocabulary \(2030 tokens\) is one of words"):
+        load_backbone(write_words(tmp_path, [*SPECIAL, *LETTERS, *words]))
+    with pytest.raises(ValueError, match=r"vocabulary \(6 tokens\) lacks tokens of amino acids"):
+        load_backbone(write_words(tmp_path, [*SPECIAL, "protein"]))
+    with pytest.raises(
+        BackboneWeightsError, match=r"token ids up to 129, and the model has embeddings for 0 to 39"
+    ):
+        load_backbone(write_words(tmp_path, [*SPECIAL, *words[:100], *LETTERS]))
+
+
+def test_an_antibody_model_of_25_tokens_reads_x_as_unknown(write_miniature, tmp_path):
+    """AntiBERTy has tokens for the 20 residues alone."""
+    folder = write_words(write_miniature("bert", tmp_path), [*SPECIAL, *"ACDEFGHIKLMNPQRSTVWY"])
+    ids, _ = load_backbone(folder).tokenize(["MXV"])
+    assert ids.tolist() == official(folder)("M X V")["input_ids"] == [2, 15, 1, 22, 3]
+
+
+VARIANTS = [{"is_decoder": True}, {"position_embedding_type": "relative_key"}, {"hidden_act": "tanh"}]
+
+
+@pytest.mark.parametrize("change", VARIANTS, ids=lambda change: next(iter(change)))
+def test_a_variant_that_is_computed_otherwise_is_refused(write_miniature, tmp_path, change):
+    folder = write_miniature("bert", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(
+        BackboneWeightsError, match=f"does not compute a BertModel with {next(iter(change))}="
+    ):
+        load_backbone(folder)
+
+
+def test_positions_of_bert_end_where_its_table_ends(miniature):
+    """258 positions less 2 special tokens."""
+    embedder = PLMEmbedder(miniature("bert")).fit(["MKV"])
+    assert embedder.transform(["A" * 256]).shape == (1, 32)
+    with pytest.raises(ValueError, match=r"257 residues.*positions for 256. Pass max_length=256"):
+        embedder.transform(["A" * 257])

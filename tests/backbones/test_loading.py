@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from plmlearn.backbones import (
     loading,
     unload_backbones,
 )
-from plmlearn.backbones.backbone import CHECKPOINTS
+from plmlearn.backbones.architectures import CHECKPOINTS
 from plmlearn.backbones.loading import resolve_name
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWYXBUZO"
@@ -158,8 +159,8 @@ def test_the_family_comes_from_the_configuration_and_not_from_the_name(esm_folde
 
 def test_an_unknown_family_is_named(folder):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
-    with pytest.raises(ValueError, match=r"architecture 'bert' \(config.model_type\).*knows esm"):
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "roformer"}))
+    with pytest.raises(ValueError, match=r"architecture 'roformer' \(config.model_type\).*knows bert, esm"):
         load_backbone(str(folder))
 
 
@@ -472,3 +473,46 @@ def test_download_copies_pickled_weights_and_nothing_else(folder, tmp_path):
     target = download_backbone(folder, tmp_path / "copy")
     names = {"config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"}
     assert {file.name for file in target.iterdir()} == names
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors", "chat_template.jinja"])
+def test_a_pipe_in_a_folder_is_not_read(name, make_esm, tmp_path):
+    """Without a writer it would block for good."""
+    folder = make_esm(tmp_path / "esm")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(BackboneWeightsError, match=f"holds what is no file .{name}.: a pipe or a device"):
+        load_backbone(folder)
+
+
+BROKEN_CONFIGS = [
+    "",
+    "[1]",
+    "null",
+    "[" * 100_000,
+    json.dumps({"hidden_size": 3})[:-1],
+    b"\xff\xfe\x00",
+    {"model_type": ["esm"]},
+    {"num_attention_heads": 0},
+    {"hidden_size": "wide"},
+    {"layer_norm_eps": None},
+    {"mask_token_id": None},
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN_CONFIGS, ids=lambda broken: str(broken)[:20])
+def test_a_broken_configuration_is_named(broken, make_esm, tmp_path):
+    file = make_esm(tmp_path / "esm") / "config.json"
+    if isinstance(broken, dict):
+        broken = json.dumps(json.loads(file.read_text()) | broken)
+    file.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
+    with pytest.raises(ValueError, match=r"Backbone '.*esm'.*config"):
+        load_backbone(file.parent)
+
+
+def test_a_link_to_nothing_is_a_file_that_is_missing(make_esm, tmp_path):
+    folder = make_esm(tmp_path / "esm")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BackboneNotFoundError, match="holds no weights"):
+        load_backbone(folder)

@@ -124,7 +124,13 @@ BAD_LABELS = {
     "nan": (lambda y: [np.nan, *np.arange(N - 1) % 2], "missing .* in 1 row: 0"),
     "None": (lambda y: [None, *y[1:]], "missing .* in 1 row: 0"),
     "nan among text": (lambda y: [*y[1:].tolist(), np.nan], "missing .* in 1 row: 11"),
-    "ragged": (lambda y: [["no"], *[["no", "yes"]] * (N - 1)], "rows of different lengths"),
+    "ragged": (
+        lambda y: [["no"], *[["no", "yes"]] * (N - 1)],
+        "lists or sets .*MultiLabelBinarizer",
+    ),
+    "sets": (lambda y: [{"no"}, *[{"no", "yes"}] * (N - 1)], "lists or sets .*MultiLabelBinarizer"),
+    "pairs of text": (lambda y: [("no", "yes")] * N, "lists or sets .*MultiLabelBinarizer"),
+    "numbers of labels": (lambda y: [[0, 2], [1, 3]] * (N // 2), "indicator of 0 and 1.*MultiLabelBinarizer"),
     "numbers": (lambda y: VALUES, "For numbers use a regressor"),
     "not 0 and 1": (lambda y: np.ones((N, 2), dtype=int) + 1, "indicator of 0 and 1"),
 }
@@ -171,11 +177,14 @@ def test_bad_metadata(metadata, message, classifier, X):
     assert_refused(classifier, ValueError, message, X, LABELS, **metadata)
 
 
-def test_class_weights_are_for_one_label_per_protein(classifier, X):
-    balanced = clone(classifier).set_params(class_weight="balanced")
-    assert_refused(
-        balanced, ValueError, "class_weight is for one label per protein", X, np.eye(N, 2, dtype=int)
-    )
+def test_class_weights_of_several_labels_fit_their_number(classifier, X):
+    y = np.column_stack([np.arange(N) % 2, np.arange(N) % 3 == 0]).astype(int)
+    for weights, message in (
+        ({0: 1, 1: 2}, "class_weight should be a list of dicts"),
+        ([{0: 1, 1: 2}] * 3, "class_weight should match number of outputs"),
+    ):
+        bad = clone(classifier).set_params(class_weight=weights)
+        assert_refused(bad, ValueError, message, X, y)
 
 
 @pytest.mark.parametrize("weights", [{"no": -1.0, "yes": 2.0}, {"no": 0.0, "yes": 0.0}])
@@ -230,16 +239,16 @@ BAD_PARAMETERS = [
     ({"random_state": "lucky"}, "'random_state'"),
     ({"backbone_init": "zero"}, "'backbone_init'"),
     ({"standardize": "yes"}, "'standardize'"),
-    ({"rank": 0}, r"'rank' parameter of LoRA must be an int in the range \[1, inf\). Got 0"),
-    ({"rank": 2.5}, "'rank' parameter of LoRA must be an int .*Got 2.5"),
-    ({"alpha": 0}, r"'alpha' parameter of LoRA must be a float in the range \(0.0, inf\)"),
-    ({"lora_dropout": 1.0}, r"'dropout' parameter of LoRA must be a float in the range \[0.0, 1.0\)"),
+    ({"rank": 0}, r"'rank' parameter of PLMLoRAClassifier must be an int in the range \[1, inf\). Got 0"),
+    ({"rank": 2.5}, "'rank' parameter of PLMLoRAClassifier must be an int .*Got 2.5"),
+    ({"alpha": 0}, r"'alpha' parameter of PLMLoRAClassifier must be a float in the range \(0.0, inf\)"),
+    ({"lora_dropout": 1.0}, r"'lora_dropout' parameter of PLMLoRAClassifier must .* range \[0.0, 1.0\)"),
     ({"target_modules": ("key", "dense")}, "target_modules: got 'dense'; .* query, key"),
     ({"target_modules": ()}, "target_modules: got none"),
     ({"last_n_layers": 4}, "last_n_layers=4, but .* has 3 layers; pass at most 3"),
     (
         {"last_n_layers": 0},
-        r"'last_n_layers' parameter of LoRA must be an int in the range \[1, inf\) or None",
+        r"'last_n_layers' parameter of PLMLoRAClassifier must be an int in the range \[1, inf\) or None",
     ),
 ]
 
@@ -258,8 +267,10 @@ def test_without_gpu_there_is_no_cuda(cls, esm_folder, X):
 
 
 def test_an_unknown_scorer_is_refused(classifier, X):
-    bad = clone(classifier).set_params(scoring="best", early_stopping=True, validation_fraction=0.4)
-    assert_refused(bad, ValueError, "'best'", X, LABELS)
+    """By name, before a backbone is looked for, whether it would be used or not."""
+    for early_stopping in (True, False):
+        bad = clone(classifier).set_params(scoring="best", early_stopping=early_stopping, backbone="nowhere")
+        assert_refused(bad, ValueError, "scoring='best' is not a scorer", X, LABELS)
 
 
 @pytest.mark.parametrize("adapter", ["LoRA", LoRA, 8])
@@ -272,8 +283,13 @@ def test_adapters_are_configurations(adapter, esm_folder, X):
 def test_layers_that_the_backbone_lacks(esm_folder, X):
     bad = PLMClassifier(str(esm_folder), adapter=FullFineTuning(last_n_layers=9), **FAST)
     assert_refused(bad, ValueError, "last_n_layers=9, but .* has 3 layers", X, LABELS)
-    bad = PLMEmbedder(str(esm_folder), layer=4)
-    assert_refused(bad, ValueError, "layer=4, but .* has hidden states 0", X, None)
+    for n_layers in (4, 0, -1, True):
+        message = f"n_layers={n_layers}, but .* has 3 layers; pass a whole number from 1 to 3, or None"
+        assert_refused(PLMEmbedder(str(esm_folder), n_layers=n_layers), ValueError, message, X, None)
+        bad = PLMClassifier(str(esm_folder), n_layers=n_layers, **FAST)
+        assert_refused(bad, ValueError, message, X, LABELS)
+    bad = PLMClassifier(str(esm_folder), n_layers=2, adapter=LoRA(last_n_layers=3), **FAST)
+    assert_refused(bad, ValueError, "last_n_layers=3, but .* has 2 layers", X, LABELS)
     assert_refused(PLMEmbedder(str(esm_folder), pooling="attention"), ValueError, "'pooling'", X, None)
     assert_refused(PLMFrozenMLP(str(esm_folder), precision="fp8"), ValueError, "'precision'", X, LABELS)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import ShuffleSplit
 
-from plmlearn.estimators.dataset import Dataset
+from plmlearn.estimators.dataset import Dataset, warn_of_near_duplicates
 from plmlearn.model_selection import PairWarning
 
 
@@ -143,3 +143,28 @@ def test_the_seed_decides():
     labelled = draw(30, np.zeros((30, 2)))
     splits = [numbers(labelled.hold_out(0.3, seed, stratify=True)[1]) for seed in (0, 0, 1)]
     assert splits[0] == splits[1] != splits[2]
+
+
+def letters_of(sequences) -> Dataset:
+    sequences = np.array(sequences, dtype=object)
+    return Dataset(sequences, np.zeros(len(sequences)), np.ones(len(sequences)), None, 0)
+
+
+A, B = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ", "MSDNGPQNQRNAPRITFGGPSDSTGSNQNGERSGAR"
+
+
+def test_near_duplicates_on_both_sides_are_told_once_with_counts():
+    training, validation = letters_of([A, B]), letters_of([A, A[:-1], B[:-2] + "KK", B[::-1]])
+    expected = r"^early_stopping: 3 of 4 held-out proteins are nearly identical .*, 1 of them identical\."
+    with pytest.warns(UserWarning, match=expected) as told:
+        warn_of_near_duplicates(training, validation)
+    assert len(told) == 1
+    assert "params={'groups': groups}" in str(told[0].message)
+
+
+def test_groups_variants_pairs_and_different_proteins_are_not_warned_of():
+    warn_of_near_duplicates(letters_of([A, B]), letters_of([A[::-1], B[::-1]]))
+    warn_of_near_duplicates(letters_of([A, A[:9] + "W" + A[10:]]), letters_of([A[:-1] + "W"]))
+    warn_of_near_duplicates(letters_of([[A, B]]), letters_of([[B, A]]))
+    grouped = Dataset(np.array([A], dtype=object), np.zeros(1), np.ones(1), np.zeros(1), 0)
+    warn_of_near_duplicates(grouped, grouped)

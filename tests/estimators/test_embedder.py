@@ -11,7 +11,7 @@ from plmlearn import PLMEmbedder
 from plmlearn.estimators import embedder as embedder_module
 from plmlearn.training import features
 
-LAYERS = [None, 0, 1, 3, -1, -2, -4]
+LAYERS = [None, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +55,17 @@ def test_embeddings_equal_those_of_transformers(pooling, folder, X, hidden_state
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_layers_are_hidden_states(layer, folder, X, hidden_states):
-    """0 is the token embeddings, n the output of layer n; the last one has passed the final norm."""
-    embedded = PLMEmbedder(folder, layer=layer, precision="fp32").fit_transform(X)
+    """transformers applies the final norm to the last one alone."""
+    norm = layer in (None, 3)
+    embedded = PLMEmbedder(folder, n_layers=layer, final_norm=norm, precision="fp32").fit_transform(X)
     expected = [POOL["mean"](states[-1 if layer is None else layer]) for states in hidden_states]
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [None, 1])
 def test_residues_equal_those_of_transformers(layer, folder, X, hidden_states):
-    residues = PLMEmbedder(folder, pooling=None, layer=layer, precision="fp32").fit_transform(X)
+    settings = {"n_layers": layer, "final_norm": layer is None, "pooling": None}
+    residues = PLMEmbedder(folder, precision="fp32", **settings).fit_transform(X)
     assert residues.dtype == object
     assert [r.shape for r in residues] == [(len(sequence), 32) for sequence in X]
     for found, states in zip(residues, hidden_states, strict=True):
@@ -150,7 +152,7 @@ def test_embeddings_of_different_settings_are_not_mixed_up(folder, make_esm, tmp
     """Other weights, layers, poolings and precisions have entries of their own."""
     other = str(make_esm(tmp_path / "other", seed=7))
     settings = itertools.product((folder, other), ("mean", "max", "cls"), (None, 1), ("fp32", "bf16"))
-    embedders = [PLMEmbedder(b, pooling=p, layer=n, precision=x) for b, p, n, x in settings]
+    embedders = [PLMEmbedder(b, pooling=p, n_layers=n, precision=x) for b, p, n, x in settings]
     first = [embedder.fit_transform(X) for embedder in embedders]
     for one, two in itertools.combinations(first, 2):
         assert np.abs(one - two).max() > 1e-6

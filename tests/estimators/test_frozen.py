@@ -44,8 +44,8 @@ def test_the_published_number_of_parameters(make_esm, tmp_path, X, y):
 
 def test_classifier_equals_a_pipeline(folder, X, y):
     """All rows are seen: the perceptron equals scikit-learn's on all embeddings."""
-    frozen = PLMFrozenMLP(folder, precision="fp32", pooling="max", layer=1, **SMALL).fit(X, y)
-    embedder = PLMEmbedder(folder, precision="fp32", pooling="max", layer=1)
+    frozen = PLMFrozenMLP(folder, precision="fp32", pooling="max", n_layers=1, **SMALL).fit(X, y)
+    embedder = PLMEmbedder(folder, precision="fp32", pooling="max", n_layers=1)
     by_hand = make_pipeline(embedder, StandardScaler(), MLPClassifier(**SMALL)).fit(X, y)
     for some in (X, X[:7]):  # scaled as the training proteins were, whatever there is to predict
         np.testing.assert_array_equal(frozen.predict_proba(some), by_hand.predict_proba(some))
@@ -117,7 +117,7 @@ def test_weights_reach_scaler_and_perceptron(folder, X, y):
 def test_setting_parameters_does_not_change_a_fit(folder, X, y):
     frozen = PLMFrozenMLP(folder, **SMALL).fit(X, y)
     expected = frozen.predict_proba(X)
-    frozen.set_params(pooling="max", layer=0, backbone="mini", hidden_layer_sizes=(9,))
+    frozen.set_params(pooling="max", n_layers=1, backbone="mini", hidden_layer_sizes=(9,))
     np.testing.assert_array_equal(frozen.predict_proba(X), expected)
 
 

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import f1_score, log_loss, mean_squared_error
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils.class_weight import compute_sample_weight
 
 import plmlearn.cache
@@ -19,6 +20,7 @@ import plmlearn.estimators.tuned
 from plmlearn import PLMClassifier, PLMEmbedder, PLMLoRAClassifier, PLMLoRARegressor, PLMRegressor
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import load_backbone
+from plmlearn.baselines import compare
 from plmlearn.estimators.dataset import Dataset
 from plmlearn.estimators.parameters import seed_from
 from plmlearn.nn.models import learned_tensors
@@ -398,6 +400,19 @@ def test_a_validation_set_of_ones_own_leaves_all_rows_to_training(make, X, y, ro
 def test_early_stopping_sets_rows_aside(make, X, y, rows_seen):
     make(early_stopping=True, validation_fraction=0.25, callbacks=[Rows()]).fit(X, y)
     assert [len(rows) for rows in rows_seen] == [18, 18]
+
+
+def test_a_fit_that_stops_early_warns_of_near_duplicates_unless_it_knows_groups(make, X, y, recwarn):
+    classifier, rows = make(early_stopping=True, validation_fraction=0.5, epochs=1), [*X, *X]
+    with pytest.warns(UserWarning, match=r"early_stopping: \d+ of 24 held-out proteins are nearly identical"):
+        classifier.fit(rows, [*y, *y])
+    recwarn.clear()
+    classifier.fit(rows, [*y, *y], groups=[*range(24), *range(24)])
+    compare(
+        {"model": classifier}, rows, [*y, *y], cv=StratifiedGroupKFold(2), groups=[*range(24), *range(24)]
+    )
+    make(early_stopping=False, epochs=1).fit(rows, [*y, *y])
+    assert not recwarn.list
 
 
 def test_features_are_scaled_by_training_proteins_alone(make, esm_folder, X, y):

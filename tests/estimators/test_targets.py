@@ -142,7 +142,7 @@ def test_indicators_of_every_kind():
         (np.ones((3, 2), dtype=int) * [1, 2], "indicator of 0 and 1"),
         (np.ones((3, 2), dtype=int) * [-1, 1], "indicator of 0 and 1"),
         (np.array(["a", 1, "b"], dtype=object), "mixes text and other labels"),
-        ([["a"], ["b"], ["a", "b"]], "y has rows of different lengths"),
+        ([["a"], ["b"], ["a", "b"]], "lists or sets of labels.*MultiLabelBinarizer"),
         (["a", np.nan, "b"], "missing .* in 1 row: 1;"),
         (("a", "b", float("nan")), "missing .* in 1 row: 2;"),
         (np.array(["a", np.nan, "b"], dtype=np.dtypes.StringDType(na_object=np.nan)), "in 1 row: 1;"),

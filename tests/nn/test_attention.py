@@ -68,7 +68,7 @@ def kernel_written_out(query, key, value, own, seen, longest, longest_seen):
 def test_unpadded_kernel_is_told_where_sequences_begin(monkeypatch, n_before, scale):
     query, *_, tokens = draw([3, 9, 9, 1])
     key, value, *_ = draw([n + n_before for n in tokens.lengths], seed=1)
-    monkeypatch.setattr(attention, "varlen_attn", kernel_written_out)
+    monkeypatch.setattr(attention, "varlen_kernel", lambda: kernel_written_out)
     found = attention.varlen_attention(query, key, value, tokens, scale=scale)
     torch.testing.assert_close(found, packed_attention(query, key, value, tokens, scale=scale))
 

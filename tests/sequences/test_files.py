@@ -3,6 +3,7 @@
 import csv
 import gzip
 import lzma
+import os
 import tracemalloc
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_csv_numbers(write, entries, expected):
         ["0011", "1100"],  # labels of residues
         ["1" * 30, "1" * 20],
         ["1_000", "2"],
-        ["0.5 0.25", "nan 1"],
+        ["0.5 0.25", "nan a"],
         ["-", "+"],
         ["e5", "."],
         ["٣", "1"],
@@ -137,6 +138,23 @@ def test_csv_text_that_only_looks_like_numbers(write, entries):
     target = read_csv(write("a.csv", "sequence,y\n" + rows), target="y").target
     assert target.dtype == object
     assert target.tolist() == entries
+
+
+def test_csv_numbers_per_residue(write):
+    path = write("a.csv", "sequence,y\nMKV,0.5 nan  -2\nMK,\nM,3\n")
+    first, missing, last = read_csv(path, target="y").target
+    assert str(first.tolist()) == "[0.5, nan, -2.0]"
+    assert missing is None
+    assert last.tolist() == [3.0]
+
+
+def test_csv_of_pairs_and_several_targets(write):
+    path = write("a.csv", "a,b,y,z\nMKV,GS,1,0.5\nAA,MK,0,NA\n")
+    data = read_csv(path, sequence=("a", "b"), target=["y", "z"])
+    assert data.sequences.tolist() == [["MKV", "GS"], ["AA", "MK"]]
+    assert str(data.target.tolist()) == "[[1.0, 0.5], [0.0, nan]]"
+    with pytest.raises(ValueError, match=r"no column 'bb'.*Did you mean 'b'"):
+        read_csv(path, sequence=("a", "bb"))
 
 
 def test_csv_missing_column(write):
@@ -308,3 +326,13 @@ def test_real_tables(data_home):
     assert parts == {"train": 2691, "valid": 299, "test": 5743}
     signal = read_csv(data_home / "signal_peptide" / "signalp6.csv.gz", target="type")
     assert len(np.unique(signal.target)) == 6
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+def test_what_may_never_end_is_not_read(read, tmp_path):
+    """A pipe without a writer would block for good."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match=r"pipe.csv is a pipe or device.*expected a file"):
+        read(tmp_path / "pipe.csv")
+    with pytest.raises(OSError, match="is a folder; expected a file"):
+        read(tmp_path)

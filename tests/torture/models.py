@@ -89,7 +89,7 @@ MAKERS = {
     ),
     "mlp": lambda: (PLMFrozenMLP("mini", **MLP), X, LABELS),
     "mlp-values": lambda: (PLMFrozenMLPRegressor("mini", **MLP), X, VALUES),
-    "embedder": lambda: (PLMEmbedder("mini", pooling="max", layer=1), X, None),
+    "embedder": lambda: (PLMEmbedder("mini", pooling="max", n_layers=1), X, None),
     "language": lambda: (
         PLMMaskedLM(
             n_layers=1,

@@ -22,6 +22,7 @@ def cuda(monkeypatch):
 
     def pretend(available: bool, bf16: bool = True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: int(available))
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16)
 
     return pretend
@@ -41,7 +42,17 @@ def test_a_device_that_is_not_there_is_refused(cuda):
     assert resolve_device("cpu") == CPU
 
 
-@pytest.mark.parametrize("name", ["gpu", "tpu9", ""])
+@pytest.mark.parametrize(
+    "name, seen", [("mps", "no MPS device"), ("xpu:0", "no XPU"), ("cpu:3", "1 CPU device;")]
+)
+def test_other_devices_that_are_not_there_are_refused(name, seen, monkeypatch):
+    for kind in (torch.mps, torch.xpu):
+        monkeypatch.setattr(kind, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match=f"device='{name}', but torch sees {seen}"):
+        resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu9", "", "meta", "lazy", "cuda:x", "cuda:-1"])
 def test_a_name_that_is_no_device_is_refused(name):
     with pytest.raises(ValueError, match=r"device is 'auto', 'cpu', 'cuda'"):
         resolve_device(name)

@@ -62,7 +62,7 @@ PLMResidueRegressor("mini", head="linear", standardize=False)
 PLMResidueRegressor("mini", constraints="BIO")  # E: Unexpected keyword argument "constraints"
 PLMSignalPeptideClassifier("mini", epochs=1)
 PLMSignalPeptideClassifier("mini", epoch=1)  # E: Unexpected keyword argument "epoch"
-PLMEmbedder("mini", pooling="mean", layer=-1)
+PLMEmbedder("mini", pooling="mean", n_layers=2, final_norm=False)
 PLMEmbedder("mini", layers=-1)  # E: Unexpected keyword argument "layers"
 PLMMaskedLM(None, n_layers=2, width=64, epochs=1.5)
 PLMMaskedLM("mini", epochs="1")  # E: Argument "epochs"

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import PackedEncoder
+from .base import ACTIVATIONS, PackedEncoder
+from .bert import PackedBert
 from .esm import PackedEsm
 from .esmc import PackedEsmc
 from .t5 import PackedT5
 
 __all__ = [
+    "ACTIVATIONS",
     "ENCODERS",
     "FORWARD_VERSION",
+    "PackedBert",
     "PackedEncoder",
     "PackedEsm",
     "PackedEsmc",
@@ -30,7 +33,12 @@ __all__ = [
 # Part of the cache's keys: raise it whenever an encoder or a pooling computes other numbers than before.
 FORWARD_VERSION = 1
 
-ENCODERS: dict[str, type[PackedEncoder]] = {"esm": PackedEsm, "esmc": PackedEsmc, "t5": PackedT5}
+ENCODERS: dict[str, type[PackedEncoder]] = {
+    "bert": PackedBert,
+    "esm": PackedEsm,
+    "esmc": PackedEsmc,
+    "t5": PackedT5,
+}
 
 
 def make_encoder(backbone: Any, **options) -> PackedEncoder:

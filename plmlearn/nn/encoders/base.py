@@ -7,7 +7,7 @@ start, stop)`` and ``finish(hidden)``; calling it does all three.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,6 +19,14 @@ from torch.utils.checkpoint import checkpoint
 
 from ..attention import packed_attention
 from ..packing import Activations, PackedTokens
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
+"""Of feed-forward layers, by the names that configurations have for them."""
 
 
 class PackedEncoder(nn.Module, ABC):
@@ -33,8 +41,8 @@ class PackedEncoder(nn.Module, ABC):
     trunk_depth : int, default=0
         Layers below the first trained one. What leaves them is rounded to the compute precision,
         computed or read from a store alike, so both give the same numbers.
-    depth : int, optional
-        Layers to run; None runs all, and what follows them.
+    final_norm : bool, default=True
+        Apply the norm that follows the last layer.
     checkpointing : bool, default=False
         Recompute each layer in the backward pass rather than keep its activations.
     compiled : bool, default=False
@@ -49,7 +57,7 @@ class PackedEncoder(nn.Module, ABC):
         *,
         compute_dtype: torch.dtype = torch.float32,
         trunk_depth: int = 0,
-        depth: int | None = None,
+        final_norm: bool = True,
         checkpointing: bool = False,
         compiled: bool = False,
         layer_mixing: bool = False,
@@ -58,10 +66,10 @@ class PackedEncoder(nn.Module, ABC):
         self.backbone: Any = backbone
         self.compute_dtype = compute_dtype
         self.trunk_depth = trunk_depth
-        self.depth = self.n_layers if depth is None else depth
+        self.final_norm = final_norm
         self.checkpointing = checkpointing
         self.compiled = compiled
-        self.mixing = LayerMixing(self.depth + 1) if layer_mixing else None
+        self.mixing = LayerMixing(self.n_layers + 1) if layer_mixing else None
 
     @property
     def config(self) -> Any:
@@ -127,7 +135,6 @@ class PackedEncoder(nn.Module, ABC):
                 hidden = layer(block, hidden, row, shared)
         return hidden[row.without_prompt]
 
-    @torch.compiler.disable  # it walks over sequences, or is one kernel
     def attention(
         self,
         block: nn.Module,
@@ -156,8 +163,20 @@ class PackedEncoder(nn.Module, ABC):
         hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth)
         return hidden.to(self.compute_dtype)
 
+    @torch.no_grad()
+    def hidden_states(self, tokens: PackedTokens) -> Iterator[Tensor]:
+        """The output of each layer as if it were the last, (T, D) in float32, one layer after the other.
+
+        Equal, bit by bit, to what an encoder without trained parts gives that has no layer above.
+        """
+        pieces = list(tokens.pieces())
+        hidden = [self.embed(piece) for piece in pieces]
+        for layer in range(self.n_layers):
+            hidden = [self.run(h, piece, layer, layer + 1) for h, piece in zip(hidden, pieces, strict=True)]
+            yield self._last(torch.cat(hidden).to(self.compute_dtype).float())
+
     def forward(self, inputs: Any) -> Tensor:
-        """Hidden state after the last layer run, (T, D) in float32, of tokens or of activations."""
+        """Hidden state after the last layer, (T, D) in float32, of tokens or of activations."""
         return self._forward(inputs) if torch.is_grad_enabled() else _by_pieces(self._forward, inputs)
 
     def _forward(self, inputs: PackedTokens | Activations) -> Tensor:
@@ -167,18 +186,18 @@ class PackedEncoder(nn.Module, ABC):
             return self.mixing(self._states(inputs))
         else:
             hidden, tokens = self.trunk(inputs).float() if self.trunk_depth else self.embed(inputs), inputs
-        return self._last(self.run(hidden, tokens, self.trunk_depth, self.depth))
+        return self._last(self.run(hidden, tokens, self.trunk_depth, self.n_layers))
 
     def _states(self, tokens: PackedTokens) -> list[Tensor]:
         """Every hidden state, from the token embeddings to the last."""
         states: list[Tensor] = []
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trunk_depth == 0):
             hidden = self.run(self.embed(tokens), tokens, 0, self.trunk_depth, states)
-        hidden = self.run(hidden, tokens, self.trunk_depth, self.depth, states)
+        hidden = self.run(hidden, tokens, self.trunk_depth, self.n_layers, states)
         return [*states, self._last(hidden)]
 
     def _last(self, hidden: Tensor) -> Tensor:
-        return self.finish(hidden) if self.depth == self.n_layers else hidden
+        return self.finish(hidden) if self.final_norm else hidden
 
 
 Part = TypeVar("Part", PackedTokens, Activations)
@@ -193,7 +212,18 @@ def _by_pieces(run: Callable[[Part], Tensor], inputs: Part) -> Tensor:
 @cache
 def _compiled_layer(encoder: type[PackedEncoder]) -> Callable[..., Tensor]:
     """One program for the layers of every encoder of a class, for any number of tokens."""
+    _leave_attention_out()
     return torch.compile(encoder.layer, dynamic=True)
+
+
+@cache
+def _leave_attention_out() -> None:
+    """Let no program enter attention: it walks over sequences, or is one kernel.
+
+    As a decorator this would import torch's compiler together with this module.
+    """
+    attention = torch.compiler.disable(PackedEncoder.attention)
+    PackedEncoder.attention = attention  # type: ignore[method-assign]
 
 
 class LayerMixing(nn.Module):

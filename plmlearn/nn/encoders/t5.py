@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,14 +11,7 @@ from torch import Tensor, nn
 
 from ..attention import PositionBias
 from ..packing import PackedTokens
-from .base import PackedEncoder
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "silu": F.silu,
-}
+from .base import ACTIVATIONS, PackedEncoder
 
 
 class PackedT5(PackedEncoder):
@@ -72,7 +63,7 @@ class PackedT5(PackedEncoder):
         return project.o(context.flatten(1))
 
     def _feed_forward(self, part: Any, hidden: Tensor) -> Tensor:
-        dense, activate = part.DenseReluDense, _ACTIVATIONS[self.config.dense_act_fn]
+        dense, activate = part.DenseReluDense, ACTIVATIONS[self.config.dense_act_fn]
         normed = _rms_norm(part.layer_norm, hidden).to(self.compute_dtype)
         if self.config.is_gated_act:
             return dense.wo(activate(dense.wi_0(normed)) * dense.wi_1(normed))

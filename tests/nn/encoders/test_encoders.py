@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from plmlearn.backbones.backbone import ARCHITECTURES
+from plmlearn.backbones.architectures import ARCHITECTURES
 from plmlearn.nn.encoders import make_encoder
 from plmlearn.nn.packing import Activations, PackedTokens
 
@@ -28,7 +28,7 @@ VARIANTS = {
         "token_dropout": False,
     },
 }
-OTHERS = ["esmc", "prott5", "ankh", "ankh3"]
+OTHERS = ["bert", "saprot", "esmc", "prott5", "ankh", "ankh3"]
 
 
 @pytest.fixture(scope="module", params=[*VARIANTS, *OTHERS])

@@ -19,7 +19,7 @@ def draw(lengths: list[int]) -> PackedTokens:
 def mixed(model, tokens, **options):
     encoder = make_encoder(model, layer_mixing=True, **options)
     with torch.no_grad():
-        encoder.mixing.weights.copy_(WEIGHTS[: encoder.depth + 1])
+        encoder.mixing.weights.copy_(WEIGHTS[: encoder.n_layers + 1])
     return encoder, encoder(tokens)
 
 
@@ -46,6 +46,6 @@ def test_weights_are_equal_at_first_and_all_get_a_gradient(miniature):
 
 
 def test_fewer_layers_are_mixed_where_fewer_run(miniature):
-    model = load_backbone(str(miniature("esm2"))).model
-    encoder, _ = mixed(model, draw([5]), depth=2, trunk_depth=2)
+    model = load_backbone(str(miniature("esm2")), n_layers=2).model
+    encoder, _ = mixed(model, draw([5]), trunk_depth=2)
     assert len(encoder.mixing.weights) == 3

@@ -1,0 +1,92 @@
+"""``floors``: the cheap models that a tuned one has to beat on a given task."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..sequences import check_sequences, target_kind
+from ..sequences.kinds import TargetKind, are_pairs
+from ..similarity import are_variants
+from .composition import CompositionVectorizer
+from .homology import HomologyClassifier, HomologyRegressor
+from .interactions import PairDegreeClassifier, PairSimilarityClassifier
+from .mutations import AdditiveMutationRegressor
+from .propensities import ResiduePropensityClassifier, ResiduePropensityRegressor
+
+_ALPHAS = np.logspace(-3, 3, 7)
+
+
+def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any = None) -> dict[str, Any]:
+    """Baselines for a task by name, to be compared with a tuned model.
+
+    ============================= ======================================================================
+    task                          baselines
+    ============================= ======================================================================
+    labels per protein            most frequent class, composition with logistic regression, homology
+    numbers per protein           mean, composition with ridge regression, homology
+    numbers per variant           mean, additive effects of mutations, nearest variant
+    labels or numbers per residue the amino acid alone
+    two classes of pairs          most frequent class, degree, similar pairs
+    other targets of pairs        most frequent class or mean
+    ============================= ======================================================================
+
+    Parameters
+    ----------
+    X, y : as the estimators take them
+    kind : {"labels", "numbers", "residue_labels", "residue_numbers"}, default=None
+        What y holds; None asks :func:`plmlearn.sequences.target_kind`.
+    ignore_label : label, default=None
+        Of labels per residue: the entry that says "not measured".
+
+    Returns
+    -------
+    dict of str to estimator
+        Not fitted, for :func:`compare`.
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import floors
+    >>> list(floors(["MKVLAAG", "GSHMASMTGG"], ["in", "out"]))
+    ['most frequent', 'composition', 'homology']
+    """
+    kind = target_kind(X, y) if kind is None else kind
+    if kind == "residue_labels":
+        return {"amino acid": ResiduePropensityClassifier(ignore_label=ignore_label)}
+    if kind == "residue_numbers":
+        return {"amino acid": ResiduePropensityRegressor()}
+    many = np.ndim(y) > 1
+    if kind == "labels":
+        models: dict[str, Any] = {"most frequent": DummyClassifier()}
+        two_classes = not many and len(set(y)) == 2
+        return models | (_of_pairs(two_classes) if are_pairs(X) else _of_labels(many))
+    return {"mean": DummyRegressor()} | ({} if are_pairs(X) else _of_numbers(X, many))
+
+
+def _of_pairs(two_classes: bool) -> dict[str, Any]:
+    return (
+        {"degree": PairDegreeClassifier(), "similar pairs": PairSimilarityClassifier()} if two_classes else {}
+    )
+
+
+def _of_labels(many: bool) -> dict[str, Any]:
+    linear = LogisticRegression(max_iter=1000)
+    return {
+        "composition": _on_composition(OneVsRestClassifier(linear) if many else linear),
+        "homology": HomologyClassifier(),
+    }
+
+
+def _of_numbers(X: Any, many: bool) -> dict[str, Any]:
+    if are_variants(check_sequences(X)):
+        additive = {} if many else {"additive": AdditiveMutationRegressor(order=1)}
+        return additive | {"nearest variant": HomologyRegressor()}
+    return {"composition": _on_composition(RidgeCV(_ALPHAS)), "homology": HomologyRegressor()}
+
+
+def _on_composition(model: Any) -> Any:
+    return make_pipeline(CompositionVectorizer(), StandardScaler(), model)

@@ -1,0 +1,2 @@
+from . import runs as runs
+from .commands import main as main

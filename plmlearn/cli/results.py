@@ -1,0 +1,115 @@
+"""What goes out: tables, CSV, JSON and files of embeddings; notes on the way."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..baselines.comparison import as_table
+
+
+def say(text: str) -> None:
+    """A note on the standard error stream."""
+    click.echo(text, err=True)
+
+
+def show(result: Any, as_json: bool, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The result as JSON, or its rows as a table."""
+    click.echo(json.dumps(_plain(result), indent=1) if as_json else as_table(rows))
+
+
+def show_fields(result: Mapping[str, Any], as_json: bool) -> None:
+    """One thing with its fields, a line each."""
+    width = max(map(len, result))
+    lines = (f"{name.ljust(width)}  {_text(value)}" for name, value in result.items() if value is not None)
+    click.echo(json.dumps(_plain(result), indent=1) if as_json else "\n".join(lines))
+
+
+def write_csv(columns: Mapping[str, Any], path: str | None) -> None:
+    """Columns with a header line, in a file or on standard output."""
+    rows: list[list[Any]] = [list(columns)]
+    rows += [[_cell(entry) for entry in row] for row in zip(*columns.values(), strict=True)]
+    if path is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    else:
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def write_embeddings(path: str, ids: Sequence[str], embeddings: np.ndarray) -> None:
+    """Embeddings by protein, (n, D) or arrays of (L, D), in the format that the suffix names."""
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{len(ids) - len(set(ids))} ids occur again; expected different ones. Use --id.")
+    check_format(path)[1](path, list(ids), embeddings)
+
+
+def check_format(path: str) -> tuple[str, Callable]:
+    """The package that a file's suffix needs ("" if none), and what writes it, or one error."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise ValueError(f"{path} ends in {suffix!r}; expected {', '.join(_FORMATS)}.")
+    package, write = _FORMATS[suffix]
+    if package and find_spec(package) is None:
+        raise ImportError(f"{suffix} files need {package}: pip install {package}. A .npz file needs nothing.")
+    return package, write
+
+
+def _write_npz(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+    if embeddings.dtype == object:
+        np.savez(path, allow_pickle=False, **dict(zip(ids, embeddings)))
+    else:
+        np.savez(path, allow_pickle=False, ids=np.array(ids), embeddings=embeddings)
+
+
+def _write_parquet(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kind = pa.list_(pa.float32())
+    kind = pa.list_(kind) if embeddings.dtype == object else kind
+    column = pa.array([row.tolist() for row in embeddings], kind)
+    parquet.write_table(pa.table({"id": ids, "embedding": column}), path)
+
+
+def _write_h5(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, row in zip(ids, embeddings):
+            file.create_dataset(name, data=row)
+
+
+_FORMATS: dict[str, tuple[str, Callable]] = {
+    ".npz": ("", _write_npz),
+    ".parquet": ("pyarrow", _write_parquet),
+    ".h5": ("h5py", _write_h5),
+}
+
+
+def _cell(entry: Any) -> Any:
+    """Numbers per residue as text with blanks, as ``read_csv`` reads them."""
+    return " ".join(map(str, np.asarray(entry).tolist())) if np.ndim(entry) else entry
+
+
+def _plain(value: Any) -> Any:
+    """Plain Python, with None for nan, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(part) for part in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return (value if np.isfinite(value) else None) if isinstance(value, float) else str(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,403 @@
+"""What each command does, with the options that ``commands`` has read."""
+
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from scipy import stats
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.utils.validation import has_fit_parameter
+
+from .. import datasets, persistence
+from ..adapters import Frozen
+from ..backbones import download_backbone
+from ..baselines import compare, floors
+from ..datasets.origins import TABLES
+from ..estimators.embedder import PLMEmbedder
+from ..metrics import get_scorer
+from ..model_selection import Folds, PairLeakage, make_folds
+from ..persistence.folder import read_folder
+from ..pretraining import PLMMaskedLM
+from ..sequences import ALPHABET, check_sequences, read_fasta
+from .results import check_format, say, show, show_fields, write_csv, write_embeddings
+from .settings import dump
+from .study import (
+    Study,
+    groups_of_fit,
+    is_fasta,
+    make_estimator,
+    make_study,
+    read_settings,
+    read_table,
+    save_study,
+)
+
+Options = dict[str, Any]
+
+
+def _on_study(work: Callable[[Study], None]) -> Callable[[Options], None]:
+    """A command on a study; with --dry-run it only prints the settings. Errors name lines of the file."""
+
+    @wraps(work)
+    def command(options: Options) -> None:
+        study = make_study(options, say)
+        if options["dry_run"]:
+            print(dump(study.settings()), end="")
+            return
+        with study.table.naming_places():
+            work(study)
+
+    return command
+
+
+# -- fit and predict --------------------------------------------------------------------------
+
+
+@_on_study
+def fit(study: Study) -> None:
+    """Fit, save, say how it went."""
+    estimator, options = study.estimator, study.options
+    with _finishing_epochs(estimator) as stop:
+        estimator.fit(study.table.X, study.table.y, **groups_of_fit(study))
+    save_study(study, options["out"])
+    result = {**describe(estimator), "rows": len(study.table), "saved in": options["out"]}
+    show_fields(result, options["as_json"])
+    if stop.asked:
+        raise KeyboardInterrupt
+
+
+class _Stop:
+    """A callback that ends training after the epoch in which it was asked to."""
+
+    asked = False
+
+    def __call__(self, epoch: dict) -> bool:
+        return self.asked
+
+
+@contextmanager
+def _finishing_epochs(estimator: Any) -> Iterator[_Stop]:
+    """Make the first Ctrl-C end training after the epoch that runs; the second one is as ever."""
+    stop = _Stop()
+    if "callbacks" not in estimator.get_params():
+        yield stop
+        return
+
+    def ask(*args: Any) -> None:
+        stop.asked = True
+        signal.signal(signal.SIGINT, before)
+        say("\nStopping after this epoch, then saving. Ctrl-C again stops at once.")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        estimator.set_params(callbacks=[stop])
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+        estimator.set_params(callbacks=None)
+
+
+def predict(options: Options) -> None:
+    """Predict; score where the file has the targets."""
+    model, settings = persistence.load(options["model"]), read_settings(options["model"])
+    options = {**options, "sequence": options["sequence"] or settings.get("sequence")}
+    table, target = read_table(options), tuple(settings.get("target", ()))
+    if target and set(target) <= table.columns.keys():
+        table = read_table(options, target)
+    with table.naming_places():
+        predicted = model.predict(table.X)
+    columns = table.columns | _named(predicted, target, "predicted")
+    if options["proba"]:
+        columns |= _probabilities(model, table.X)
+    scores = {}
+    if table.y is not None:
+        known = np.flatnonzero([not _is_missing(entry) for entry in table.y])
+        metrics = Study(table.take(known), settings["task"], model, None, {}).metrics
+        scores = {name: float(score(table.y[known], predicted[known])) for name, score in metrics.items()}
+    result = {"rows": len(table), "scores": scores}
+    if options["as_json"] and options["out"] is None:
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+        show({**result, "predictions": rows}, True, [])
+        return
+    write_csv(columns, options["out"])
+    if options["out"]:
+        show_fields({**result, "scores": scores or None, "saved in": options["out"]}, options["as_json"])
+    else:
+        say(", ".join(f"{name} {score:.4g}" for name, score in scores.items()) or f"{len(table)} rows")
+
+
+def _is_missing(entry: Any) -> bool:
+    """Whether a target was not measured; of a residue's that is up to the score."""
+    return entry is None or (np.ndim(entry) == 0 and entry != entry)
+
+
+def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[str, np.ndarray]:
+    """Predictions as columns, named after the targets where these are known."""
+    if predicted.ndim == 1:
+        return {f"{prefix}_{target[0]}" if len(target) == 1 else prefix: predicted}
+    names = target if len(target) == predicted.shape[1] else range(predicted.shape[1])
+    return {f"{prefix}_{name}": column for name, column in zip(names, predicted.T)}
+
+
+def _probabilities(model: Any, X: Any) -> dict[str, np.ndarray]:
+    found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
+    if found is None or found.dtype == object:
+        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.")
+    return {f"p_{label}": column for label, column in zip(model.classes_, found.T)}
+
+
+# -- evaluate and search ----------------------------------------------------------------------
+
+
+@_on_study
+def evaluate(study: Study) -> None:
+    """Cross-validate the estimator and the floors."""
+    table, estimator, options = study.table, study.estimator, study.options
+    folds, name = _folds(study), f"{type(estimator).__name__} {estimator.backbone}"
+    models: dict[str, Any] = {}
+    if options["floors"]:
+        models = floors(table.X, table.y, kind=study.kind, ignore_label=_ignored(estimator))
+    models[name] = _quiet(study)
+    # With whole clusters in each fold there is rarely a relative to take the target from.
+    warnings.filterwarnings("ignore", ".*resemble no training sequence")
+    comparison = compare(
+        models,
+        table.X,
+        table.y,
+        cv=folds.splits,
+        scoring=_scorers(study),
+        groups=folds.groups,
+        reference=name,
+        n_jobs=options["jobs"],
+        verbose=1,
+    )
+    leakage = _leakage(folds, study)
+    shown = ("estimator", "metric", "mean", "low", "high", "difference", "p_value", "fit_seconds")
+    result = {"folds": str(folds), "leakage": leakage, "reference": name, "rows": comparison.rows}
+    show(result, options["as_json"], [{key: row[key] for key in shown} for row in comparison.rows])
+    if not options["as_json"]:
+        print(f"\nlow and high bound the mean with 95% confidence; difference and p_value are to {name}.")
+        print(f"Leakage, mean of the folds: {', '.join(f'{k} {v:.1%}' for k, v in leakage.items())}")
+
+
+def _quiet(study: Study) -> Any:
+    """The estimator, which tells its epochs only if it was asked to."""
+    given = "verbose" in study.options["set"]
+    return study.estimator if given else study.estimator.set_params(verbose=0)
+
+
+def _ignored(estimator: Any) -> Any:
+    return estimator.get_params().get("ignore_label")
+
+
+def _folds(study: Study) -> Folds:
+    table, options = study.table, study.options
+    groups = "clusters" if study.groups is None else study.groups
+    groups = None if isinstance(groups, str) and groups == "none" else groups
+    targets = None if study.kind.startswith("residue") else table.y
+    folds = make_folds(table.X, targets, options["folds"], groups=groups, min_identity=options["identity"])
+    say(f"{folds}.")
+    return folds
+
+
+def _scorers(study: Study) -> dict[str, Any]:
+    """Scores by name: those asked for, or those of the task."""
+    if study.options["scoring"]:
+        return {name: get_scorer(name) for name in study.options["scoring"]}
+    return {name: make_scorer(metric) for name, metric in study.metrics.items()}
+
+
+def _leakage(folds: Folds, study: Study) -> dict[str, float]:
+    """Shares of test rows that resemble training, averaged over folds."""
+    found: dict[str, list[float]] = {}
+    for report in folds.leakage(study.table.X):
+        if isinstance(report, PairLeakage):
+            shares = {f"C{k}": getattr(report, f"share_c{k}") for k in (1, 2, 3)}
+        else:
+            shares = {f"{t:.0%} identical over half": report.share_above(t, 0.5) for t in (0.3, 0.5, 0.9)}
+        for name, share in shares.items():
+            found.setdefault(name, []).append(share)
+    return {name: float(np.mean(shares)) for name, shares in found.items()}
+
+
+@_on_study
+def search(study: Study) -> None:
+    """scikit-learn's grid or random search on the same folds."""
+    options = study.options
+    table, folds, estimator = study.table, _folds(study), _quiet(study)
+    scorers = _scorers(study)
+    space = {name: _candidates(name, values) for name, values in options["param"].items()}
+    # An estimator that stops early must not validate on relatives of what it trains on.
+    stops = folds.groups is not None and getattr(estimator, "early_stopping", False)
+    stops = stops and has_fit_parameter(estimator, "groups")
+    settings: dict[str, Any] = {
+        "cv": folds.splits,
+        "scoring": scorers,
+        "refit": next(iter(scorers)),
+        "n_jobs": options["jobs"],
+        "error_score": "raise",
+    }
+    with sklearn.config_context(enable_metadata_routing=stops):
+        if stops:
+            estimator.set_fit_request(groups=True)
+        if options["trials"] is None:
+            found = GridSearchCV(estimator, space, **settings)
+        else:
+            found = RandomizedSearchCV(estimator, space, n_iter=options["trials"], random_state=0, **settings)
+        found.fit(table.X, table.y, **({"groups": folds.groups} if stops else {}))
+    rows = _candidate_rows(found.cv_results_, list(scorers), list(space))
+    if options["out"]:
+        save_study(replace(study, estimator=found.best_estimator_), options["out"])
+    best = {name: str(value) for name, value in found.best_params_.items()}
+    show(
+        {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]},
+        options["as_json"],
+        rows,
+    )
+
+
+def _candidates(name: str, values: Any) -> Any:
+    """A list of values, or a distribution between two ends."""
+    if isinstance(values, list):
+        return values
+    if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
+        raise ValueError(f"{name} is {values!r}; expected a list, or {{low: 1e-4, high: 1e-2, log: true}}.")
+    low, high = values["low"], values["high"]
+    if values.get("log"):
+        return stats.loguniform(low, high)
+    whole = isinstance(low, int) and isinstance(high, int)
+    return stats.randint(low, high + 1) if whole else stats.uniform(low, high - low)
+
+
+def _candidate_rows(results: Mapping[str, Any], metrics: list[str], names: list[str]) -> list[dict[str, Any]]:
+    """Candidates from the best to the worst."""
+    order = np.argsort(results[f"rank_test_{metrics[0]}"], kind="stable")
+    return [
+        {
+            **{name: str(results[f"param_{name}"][i]) for name in names},
+            **{
+                f"{what}_{metric}": float(results[f"{what}_test_{metric}"][i])
+                for metric in metrics
+                for what in ("mean", "std")
+            },
+            "fit_seconds": float(results["mean_fit_time"][i]),
+        }
+        for i in order
+    ]
+
+
+# -- embed, scan, info, download --------------------------------------------------------------
+
+
+def embed(options: Options) -> None:
+    """Embeddings of a frozen or a tuned backbone, in a file."""
+    check_format(options["out"])
+    table = read_table(options)
+    if options["model"]:
+        if options["residues"] or options["set"] or options["backbone"]:
+            raise ValueError("--model decides on backbone and pooling; leave the other options out.")
+        embeddings = persistence.load(options["model"]).transform(table.X)
+    else:
+        parameters = {"pooling": None} if options["residues"] else {}
+        parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
+        embeddings = make_estimator(PLMEmbedder, options["set"] | parameters).fit_transform(table.X)
+    if options["id"] or "id" in table.columns:
+        ids = table.column(options["id"] or "id").tolist()
+    else:
+        ids = [str(row) for row in range(1, len(table) + 1)]
+    write_embeddings(options["out"], ids, embeddings)
+    result = {"proteins": len(ids), "width": embeddings[0].shape[-1], "saved in": options["out"]}
+    show_fields(result, options["as_json"])
+
+
+def scan(options: Options) -> None:
+    """All single mutations of one protein and their scores."""
+    [protein] = check_sequences([_one_protein(options["protein"])])
+    sites = [(site, old, new) for site, old in enumerate(protein) for new in ALPHABET if new != old]
+    names = [f"{old}{site + 1}{new}" for site, old, new in sites]
+    if options["model"]:
+        model = persistence.load(options["model"])
+    else:
+        backbone = options["backbone"] or "esm2-8m"
+        model = PLMMaskedLM(backbone, adapter=Frozen(), max_steps=0, validation_fraction=None, verbose=0)
+        model.fit([protein])
+    if hasattr(model, "mutation_scores"):
+        scores = model.mutation_scores(protein, names, method=options["method"])
+    else:
+        mutants = [protein[:site] + new + protein[site + 1 :] for site, _, new in sites]
+        scores = np.asarray(model.predict(mutants))
+        if scores.ndim > 1 or scores.dtype.kind not in "if":
+            raise ValueError(f"{type(model).__name__} in {options['model']} does not predict one number.")
+    columns = {
+        "mutation": names,
+        "site": [site + 1 for site, _, _ in sites],
+        "wild": [old for _, old, _ in sites],
+        "new": [new for _, _, new in sites],
+        "score": scores.tolist(),
+    }
+    if options["as_json"]:
+        show([dict(zip(columns, row)) for row in zip(*columns.values())], True, [])
+    else:
+        write_csv(columns, options["out"])
+
+
+def _one_protein(text: str) -> str:
+    """A sequence as it is given, or that of a FASTA file."""
+    if not Path(text).is_file():
+        return text
+    found = read_fasta(text).sequences if is_fasta(text) else []
+    if len(found) != 1:
+        raise ValueError(f"{text} holds {len(found)} FASTA records; expected one.")
+    return found[0]
+
+
+def info(options: Options) -> None:
+    """What a saved model is."""
+    model, settings = persistence.load(options["model"]), read_settings(options["model"])
+    versions = read_folder(Path(options["model"]))[0]["versions"]
+    shown = {name: settings.get(name) for name in ("data", "target", "task")}
+    show_fields({**describe(model), **shown, "versions": versions}, options["as_json"])
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """A fitted estimator in some fields; None for what it does not have."""
+    history = getattr(model, "history_", None) or [{}]
+    best = next(
+        (epoch for epoch in history if epoch.get("epoch") == getattr(model, "best_epoch_", None)), history[-1]
+    )
+    adapter = getattr(model, "adapter", None)
+    classes = getattr(model, "classes_", None)
+    return {
+        "estimator": type(model).__name__,
+        "backbone": str(model.backbone),
+        "fingerprint": getattr(model, "backbone_fingerprint_", None),
+        "adapter": None if adapter is None else repr(adapter),
+        "classes": None if classes is None else classes.tolist(),
+        "parameters": getattr(model, "n_parameters_", None),
+        "trained": getattr(model, "n_trainable_parameters_", None),
+        "epochs": len(history) if history[0] else None,
+        "best epoch": getattr(model, "best_epoch_", None),
+        "train_loss": best.get("train_loss"),
+        "valid_loss": best.get("valid_loss"),
+        "best score": getattr(model, "best_score_", None),
+    }
+
+
+def download(options: Options) -> None:
+    """A data set by its name, or a backbone."""
+    name, out = options["name"], options["out"]
+    tables = [table.path for table in TABLES.values() if table.data_set == name]
+    if tables:
+        getattr(datasets, f"fetch_{name}")(data_home=out)
+        paths = [str(datasets.get_data_home(out) / path) for path in tables]
+    else:
+        paths = [str(download_backbone(name, out or name))]
+    show({"name": name, "paths": paths}, options["as_json"], [{"name": name, "path": path} for path in paths])

@@ -1,0 +1,115 @@
+"""How options are read: values as YAML, all options from a file, errors and exit codes.
+
+``Assignment``   the type of ``--set rank=4``
+``dump``         settings as YAML that ``--config`` reads
+``Commands``     the group of commands: messages without traceback, exit codes
+``use_config``   the callback of ``--config``
+"""
+
+import re
+import warnings
+from typing import Any
+
+import click
+import yaml
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that reads 1e-3 as a number and None as nothing, as Python does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.I), [*"+-0123456789"]
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
+
+
+def parse(text: str) -> Any:
+    """A value written as YAML; a single "-", which marks unmeasured residues, is text."""
+    return text if text == "-" else yaml.load(text, _Loader)
+
+
+def dump(settings: dict[str, Any]) -> str:
+    """Settings as YAML, in their order."""
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+class Assignment(click.ParamType):
+    """NAME=VALUE, the value as YAML, or as text."""
+
+    name = "NAME=VALUE"
+
+    def __init__(self, as_text: bool = False):
+        self.as_text = as_text
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        if not isinstance(value, str):
+            return value
+        name, equals, text = value.partition("=")
+        if not equals or not name.strip():
+            self.fail(f"got {value!r}, expected NAME=VALUE.", param, ctx)
+        try:
+            return name.strip(), text if self.as_text else parse(text)
+        except yaml.YAMLError as error:
+            self.fail(f"the value of {name} is no YAML: {error}", param, ctx)
+
+
+def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> None:
+    """Take the options of a YAML file as defaults of the command."""
+    if path is None:
+        return
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = yaml.load(file, _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is no YAML: {error}", ctx, param) from error
+    known = {p.name for p in ctx.command.params} - {"config", "dry_run"}
+    if not isinstance(found, dict) or not found.keys() <= known:
+        odd = sorted(map(str, set(found) - known)) if isinstance(found, dict) else [type(found).__name__]
+        raise click.BadParameter(
+            f"{path} has {', '.join(odd)}; expected some of {', '.join(sorted(known))}.", ctx, param
+        )
+    options = [p for p in ctx.command.params if isinstance(p, click.Option)]
+    several = {p.name for p in options if p.multiple}
+    for name in several & found.keys():
+        value = list(found[name].items()) if isinstance(found[name], dict) else found[name]
+        found[name] = value if isinstance(value, list) else [value]
+    ctx.default_map = {**(ctx.default_map or {}), **found}
+
+
+def merge(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """Assignments as a dict, those of the command line over those of the file."""
+    of_file = (ctx.default_map or {}).get(param.name or "", [])
+    return {**dict(of_file), **dict(value)}
+
+
+class Commands(click.Group):
+    """Errors as one message on the standard error stream, warnings as lines; exit codes 0, 1, 2 and 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                click.echo("Interrupted.", err=True)
+                ctx.exit(130)
+            except (click.ClickException, click.exceptions.Exit, click.Abort):
+                raise
+            except Exception as error:
+                if ctx.params.get("debug"):
+                    raise
+                raise click.ClickException(_message(error)) from error
+
+
+_EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, _EXPECTED):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}\n'plmlearn --debug' before the command shows where."
+
+
+def _show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)

@@ -1,0 +1,132 @@
+"""``make_folds``: folds that suit the data and do not leak, with what they leak in numbers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from ..sequences import check_pairs, check_sequences, target_kind
+from ..sequences.kinds import are_pairs
+from ..similarity import are_variants
+from ..similarity.search import Method
+from .clusters import cluster_sequences
+from .leakage import LeakageReport, PairLeakage, leakage_report, pair_leakage
+from .pairs import PairKFold
+from .proteins import ClusterKFold, Split
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Splits of proteins or pairs; ``print`` says how they were made.
+
+    Attributes
+    ----------
+    splits : list of (ndarray, ndarray)
+        Rows of training and test set, fold by fold; pass it as ``cv=``.
+    groups : ndarray or None
+        Cluster of each protein, (n,), or of both proteins of each pair, (n, 2). An estimator that stops early
+        needs it in ``fit``.
+    description : str
+        How the folds were made.
+    """
+
+    splits: list[Split]
+    groups: np.ndarray | None
+    description: str
+
+    def leakage(self, X: Any, y: Any = None) -> list[LeakageReport | PairLeakage]:
+        """What the test rows of each fold share with its training rows; y, of pairs, holds 0 and 1."""
+        if not are_pairs(X):
+            X = check_sequences(X)
+            return [leakage_report(X[train], X[test]) for train, test in self.splits]
+        X, y = check_pairs(X), None if y is None else np.asarray(y)
+        sides = [rows for split in self.splits for rows in split]
+        if y is None or y.ndim > 1 or any(set(y[rows].tolist()) != {0, 1} for rows in sides):
+            return [pair_leakage(X[train], X[test]) for train, test in self.splits]
+        return [pair_leakage(X[train], X[test], y[train], y[test]) for train, test in self.splits]
+
+    def __str__(self) -> str:
+        return self.description
+
+
+def make_folds(
+    X: Any,
+    y: Any = None,
+    n_splits: int = 5,
+    *,
+    groups: Any = "clusters",
+    min_identity: float = 0.3,
+    coverage: float = 0.8,
+    method: Method = "auto",
+    random_state: Any = 0,
+) -> Folds:
+    """Split proteins or pairs into folds in the way that suits them.
+
+    Proteins are clustered, and no cluster is on both sides of a fold. Variants of one protein would all be in
+    one cluster: they are split at random. Of pairs, no protein, and no cluster of proteins, is on both sides.
+
+    Parameters
+    ----------
+    X : list, array or Series of str, or pairs of them, as the estimators take them
+    y : as the estimators take it, default=None
+        Folds of proteins are stratified by class.
+    n_splits : int, default=5
+    groups : "clusters", None or array, default="clusters"
+        Your own clusters, one per protein or two per pair; None splits proteins at random, and pairs so that
+        no protein is on both sides.
+    min_identity, coverage, method
+        Of :func:`cluster_sequences`.
+    random_state : int, RandomState or None, default=0
+        Of random folds, and of folds of pairs.
+
+    Returns
+    -------
+    Folds
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> from plmlearn.model_selection import make_folds
+    >>> X, y = make_protein_classification(20, median_length=40, max_length=60, random_state=0)
+    >>> folds = make_folds(X, y, 2, method="exact")
+    >>> print(folds)
+    2 folds of 20 clusters at 30% identity
+    >>> [len(test) for _, test in folds.splits]
+    [10, 10]
+    """
+    pairs, by_cluster = are_pairs(X), isinstance(groups, str)
+    if by_cluster and groups != "clusters":
+        raise ValueError(f"groups is {groups!r}; expected 'clusters', None or an array of clusters.")
+    if by_cluster:
+        proteins = np.unique(check_pairs(X)) if pairs else check_sequences(X)
+        if not pairs and are_variants(proteins):
+            return _at_random(X, y, n_splits, random_state, " of variants of one protein")
+        numbers = cluster_sequences(proteins, min_identity, coverage, method=method)
+        found = dict(zip(proteins, numbers))
+        groups = np.array([[found[p] for p in pair] for pair in check_pairs(X)]) if pairs else numbers
+        how = f"{len(set(numbers))} clusters at {min_identity:.0%} identity"
+    elif groups is not None:
+        groups = np.asarray(groups)
+        how = f"{len(np.unique(groups))} groups"
+    if pairs:
+        return _of_pairs(X, y, n_splits, groups, "single proteins" if groups is None else how, random_state)
+    if groups is None:
+        return _at_random(X, y, n_splits, random_state, "")
+    classes = y if y is not None and target_kind(X, y) == "labels" else None
+    splits = list(ClusterKFold(n_splits).split(X, classes, groups))
+    return Folds(splits, groups, f"{n_splits} folds of {how}")
+
+
+def _at_random(X: Any, y: Any, n_splits: int, random_state: Any, what: str) -> Folds:
+    kind: Any = KFold
+    if y is not None and np.ndim(y) == 1 and target_kind(X, y) == "labels":
+        kind = StratifiedKFold
+    rows = np.zeros(len(X))
+    splits = list(kind(n_splits, shuffle=True, random_state=random_state).split(rows, y))
+    return Folds(splits, None, f"{n_splits} random folds{what}")
+
+
+def _of_pairs(X: Any, y: Any, n_splits: int, groups: Any, how: str, random_state: Any) -> Folds:
+    splits = list(PairKFold("C3", n_splits, random_state=random_state).split(X, y, groups))
+    return Folds(splits, groups, f"{n_splits} folds of pairs that share no protein (C3), by {how}")

@@ -1,0 +1,340 @@
+"""Which layer of a backbone knows most of a task: a simple model on the embeddings after each layer.
+
+``layer_sweep``         all layers from one pass, cross-validated
+``LayerSweep``          the scores, with intervals and the choice
+``LayerSweepDisplay``   their picture
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import check_cv, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from .baselines.comparison import as_table, corrected_interval
+from .estimators.embedder import PLMEmbedder
+from .estimators.residue_targets import check_residue_y, is_measured
+from .estimators.targets import check_class_y, check_length, check_value_y
+from .metrics import get_scorer
+from .model_selection import ClusterKFold
+from .sequences import check_sequences, truncate
+
+__all__ = ["LayerSweep", "LayerSweepDisplay", "layer_sweep"]
+
+_PROTEINS_AT_ONCE = 64  # whose residues are held after every layer, before some are drawn
+
+
+@dataclass(frozen=True)
+class LayerSweep:
+    """Scores of a probe on the embeddings after each layer; ``print`` it for a table.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One per layer, with the keys
+
+        ``layer``
+            Counted from 1; what ``n_layers`` takes.
+        ``mean``, ``low``, ``high``
+            Mean score over folds, and its confidence interval.
+        ``difference``, ``difference_low``, ``difference_high``
+            Mean difference to the last layer on the same folds, and its interval.
+    scores : ndarray of shape (n_layers, n_folds)
+        The scores that the table sums up.
+    confidence : float
+        Of the intervals.
+    """
+
+    rows: list[dict[str, Any]]
+    scores: np.ndarray
+    confidence: float
+
+    @property
+    def best_layer(self) -> int:
+        """The layer of the highest mean score: a value for ``n_layers``. Of equal ones the lowest."""
+        return max(self.rows, key=lambda row: (row["mean"], -row["layer"]))["layer"]
+
+    @property
+    def verdict(self) -> str:
+        """The choice in words: whether it differs from the last layer."""
+        best, n_layers = self.rows[self.best_layer - 1], len(self.rows)
+        chosen = f"layer {best['layer']} of {n_layers}"
+        if best["layer"] == n_layers:
+            return f"{chosen}, the last"
+        low, high = best["difference_low"], best["difference_high"]
+        differs = "better than the last" if low > 0 else "no difference to the last"
+        interval = f"{self.confidence:.0%} interval {low:+.3f} to {high:+.3f}"
+        return f"{chosen}; {differs} ({best['difference']:+.3f}, {interval})"
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def __str__(self) -> str:
+        return f"{as_table(self.rows)}\n{self.verdict}"
+
+
+def layer_sweep(
+    backbone: str | PathLike[str] | PLMEmbedder,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    groups: Any = None,
+    estimator: Any = None,
+    scoring: Any = None,
+    confidence: float = 0.95,
+    max_residues: int = 20_000,
+    ignore_label: Any = None,
+    random_state: int | None = 0,
+    n_jobs: int | None = None,
+) -> LayerSweep:
+    """Cross-validate a simple model on the embeddings after each layer of a backbone.
+
+    The last layer is best for few tasks. All layers are embedded in one pass; each is then scored on the same
+    folds. Intervals are corrected for the dependence of folds, as in :func:`plmlearn.baselines.compare`.
+
+    Parameters
+    ----------
+    backbone : str, PathLike or PLMEmbedder
+        An encoder, or an embedder with settings of its own, such as ``PLMEmbedder("mini", pooling="max",
+        final_norm=False)``. With ``pooling=None`` residues are probed, and ``y`` has a target per residue.
+    X : list, array or Series of str, shape (n_proteins,)
+    y : array-like of shape (n_proteins,) or (n_proteins, k)
+        Floats are values, all else is labels; an indicator of 0 and 1 has several labels per protein. Of
+        residues: one str or array per protein.
+    cv : int, splitter or iterable of splits, default=None
+        Splits of proteins, as in scikit-learn. With ``groups``, a number is that of
+        :class:`~plmlearn.model_selection.ClusterKFold`.
+    groups : array-like of shape (n_proteins,), default=None
+        Clusters of the proteins, passed to the splitter.
+    estimator : estimator, default=None
+        The probe, on arrays (n, D). None standardises and takes ridge regression for values (its penalty
+        chosen among 11 by leave-one-out), logistic regression (C=0.1) for labels.
+    scoring : str or callable, default=None
+        A scorer, with the names of :data:`plmlearn.metrics.SCORERS` too; None takes the probe's own score
+        (accuracy, R²).
+    confidence : float, default=0.95
+        Of the intervals, in (0, 1).
+    max_residues : int, default=20000
+        Residues to draw where residues are probed.
+    ignore_label : label, default=None
+        Entry of ``y`` for residues that were not measured. Masked entries, None and nan always are.
+    random_state : int or None, default=0
+        Seed of the drawn residues.
+    n_jobs : int, default=None
+        Folds to fit at once, in processes of their own.
+
+    Returns
+    -------
+    LayerSweep
+
+    Raises
+    ------
+    ValueError
+        Fewer than 2 folds; ``y`` does not fit ``X``.
+
+    See Also
+    --------
+    LayerSweepDisplay : Its picture.
+
+    Notes
+    -----
+    Cost: one forward pass per distinct protein, then none, and n_layers times n_folds fits of the probe.
+    Memory is n_layers times D times 4 bytes per protein or drawn residue: 8 kB for ESM2-8M, 170 kB for
+    ESM2-650M.
+
+    The intervals are those of one comparison each. The best of many layers looks better than it is, so
+    confirm a small gain on proteins that the sweep has not seen.
+
+    References
+    ----------
+    Nadeau & Bengio (2003), doi:10.1023/A:1024068626366
+
+    Examples
+    --------
+    >>> from plmlearn import layer_sweep
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> X, y = make_protein_classification(60, median_length=30, max_length=40, random_state=0)
+    >>> sweep = layer_sweep("mini", X, y, cv=3)
+    >>> sweep.scores.shape
+    (4, 3)
+    """
+    embedder = backbone if isinstance(backbone, PLMEmbedder) else PLMEmbedder(backbone)
+    embedder, given = clone(embedder), check_sequences(X, invalid=embedder.invalid)
+    embedder.fit(given)
+    X, _ = truncate(given, embedder.max_length, embedder.long_sequences)
+    if embedder.pooling is None:
+        targets, has_values = _check_residue_y(y, given, ignore_label)
+        residues = _Residues.of(X, targets, has_values, max_residues, random_state)
+        features, owners, y = residues.embed(embedder, X), residues.owners, residues.y
+    else:
+        y, owners = _check_y(y, len(X)), np.arange(len(X))
+        features = embedder.transform_layers(X)
+    probe = _make_probe(y) if estimator is None else estimator
+    splits = _splits(cv, X, None if embedder.pooling is None else y, groups, is_classifier(probe))
+    if len(splits) < 2:
+        raise ValueError("A single fold has no estimate of its error; expected cv of 2 folds or more.")
+    rows = [tuple(np.flatnonzero(np.isin(owners, part)) for part in split) for split in splits]
+    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
+    options: dict[str, Any] = {"cv": rows, "scoring": scorer, "n_jobs": n_jobs, "error_score": "raise"}
+    scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
+    ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
+    return LayerSweep(_statistics(scores, ratio, confidence), scores, confidence)
+
+
+def _statistics(scores: np.ndarray, ratio: float, confidence: float) -> list[dict[str, Any]]:
+    """Means of each layer's scores, and of their differences to the last, with intervals."""
+    table = []
+    for layer, values in enumerate(scores, start=1):
+        low, high = corrected_interval(values, ratio, confidence)
+        row = {"layer": layer, "mean": float(values.mean()), "low": low, "high": high}
+        differences = values - scores[-1]
+        low, high = corrected_interval(differences, ratio, confidence)
+        row |= {"difference": float(differences.mean()), "difference_low": low, "difference_high": high}
+        table.append(row)
+    return table
+
+
+def _check_y(y: Any, n_proteins: int) -> np.ndarray:
+    y = check_length(y, n_proteins)
+    return check_value_y(y, n_proteins) if y.dtype.kind == "f" else check_class_y(y, n_proteins)
+
+
+def _check_residue_y(y: Any, X: np.ndarray, ignore_label: Any) -> tuple[np.ndarray, bool]:
+    """One array per protein, and whether they hold values."""
+    has_values = y is not None and any(np.asarray(row).dtype.kind == "f" for row in y)
+    kind: Any = "values" if has_values else "labels"
+    return check_residue_y(y, X, kind=kind, ignore_label=ignore_label), has_values
+
+
+def _make_probe(y: np.ndarray) -> Any:
+    """What reads embeddings where the caller has no wish of their own."""
+    if y.dtype.kind == "f":
+        return make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
+    logistic = LogisticRegression(C=0.1, max_iter=1000)
+    return make_pipeline(StandardScaler(), logistic if y.ndim == 1 else OneVsRestClassifier(logistic))
+
+
+def _splits(cv: Any, X: np.ndarray, y: Any, groups: Any, classifier: bool) -> list[tuple]:
+    """Training and test proteins of each fold."""
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        cv = ClusterKFold(5 if cv is None else int(cv))
+    return list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
+
+
+@dataclass(frozen=True)
+class _Residues:
+    """Residues that were drawn among the measured ones, and their targets.
+
+    Parameters
+    ----------
+    owners, places : ndarray of int, shape (n_residues,)
+        The protein of each, ascending, and its place there.
+    y : ndarray of shape (n_residues,) or (n_residues, k)
+    """
+
+    owners: np.ndarray
+    places: np.ndarray
+    y: np.ndarray
+
+    @classmethod
+    def of(
+        cls, X: np.ndarray, targets: np.ndarray, has_values: bool, n_most: int, seed: int | None
+    ) -> _Residues:
+        """At most ``n_most``, of those that are read."""
+        measured = [np.flatnonzero(is_measured(row)[: len(read)]) for row, read in zip(targets, X)]
+        owners = np.repeat(np.arange(len(X)), [len(places) for places in measured])
+        values = np.concatenate([np.asarray(row)[places] for row, places in zip(targets, measured)])
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(owners))[:n_most])
+        values = values[drawn] if has_values else values[drawn].astype(str)
+        return cls(owners[drawn], np.concatenate(measured)[drawn], values)
+
+    def embed(self, embedder: PLMEmbedder, X: np.ndarray) -> np.ndarray:
+        """Embeddings of these residues after every layer, (n_layers, n_residues, D)."""
+        parts = []
+        for start in range(0, len(X), _PROTEINS_AT_ONCE):
+            chunk = X[start : start + _PROTEINS_AT_ONCE]
+            layers = embedder.transform_layers(chunk)
+            chosen = [self.places[self.owners == start + i] for i in range(len(chunk))]
+            parts.append(
+                [np.concatenate([row[places] for row, places in zip(rows, chosen)]) for rows in layers]
+            )
+        return np.concatenate(parts, axis=1)
+
+
+class LayerSweepDisplay:
+    """Scores by layer with their intervals; the chosen layer is marked, and the last one's score is a line.
+
+    Parameters
+    ----------
+    sweep : LayerSweep
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    errorbar_ : matplotlib ErrorbarContainer
+        Mean scores and intervals.
+
+    Examples
+    --------
+    >>> from plmlearn import layer_sweep
+    >>> from plmlearn.datasets import make_protein_regression
+    >>> from plmlearn.probing import LayerSweepDisplay
+    >>> X, y = make_protein_regression(40, max_length=30, random_state=0)
+    >>> display = LayerSweepDisplay(layer_sweep("mini", X, y, cv=3)).plot()
+    >>> display.ax_.get_xlabel()
+    'layer'
+    """
+
+    ax_: Any
+    figure_: Any
+    errorbar_: Any
+
+    def __init__(self, sweep: LayerSweep):
+        self.sweep = sweep
+
+    def plot(self, ax: Any = None, **kwargs: Any) -> LayerSweepDisplay:
+        """Draw on ``ax`` or on new axes. Needs matplotlib (``pip install "plmlearn[plot]"``).
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+        **kwargs
+            For ``Axes.errorbar``.
+
+        Returns
+        -------
+        LayerSweepDisplay
+            Itself.
+        """
+        if ax is None:
+            import matplotlib.pyplot as plt
+
+            ax = plt.subplots()[1]
+        rows = self.sweep.rows
+        layers, means, low, high = (np.array([row[key] for row in rows]) for key in _DRAWN)
+        options = {"fmt": "o-", "capsize": 3} | kwargs
+        self.errorbar_ = ax.errorbar(layers, means, yerr=[means - low, high - means], **options)
+        ax.axhline(means[-1], color="0.7", zorder=0, label="last layer")
+        best = self.sweep.best_layer
+        ax.plot(best, means[best - 1], "o", markersize=12, fillstyle="none", color="k", label="chosen")
+        ax.set(xlabel="layer", ylabel="score", xticks=layers)
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+_DRAWN = ("layer", "mean", "low", "high")

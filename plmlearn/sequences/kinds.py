@@ -1,0 +1,76 @@
+"""What there is to predict, told from the data: labels or numbers, per protein, per pair or per residue.
+
+``target_kind``   kind of a target
+``are_pairs``     whether X holds pairs of proteins
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+
+from .clean import is_table, text_of
+
+TargetKind = Literal["labels", "numbers", "residue_labels", "residue_numbers"]
+_MOST_CLASSES = 20  # of whole numbers; more of them count or measure something
+
+
+def target_kind(X: Any, y: Any) -> TargetKind:
+    """Tell what kind of target y is.
+
+    Text and booleans are labels. Whole numbers are labels if there are at most 20 different ones, all other
+    numbers are measurements. Lists, or texts that differ from row to row, with one entry per residue in at
+    least half of the rows belong to residues; the estimator then refuses the others.
+
+    Parameters
+    ----------
+    X : list, array or Series of str, or pairs of them, as the estimators take them
+    y : array-like of shape (n,) or (n, k), or one str or array per protein
+        Several columns of 0 and 1 are labels, other columns numbers.
+
+    Returns
+    -------
+    {"labels", "numbers", "residue_labels", "residue_numbers"}
+
+    Examples
+    --------
+    >>> from plmlearn.sequences import target_kind
+    >>> target_kind(["MKV", "GSHM"], ["inside", "outside"]), target_kind(["MKV", "GSHM"], [0.5, 2.0])
+    ('labels', 'numbers')
+    >>> target_kind(["MKV", "GSHM"], ["HHE", "CCEE"]), target_kind(["MKV", "GSHM"], [[0.1, 2, 1], [1.5] * 4])
+    ('residue_labels', 'residue_numbers')
+    """
+    rows = list(y)
+    if not are_pairs(X) and _one_per_residue(list(X), rows):
+        arrays = [np.ravel(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))]
+        are_labels = not arrays or _are_labels(np.concatenate(arrays))
+        return "residue_labels" if are_labels else "residue_numbers"
+    values = np.asarray(y)
+    if values.ndim > 1:
+        return "labels" if set(np.unique(values).tolist()) <= {0, 1} else "numbers"
+    return "labels" if _are_labels(values) else "numbers"
+
+
+def are_pairs(X: Any) -> bool:
+    """Whether the rows of X are pairs of proteins, in any of the forms of ``check_pairs``."""
+    if isinstance(X, np.ndarray) or is_table(X):
+        return len(X.shape) == 2 and X.shape[1] == 2
+    return len(X) > 0 and isinstance(X[0], (list, tuple, np.ndarray))
+
+
+def _one_per_residue(X: list, y: list) -> bool:
+    """Whether targets are as long as their sequences; texts also have to differ, unlike classes."""
+    fits = [
+        len(target) == len("".join(str(text_of(sequence)).split()).rstrip("*"))
+        for sequence, target in zip(X, y)
+        if isinstance(target, (str, list, tuple, np.ndarray))
+    ]
+    texts = [target for target in y if isinstance(target, str)]
+    vary = not texts or len(set(texts)) > min(_MOST_CLASSES, len(y) / 2)
+    return any(fits) and vary and 2 * sum(fits) >= len(y)
+
+
+def _are_labels(values: np.ndarray) -> bool:
+    if values.dtype.kind not in "iuf":
+        return True
+    measured = np.unique(values[~np.isnan(values)] if values.dtype.kind == "f" else values)
+    return bool(len(measured) <= _MOST_CLASSES and np.all(measured == np.floor(measured)))
