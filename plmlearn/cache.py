@@ -9,6 +9,7 @@ into place, and carries a checksum. Several processes may fill one folder; none 
     >>> import plmlearn.cache
     >>> sorted(plmlearn.cache.info())
     ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
+    ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
 
 The folder is ``$PLMLEARN_CACHE``, else ``plmlearn`` in the user's cache folder.
 """
@@ -430,12 +431,35 @@ def default_cache() -> Cache:
 
 
 def info() -> dict:
-    """Folder, bytes used and limits of the process-wide cache."""
+    """Folder, bytes used and limits of the process-wide cache.
+
+    See Also
+    --------
+    limit : Change the limits.
+    clear : Empty the cache.
+
+    Examples
+    --------
+    >>> import plmlearn.cache
+    >>> sorted(plmlearn.cache.info())
+    ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
+    """
     return _cache.info()
 
 
 def clear(*, memory: bool = True, disk: bool = True) -> None:
-    """Empty the process-wide cache, in memory, on disk, or both."""
+    """Empty the process-wide cache, in memory, on disk, or both.
+
+    See Also
+    --------
+    info : Bytes used, and limits.
+    limit : Change the limits.
+
+    Examples
+    --------
+    >>> import plmlearn.cache
+    >>> plmlearn.cache.clear(disk=False)
+    """
     _cache.clear(memory=memory, disk=disk)
 
 
@@ -450,6 +474,18 @@ def limit(
         GiB; 0 switches the tier off. Defaults are a quarter of the machine's memory, and 20.
     folder : str or PathLike, optional
         ``~`` is expanded. Keep files elsewhere from now on.
+
+    See Also
+    --------
+    info : Bytes used, and limits.
+    clear : Empty the cache.
+
+    Examples
+    --------
+    >>> import plmlearn.cache
+    >>> before = plmlearn.cache.info()["disk_limit"] / 2**30
+    >>> plmlearn.cache.limit(disk=5)
+    >>> plmlearn.cache.limit(disk=before)
     """
     if memory is not None:
         _cache.memory_limit = int(memory * GIB)
@@ -463,6 +499,10 @@ def limit(
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
     """Within this context nothing is reused: every activation is computed anew.
+
+    See Also
+    --------
+    limit : Change the limits.
 
     Examples
     --------
