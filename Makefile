@@ -7,7 +7,7 @@ SPEED = $(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
 # For the rows with biotrainer: make bench PEER="--peer-python peer/bin/python", see benchmarks/peer.py.
 PEER ?=
 
-.PHONY: demo test torture check bench bench-gpu docs clean
+.PHONY: demo test fuzz torture check bench bench-gpu docs clean
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -21,7 +21,10 @@ demo: .venv/installed            ## tune a protein language model on real sequen
 test: .venv/installed            ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-torture: .venv/installed         ## 200 processes killed while they write, 5,000 saved folders tampered with; half an hour
+fuzz: .venv/installed            ## 10,000 calls of everything public with hostile arguments; ten minutes
+	$(BIN)/python tests/fuzz/fuzz.py --inputs 10000
+
+torture: .venv/installed         ## 200 processes killed while they write, 6,000 saved folders and backbones tampered with; half an hour
 	$(BIN)/python tests/torture/torture.py --kills 200 --folders 5000
 
 check: .venv/installed           ## formatting, lint and types

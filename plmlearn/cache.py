@@ -20,7 +20,7 @@ import contextlib
 import errno
 import json
 import os
-import threading
+import reprlib
 import time
 import uuid
 import warnings
@@ -28,7 +28,10 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -37,6 +40,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .nn.locks import ForkSafeLock
 from .sequences.clean import local_path
 
 __all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
@@ -44,9 +48,11 @@ __all__ = ["CacheWarning", "clear", "disabled", "info", "limit"]
 GIB = 1 << 30
 KEY_BYTES = 16
 SHARD_PREFIX = "activations-"  # what bears another name is not ours, and is left alone
+_ENDINGS = (".safetensors", ".tmp")  # of shards, and of those that are being written
 
 BLOCK_BYTES = 1 << 26  # entries are kept, written and forgotten in blocks of about this size,
 BLOCK_SECONDS = 60  # or of what this time gives
+DEAD_SECONDS = 3600  # since its last byte: the writer of such an unfinished file was killed
 
 Computed = tuple[np.ndarray, np.ndarray, Tensor]
 """Positions of some entries, the rows of each, and all their rows one behind the other."""
@@ -193,7 +199,7 @@ class Cache:
         self.disk_limit = disk_limit
         self._memory: list[_Block] = []  # the least recently used come first
         self._shards: dict[Path, _Block | None] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def fetch(
         self, namespace: str, keys: Sequence[bytes], compute: Compute, *, bytes_needed: int, persist: bool
@@ -217,7 +223,7 @@ class Cache:
         Entries
             In the order of ``keys``; None for what fits neither tier.
         """
-        with self._lock:
+        with self._lock.lock:
             wanted = np.frombuffer(b"".join(keys), dtype=f"S{KEY_BYTES}")
             found = self._look_up(namespace, wanted)
             in_memory = bytes_needed <= self.memory_limit
@@ -304,7 +310,7 @@ class Cache:
             n_bytes = temporary.stat().st_size
             if n_bytes > self.disk_limit:
                 raise OSError(errno.EFBIG, f"{n_bytes} bytes are beyond the limit of {self.disk_limit}")
-            self.make_room(n_bytes)
+            self.make_room()
             temporary.replace(temporary.with_suffix(".safetensors"))
         except (OSError, SafetensorError) as error:
             with contextlib.suppress(OSError):
@@ -313,20 +319,23 @@ class Cache:
             return False
         return True
 
-    def make_room(self, n_bytes: int) -> None:
-        """Remove the least recently used shards until ``n_bytes`` more fit on disk."""
-        sizes = []
-        for path in self._shard_paths():
-            with contextlib.suppress(OSError):
-                sizes.append((path.stat().st_mtime, path.stat().st_size, path))
-        used = sum(size for _, size, _ in sizes)
-        for _, size, path in sorted(sizes):
-            if used + n_bytes <= self.disk_limit:
-                return
-            with contextlib.suppress(OSError):
-                path.unlink()
-            self._shards.pop(path, None)
-            used -= size
+    def make_room(self) -> None:
+        """Remove what killed writers left, and old shards until the rest fits, with what is being written."""
+        files = [file for ending in _ENDINGS for file in self._stats(ending)]
+        used = sum(stat.st_size for _, stat in files)
+        for path, stat in sorted(files, key=lambda file: file[1].st_mtime):
+            unfinished = path.suffix == ".tmp"
+            dead = unfinished and time.time() - stat.st_mtime > DEAD_SECONDS
+            if dead or (used > self.disk_limit and not unfinished):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                self._shards.pop(path, None)
+                used -= stat.st_size
+
+    def _stats(self, ending: str) -> Iterator[tuple[Path, os.stat_result]]:
+        for path in self._files("*", ending):
+            with contextlib.suppress(OSError):  # another process may have removed it
+                yield path, path.stat()
 
     def say_too_large(self, n_bytes: int) -> None:
         """Warn that activations of this size are not kept; silent where reuse was switched off."""
@@ -340,23 +349,22 @@ class Cache:
     # -- what a user asks for -----------------------------------------------------------------
 
     def info(self) -> dict:
-        """Bytes used and allowed, and where."""
-        sizes = [path.stat().st_size for path in self._files("*", ".safetensors")]
+        """Bytes used, unfinished files among them, and allowed, and where."""
         return {
             "folder": str(self.folder),
             "memory_bytes": self._memory_bytes,
             "memory_limit": self.memory_limit,
-            "disk_bytes": sum(sizes),
+            "disk_bytes": sum(stat.st_size for ending in _ENDINGS for _, stat in self._stats(ending)),
             "disk_limit": self.disk_limit,
         }
 
     def clear(self, *, memory: bool = True, disk: bool = True) -> None:
         """Forget entries; only files that this cache wrote are removed."""
-        with self._lock:
+        with self._lock.lock:
             if memory:
                 self._memory.clear()
             if disk:
-                for path in [*self._files("*", ".safetensors"), *self._files("*", ".tmp")]:
+                for path in (path for ending in _ENDINGS for path in self._files("*", ending)):
                     path.unlink(missing_ok=True)
                 self._shards.clear()
 
@@ -464,7 +472,7 @@ def clear(*, memory: bool = True, disk: bool = True) -> None:
 
 
 def limit(
-    *, memory: float | None = None, disk: float | None = None, folder: str | os.PathLike[str] | None = None
+    *, memory: float | None = None, disk: float | None = None, folder: str | PathLike[str] | None = None
 ) -> None:
     """Change the limits of the process-wide cache.
 
@@ -473,7 +481,14 @@ def limit(
     memory, disk : float, optional
         GiB; 0 switches the tier off. Defaults are a quarter of the machine's memory, and 20.
     folder : str or PathLike, optional
-        ``~`` is expanded. Keep files elsewhere from now on.
+        Keep files elsewhere from now on; ``~`` is expanded.
+
+    Raises
+    ------
+    TypeError
+        A limit is not a number, or the folder is not a path.
+    ValueError
+        A limit is negative or not finite; nothing is changed.
 
     See Also
     --------
@@ -483,17 +498,32 @@ def limit(
     Examples
     --------
     >>> import plmlearn.cache
-    >>> before = plmlearn.cache.info()["disk_limit"] / 2**30
-    >>> plmlearn.cache.limit(disk=5)
-    >>> plmlearn.cache.limit(disk=before)
+    >>> with plmlearn.cache.disabled():  # afterwards limits are as they were
+    ...     plmlearn.cache.limit(memory=4)
+    ...     plmlearn.cache.info()["memory_limit"] / 2**30
+    4.0
     """
-    if memory is not None:
-        _cache.memory_limit = int(memory * GIB)
+    memory_limit, disk_limit = _bytes_of_gib("memory", memory), _bytes_of_gib("disk", disk)
+    home = None if folder is None else local_path(folder, "folder")
+    if memory_limit is not None:
+        _cache.memory_limit = memory_limit
         _cache.clear(disk=False)
-    if disk is not None:
-        _cache.disk_limit = int(disk * GIB)
-    if folder is not None:
-        _cache.folder = local_path(folder)
+    if disk_limit is not None:
+        _cache.disk_limit = disk_limit
+    if home is not None:
+        _cache.folder = home
+
+
+def _bytes_of_gib(name: str, gib: Any) -> int | None:
+    if gib is None:
+        return None
+    what = f"{name} is {reprlib.repr(gib)}; expected a number of GiB, 0 to 1e9, such as 4 or 0.5."
+    if not isinstance(gib, Real) or isinstance(gib, bool):
+        raise TypeError(what)
+    value: Any = gib.item() if isinstance(gib, np.generic) else gib
+    if not 0 <= value <= 1e9:
+        raise ValueError(what)
+    return int(value * GIB)
 
 
 @contextlib.contextmanager

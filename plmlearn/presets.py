@@ -106,11 +106,11 @@ def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator
     >>> presets.make("peft_sp_lora", backbone="mini").optimizer
     'adamax'
     """
-    if name not in PRESETS:
-        raise ValueError(f"There is no preset {name!r}; expected one of {', '.join(PRESETS)}.")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(f"name={name!r} is no preset; expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]
     if preset.estimator is None:
-        if task is None or task not in preset.tasks:
+        if not isinstance(task, str) or task not in preset.tasks:
             raise ValueError(f"{name} has task={task!r}; expected one of {', '.join(preset.tasks)}.")
         kind, of_task = preset.tasks[task]
     elif task is not None:

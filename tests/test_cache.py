@@ -1,7 +1,10 @@
 """The cache of activations: what it finds again, what it forgets, and what trouble costs (time alone)."""
 
+import contextlib
 import errno
 import os
+import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -310,6 +313,28 @@ def test_what_a_killed_writer_left_is_ignored_and_cleared(cache):
     assert not left.exists()
 
 
+def test_unfinished_files_count_and_go_when_their_writer_is_dead(cache):
+    """One that is an hour old goes with the next write; a younger one may be another process's."""
+    fetch(cache, range(5), persist=True)
+    folder = shards(cache)[0].parent
+    dead, alive, foreign = (folder / f"{name}.tmp" for name in ("activations-0", "activations-1", "mine"))
+    for path in (dead, alive, foreign):
+        path.write_bytes(bytes(5000))
+    os.utime(dead, (0, 0))
+    assert cache.info()["disk_bytes"] == disk_bytes(cache) + 10_000
+    fetch(cache, range(5, 9), persist=True)
+    assert (dead.exists(), alive.exists(), foreign.exists()) == (False, True, True)
+    assert cache.info()["disk_bytes"] == disk_bytes(cache) + 5000
+
+
+def test_shards_make_room_for_what_is_being_written(cache):
+    fetch(cache, range(5), persist=True)
+    (old,) = shards(cache)
+    old.with_name("activations-1.tmp").write_bytes(bytes(cache.disk_limit - old.stat().st_size))
+    fetch(cache, range(5, 9), persist=True)
+    assert not old.exists()
+
+
 def raise_on_write(number: int):
     def write(path, block):
         path.write_bytes(b"begun")
@@ -490,6 +515,62 @@ def test_limits_are_in_gib_and_zero_switches_a_tier_off(empty_cache, tmp_path):
         assert list(fetch(shared, range(3))[0]) == [None] * 3
     finally:
         shared.memory_limit, shared.disk_limit, shared.folder = before
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [({"memory": bad}, TypeError) for bad in ("4", b"4", [4], True, 1j, {})]
+    + [({"disk": bad}, ValueError) for bad in (-1, float("nan"), float("inf"), -np.inf, 10**400)],
+    ids=repr,
+)
+def test_a_limit_that_is_none_is_refused_by_name(empty_cache, limits, error):
+    before = empty_cache.info()
+    with pytest.raises(error, match=f"^{next(iter(limits))} is .*; expected a number of GiB"):
+        empty_cache.limit(**{"memory": 1, "disk": 1, "folder": "elsewhere"} | limits)
+    assert empty_cache.info() == before
+
+
+def test_limits_may_be_numbers_of_numpy_and_folders_below_home(empty_cache, monkeypatch):
+    before = empty_cache.default_cache().folder
+    monkeypatch.setenv("HOME", "/home/somebody")
+    with empty_cache.disabled():
+        for number in (np.uint8(4), np.float16(4), np.int64(4)):
+            empty_cache.limit(memory=number, disk=number, folder="~/here")
+            info = empty_cache.info()
+            assert info["memory_limit"] == info["disk_limit"] == 4 * GIB
+            assert info["folder"] == "/home/somebody/here"
+    empty_cache.limit(folder=before)
+
+
+# -- forks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_while_a_thread_computes_does_not_wait_for_it(cache):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def compute_slowly(missing):
+        begun.set()
+        go_on.wait(60)
+        yield from Source(range(3))(missing)
+
+    keys = [key_of(i) for i in range(3)]
+    options = {"bytes_needed": 3 * ROW_BYTES, "persist": False}
+    thread = threading.Thread(target=cache.fetch, args=("space", keys, compute_slowly), kwargs=options)
+    thread.start()
+    begun.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends a child that waits
+        with contextlib.suppress(BaseException):
+            os._exit(fetch(cache, range(4))[1] != [0, 1, 2, 3])
+        os._exit(2)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go_on.set()
+    thread.join()
+    assert code == 0
+    assert fetch(cache, range(4))[1] == [3]
 
 
 def test_the_folder_comes_from_the_environment(monkeypatch):

@@ -1,5 +1,6 @@
 """Fitted estimators as pickles and as folders: small, complete, readable by others, never executed."""
 
+import copy
 import io
 import json
 import pickle
@@ -331,6 +332,21 @@ def test_a_module_that_a_folder_names_is_never_imported(esm_folder, X, tmp_path,
     assert "megatron.evil" not in sys.modules
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")
+@pytest.mark.parametrize("name", ["LoRA", "MLP", "embedder"])
+def test_no_folder_starts_a_compiler(name, fitted, X, tmp_path, graphs):
+    """Whoever loads it may: ``graphs`` then holds what was compiled."""
+    estimator = copy.copy(fitted[name]).set_params(compile=True)
+    folder = plmlearn.save(estimator, tmp_path)
+    assert state(read_document(folder))["compile"] is True
+    with plmlearn.cache.disabled():
+        loaded = plmlearn.load(folder)
+        loaded.transform(X)
+        assert (loaded.compile, graphs) == (False, [])
+        loaded.set_params(compile=True).transform(X)
+    assert graphs
+
+
 def test_folders_from_before_the_first_release_are_refused(fitted, tmp_path):
     """Their fingerprints leave out the configuration, so no backbone would fit them."""
     folder = as_format_1(plmlearn.save(fitted["embedder"], tmp_path))
@@ -389,6 +405,11 @@ LIES = {
     "a rank": ("LoRA", lambda d: architecture(d, "rank", 10**9), r"_architecture\.rank is 1000000000"),
     "a head": ("LoRA", lambda d: architecture(d, "head_hidden", 10**9), "head_hidden is 1000000000"),
     "a name": ("LoRA", lambda d: architecture(d, "head", 1, key="predict"), "_architecture has .'predict'."),
+    "a compiler": (
+        "LoRA",
+        lambda d: architecture(d, "head", True, key="compile"),
+        "_architecture has .'compil",
+    ),
     "a method": ("LoRA", lambda d: state(d).update(predict="x"), r"estimator\.predict: no attribute of"),
     "an attribute": ("LoRA", lambda d: state(d).update(transform_all="x"), r"transform_all: no attribute of"),
     "a property": ("LoRA", lambda d: state(d).update(classes_=[1]), r"estimator\.classes_: no attribute of"),

@@ -196,7 +196,7 @@ def test_presets_share_nothing():
 
 
 def test_unknown_names_and_tasks():
-    with pytest.raises(ValueError, match="no preset 'lora'; expected one of sledzieski2024_ppi_lora"):
+    with pytest.raises(ValueError, match="name='lora' is no preset; expected one of sledzieski2024_ppi_lora"):
         presets.make("lora")
     with pytest.raises(ValueError, match="task=None; expected one of stability"):
         presets.make("schmirler2024_lora")

@@ -13,17 +13,18 @@ from __future__ import annotations
 import copy
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..sequences.checked import check_parameters
 
 # Ranges of settings, for _parameter_constraints.
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -57,7 +58,7 @@ class Parameters(BaseEstimator):
         """Refuse values out of range, of all parameters or of those in ``names``."""
         values = self.get_params(deep=False)
         asked = {name: value for name, value in values.items() if names is None or name in names}
-        validate_parameter_constraints(self._parameter_constraints, asked, type(self).__name__)
+        check_parameters(self._parameter_constraints, asked, type(self).__name__)
 
     def _plain(self) -> Self:
         """A copy with Python's own numbers: NumPy's overflow at their width, and JSON has none of them."""
@@ -213,7 +214,10 @@ def layer_index(name: str, backbone: Backbone) -> int | None:
 def target_names(backbone: Backbone, names: Sequence[str] | str) -> list[str]:
     """plmlearn's names of a backbone's matrices, groups spelled out; one error for all unknown names."""
     known = backbone.targets
-    asked = (names,) if isinstance(names, str) else tuple(names)
+    several = (
+        isinstance(names, (Sequence, Set, np.ndarray)) and np.iterable(names) and not isinstance(names, str)
+    )
+    asked: tuple[Any, ...] = tuple(names) if several else (names,)
     unknown = [name for name in asked if not isinstance(name, str) or name not in {*known, *_TARGET_GROUPS}]
     if unknown or not asked:
         raise ValueError(

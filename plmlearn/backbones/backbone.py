@@ -1,23 +1,159 @@
-"""``Backbone``: one loaded, frozen encoder and how it reads sequences."""
+"""What a backbone is: how sequences become tokens, what an architecture needs, and one loaded encoder.
+
+``TokenFormat``         how residues become tokens
+``Architecture``        how one architecture is loaded, read and adapted
+``find_token_format``   which of an architecture's formats a vocabulary is for
+``Backbone``            a frozen encoder and how it reads sequences
+"""
 
 from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .architectures import Alphabet, Architecture, Precision, TokenFormat, find_token_format
-from .quantization import Quantization, count_weights
+from ..sequences import ALPHABET
+from ..sequences.clean import LETTERS, STATES, with_state
+from .quantization import Quantization, QuantizedLinear
+
+Alphabet = Literal["aa", "3di"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TokenFormat:
+    """How a sequence becomes tokens.
+
+    Parameters
+    ----------
+    prefix, suffix : tuple of str
+        Special tokens before and after the residues.
+    token : str, default="{}"
+        Format string that turns a residue letter into its token.
+    substitutes : dict of str to str
+        Letters that are read as another letter.
+    alphabet : {"aa", "3di"}, default="aa"
+        What the letters are: amino acids, or Foldseek's structural states.
+    reads_states : bool, default=False
+        Whether a residue may have a structural state, which is then the second letter of its token.
+    """
+
+    prefix: tuple[str, ...]
+    suffix: tuple[str, ...]
+    token: str = "{}"
+    substitutes: dict[str, str] = field(default_factory=dict)
+    alphabet: Alphabet = "aa"
+    reads_states: bool = False
+
+    def token_of(self, letter: str, state: str = "") -> str:
+        """The token of an upper-case letter, and of its state if it has one."""
+        letter = self.substitutes.get(letter, letter)
+        if state:
+            return letter + state.lower()
+        return self.token.format(letter.lower() if self.alphabet == "3di" else letter)
+
+    @property
+    def characters(self) -> dict[str, str]:
+        """The token of each character that a clean sequence may have."""
+        tokens = {letter: self.token_of(letter) for letter in LETTERS}
+        if self.reads_states:
+            pairs = itertools.product(LETTERS, STATES)
+            tokens |= {with_state(letter, state): self.token_of(letter, state) for letter, state in pairs}
+        return tokens
+
+    def fits(self, vocabulary: Container[str]) -> bool:
+        """Whether a vocabulary holds every token that this format needs."""
+        residues = [self.token_of(letter) for letter in ALPHABET]
+        states = map(self.token_of, ALPHABET, STATES) if self.reads_states else ()
+        return all(token in vocabulary for token in [*self.prefix, *self.suffix, *residues, *states])
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one architecture is loaded, read and adapted.
+
+    Parameters
+    ----------
+    model_class : str
+        Class of transformers that holds the encoder.
+    token_formats : tuple of TokenFormat
+        The first one that fits a checkpoint's vocabulary applies.
+    layers : str
+        Path of the list of layers inside the model.
+    targets : dict of str to tuple of str
+        plmlearn's names of the adaptable matrices, and their paths inside a layer. A checkpoint may
+        lack some of these paths.
+    settings : tuple of str
+        Fields of the configuration that embeddings depend on.
+    max_length : int
+        Residues of the longest sequence that pretraining saw.
+    load_options : dict
+        Further arguments of the model class.
+    optional_weights : tuple of str
+        Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
+    supported : dict of str to tuple
+        Fields of the configuration, and the values of each that the forward pass knows.
+    precisions : tuple of str
+        Precisions in which no activation overflows.
+    final_norm : str
+        Path of the norm that follows the last layer; "" where the layers end in norms of their own.
+    """
+
+    model_class: str
+    token_formats: tuple[TokenFormat, ...]
+    layers: str
+    targets: dict[str, tuple[str, ...]]
+    settings: tuple[str, ...]
+    max_length: int
+    load_options: dict = field(default_factory=dict)
+    optional_weights: tuple[str, ...] = ()
+    supported: dict[str, tuple] = field(default_factory=dict)
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    final_norm: str = ""
+
+
+_MOST_TOKENS = 1024  # in the vocabulary of a model of residues; a model of words has tens of thousands
+
+
+def find_token_format(
+    name: str, architecture: Architecture, vocabulary: Collection[str], alphabet: Alphabet
+) -> TokenFormat:
+    """How sequences become tokens of this vocabulary.
+
+    Parameters
+    ----------
+    name : str
+        Of the backbone, for messages.
+    architecture : Architecture
+    vocabulary : collection of str
+    alphabet : {"aa", "3di"}
+
+    Raises
+    ------
+    ValueError
+        The vocabulary is none of single residues.
+    """
+    if len(vocabulary) <= _MOST_TOKENS:
+        for token_format in architecture.token_formats:
+            if token_format.alphabet == alphabet and token_format.fits(vocabulary):
+                return token_format
+    letters = {"aa": "amino acids", "3di": "3Di states (ProstT5 has them)"}[alphabet]
+    lacks = "is one of words" if len(vocabulary) > _MOST_TOKENS else f"lacks tokens of {letters}"
+    raise ValueError(
+        f"Backbone {name!r}: its vocabulary ({len(vocabulary)} tokens) {lacks}, so plmlearn cannot read "
+        "proteins with it. Take a protein language model, with the tokenizer that it was trained with."
+    )
 
 
 def check_n_layers(n_layers: Any, name: str, n_there: int) -> int:
@@ -124,7 +260,9 @@ class Backbone:
     @cached_property
     def n_parameters(self) -> int:
         """Number of parameters of the encoder, as many as before quantization."""
-        return count_weights(self.model)
+        packed = [module for module in self.model.modules() if isinstance(module, QuantizedLinear)]
+        stood_for = sum(linear.in_features * linear.out_features - linear.packed.numel() for linear in packed)
+        return stood_for + sum(p.numel() for p in self.model.parameters())
 
     @cached_property
     def targets(self) -> dict[str, tuple[str, ...]]:

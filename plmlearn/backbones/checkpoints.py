@@ -15,8 +15,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from .architectures import ARCHITECTURES, Precision
-from .backbone import Backbone
+from .architectures import ARCHITECTURES
+from .backbone import Backbone, Precision
 from .folder import (
     BackboneWeightsError,
     digest_tensors,

@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..nn.randomness import seeded
-from .architectures import ARCHITECTURES, Architecture
+from .architectures import ARCHITECTURES
+from .backbone import Architecture
 
 _FILES = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -373,7 +374,13 @@ def read_weights(name: str, folder: Path, architecture: Architecture, config: An
             "in shards with their index, or one *.ckpt. Write them with save_pretrained."
         )
     stored = read_tensors(folder)
-    return match_tensors(name, stored, _empty_model(architecture, config), architecture.optional_weights)
+    found = match_tensors(name, stored, _empty_model(architecture, config), architecture.optional_weights)
+    if odd := [key for key, tensor in found.items() if not tensor.isfinite().all()]:
+        raise BackboneWeightsError(
+            f"Backbone {name!r}: {len(odd)} of its tensors have values that are not finite, among them "
+            f"{', '.join(odd[:3])}; embeddings would be nan. Get the checkpoint again."
+        )
+    return found
 
 
 def draw_weights(architecture: Architecture, config: Any, seed: int = 0) -> dict[str, Tensor]:

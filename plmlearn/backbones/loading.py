@@ -11,13 +11,12 @@ import difflib
 import hashlib
 import os
 import shutil
-import threading
 import warnings
 from collections.abc import Iterator
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub import get_repo_discussions, snapshot_download
@@ -25,9 +24,19 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
 
+from ..nn.locks import ForkSafeLock
+from ..sequences.checked import TEXT, checked, one_of
 from ..sequences.clean import local_path
-from .architectures import ARCHITECTURES, CHECKPOINTS, Alphabet, Architecture, Precision, find_token_format
-from .backbone import DTYPES, Backbone, check_n_layers
+from .architectures import ARCHITECTURES, CHECKPOINTS
+from .backbone import (
+    DTYPES,
+    Alphabet,
+    Architecture,
+    Backbone,
+    Precision,
+    check_n_layers,
+    find_token_format,
+)
 from .folder import (
     BackboneNotFoundError,
     BackboneWeightsError,
@@ -235,9 +244,16 @@ def _verify_download(file: Path) -> None:
 Init = Literal["pretrained", "random"]
 
 _loaded: dict[tuple, Backbone] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
+@checked(
+    revision=[str, None],
+    device=[str, torch.device],
+    precision=one_of(DTYPES),
+    init=one_of(get_args(Init)),
+    quantization=[*one_of(get_args(Quantization)), None],
+)
 def load_backbone(
     name: str | os.PathLike[str],
     *,
@@ -310,15 +326,23 @@ def load_backbone(
     [0, 20, 15, 7, 2]
     """
     place, alphabet = resolve_name(name)
-    options = (revision, torch.device(device), precision, init, quantization, alphabet)
+    options = (revision, _device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
-    with _lock, torch.inference_mode(False):
+    with _lock.lock, torch.inference_mode(False):
         held = _loaded.get(key)
         if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
             held = _loaded[key] = _load(str(name), place, *options, n_layers)
         return held.cut(n_layers, final_norm)
 
 
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch's own, of many kinds
+        raise ValueError(f"device={str(device)!r} is not on this machine: {str(error)[:200]}") from None
+
+
+@checked(expected=TEXT)
 def check_fingerprint(backbone: Backbone, expected: str) -> None:
     """Refuse a backbone that is not the one an estimator was fitted on.
 
@@ -379,10 +403,11 @@ def unload_backbones() -> None:
     >>> from plmlearn.backbones import unload_backbones
     >>> unload_backbones()
     """
-    with _lock:
+    with _lock.lock:
         _loaded.clear()
 
 
+@checked(revision=[str, None])
 def download_backbone(
     name: str | os.PathLike[str], folder: str | os.PathLike[str], *, revision: str | None = None
 ) -> Path:
@@ -419,7 +444,7 @@ def download_backbone(
     ['config.json', 'model.safetensors']
     """
     backbone = load_backbone(name, revision=revision)
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     weights = set(find_weights(backbone.folder))
     for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):

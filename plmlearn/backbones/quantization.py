@@ -112,13 +112,6 @@ def quantize(layers: nn.Module, quantization: Quantization) -> None:
         setattr(layers.get_submodule(owner), leaf, QUANTIZATIONS[quantization](linear))
 
 
-def count_weights(model: nn.Module) -> int:
-    """Parameters of a model; a packed matrix counts as many as it stands for."""
-    packed = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
-    stood_for = sum(linear.in_features * linear.out_features for linear in packed)
-    return stood_for + sum(p.numel() for p in model.parameters()) - sum(x.packed.numel() for x in packed)
-
-
 class _Product(torch.autograd.Function):
     # Unpacks again in the backward pass: keeping the matrix would cost the memory that was saved.
     @staticmethod

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,13 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import has_fit_parameter
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
+from ..sequences.checked import checked
 from .peak_memory import PeakMemory
 
 _COSTS: dict[str, Any] = {
@@ -92,6 +95,14 @@ class Comparison:
         return as_table(self.rows)
 
 
+@checked(
+    estimators=[Mapping],
+    scoring=[str, callable, list, tuple, set, Mapping, None],
+    random_states=[Sequence],
+    reference=[str, None],
+    confidence=[Interval(Real, 0, 1, closed="neither")],
+    n_jobs=[Integral, None],
+)
 def compare(
     estimators: Mapping[str, Any],
     X: Any,
@@ -280,13 +291,20 @@ def _statistics(
 def _scorers(scoring: Any) -> Any:
     """Names, this package's among them, as scorers under these names; all else as it is."""
     if isinstance(scoring, Mapping):
+        if odd := [name for name in scoring if not isinstance(name, str)]:
+            raise TypeError(f"scoring has the name {odd[0]!r}; expected str for each of its scorers.")
         return {name: get_scorer(one) if isinstance(one, str) else one for name, one in scoring.items()}
     names = [scoring] if isinstance(scoring, str) else scoring
     return {name: get_scorer(name) for name in names} if isinstance(names, (list, tuple, set)) else scoring
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:
-    splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
+    if y is not None and (_num_samples(X), _num_samples(y)) != (_num_samples(X),) * 2:
+        raise ValueError(f"X has {_num_samples(X)} rows and y {_num_samples(y)}; expected as many.")
+    try:
+        splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
+    except TypeError as error:  # numpy's, of entries that it cannot sort
+        raise ValueError(f"y mixes entries of several kinds ({error}); expected one kind.") from None
     # A splitter that does not shuffle has a random_state too, but may not be given one.
     if seed is not None and hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True):
         splitter.random_state = seed

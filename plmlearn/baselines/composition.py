@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, get_args
+from numbers import Integral
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import ALPHABET, check_sequences
+from ..sequences.checked import one_of
 from ..similarity.blosum import BLOSUM62, encode
 from .inputs import SequenceInput
 
@@ -58,20 +61,21 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
     kind: Kind = "composition"
     k: int = 2
 
+    _parameter_constraints: ClassVar[dict] = {
+        "kind": one_of(get_args(Kind)),
+        "k": [Interval(Integral, 1, 4, closed="both")],
+    }
+
     def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
         """Learn the number of positions."""
-        if self.kind not in get_args(Kind):
-            raise ValueError(
-                f"kind is {self.kind!r}; expected one of {', '.join(map(repr, get_args(Kind)))}."
-            )
-        if not 1 <= self.k <= 4:
-            raise ValueError(f"k is {self.k}; expected the length of a word, 1 to 4.")
+        self._validate_params()
         self.length_ = max(map(len, check_sequences(X)))
         return self
 
     def transform(self, X: Any) -> Any:
         """Vectors, array of shape (n_sequences, n_features)."""
         check_is_fitted(self)
+        self._validate_params()
         sequences = check_sequences(X)
         if self.kind in ("composition", "kmer"):
             shares = _word_shares(sequences, self._word_length())

@@ -6,7 +6,7 @@ beyond similarity to its training set.
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,6 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..sequences import check_sequences
+from ..sequences.checked import one_of
+from ..sequences.columns import check_labels, check_numbers
 from ..similarity import find_nearest
 from ..similarity.search import NearestMethod
 from .inputs import SequenceInput
@@ -25,11 +27,14 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     method: NearestMethod = "auto"
     ties: Literal["average", "first"] = "average"
 
-    def _remember(self, X: Any, y: Any) -> np.ndarray:
-        if self.ties not in ("average", "first"):
-            raise ValueError(f"ties is {self.ties!r}; expected 'average' or 'first'.")
+    _parameter_constraints: ClassVar[dict] = {
+        "method": one_of(get_args(NearestMethod)),
+        "ties": one_of(("average", "first")),
+    }
+
+    def _remember(self, X: Any, y: np.ndarray) -> np.ndarray:
+        self._validate_params()
         self.sequences_ = check_sequences(X)
-        y = np.asarray(y)
         if len(y) != len(self.sequences_):
             raise ValueError(
                 f"y has {len(y)} targets for {len(self.sequences_)} sequences; expected one for each."
@@ -39,6 +44,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     def _averages(self, X: Any) -> np.ndarray:
         """Mean target of the nearest training proteins of every sequence, (n, k)."""
         check_is_fitted(self)
+        self._validate_params()
         sequences = check_sequences(X)
         hits = find_nearest(sequences, self.sequences_, method=self.method)
         if self.ties == "first":
@@ -111,7 +117,7 @@ class HomologyRegressor(RegressorMixin, _NearestProtein):
 
     def fit(self, X: Any, y: Any) -> "HomologyRegressor":
         """Remember sequences and their measurements, (n,) or (n, k)."""
-        y = self._remember(X, y).astype(float)
+        y = self._remember(X, check_numbers(y, "y"))
         self.targets_, self.one_target_ = y.reshape(len(y), -1), y.ndim == 1
         return self
 
@@ -162,7 +168,7 @@ class HomologyClassifier(ClassifierMixin, _NearestProtein):
 
     def fit(self, X: Any, y: Any) -> "HomologyClassifier":
         """Remember sequences and their classes, (n,), or 0/1 labels, (n, k)."""
-        y = self._remember(X, y)
+        y = self._remember(X, check_labels(y, "y"))
         check_classification_targets(y)
         self.multilabel_ = type_of_target(y) == "multilabel-indicator"
         if self.multilabel_:

@@ -4,7 +4,7 @@ Both know which proteins interact in training, but not why. A model of pairs is 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -14,6 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..model_selection.leakage import degree_scores
 from ..sequences import check_pairs
+from ..sequences.checked import SHARE, one_of
+from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
 from ..similarity import find_similar
 from ..similarity.search import Method
@@ -27,7 +29,7 @@ class _PairBaseline(ClassifierMixin, BaseEstimator):
         return tags
 
     def _remember(self, pairs: np.ndarray, y: Any) -> None:
-        y = np.asarray(y)
+        y = check_labels(y, "y")
         if y.shape != (len(pairs),):
             raise ValueError(f"y has shape {y.shape}; expected one label per pair, ({len(pairs)},).")
         self.classes_, codes = np.unique(y, return_inverse=True)
@@ -126,8 +128,11 @@ class PairSimilarityClassifier(_PairBaseline):
     min_identity: float = 0.3
     method: Method = "auto"
 
+    _parameter_constraints: ClassVar[dict] = {"min_identity": SHARE, "method": one_of(get_args(Method))}
+
     def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
         """Remember pairs of sequences and their two classes."""
+        self._validate_params()
         self._remember(check_pairs(X), y)
         return self
 

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
+from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
 
 _ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
+_LARGEST = 1e100  # its square and sums of such are numbers still
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -69,11 +73,21 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     order: Literal[1, 2] = 2
     alpha: float | None = None
 
+    _parameter_constraints: ClassVar[dict] = {
+        "order": [Interval(Integral, 1, 2, closed="both")],
+        "alpha": [Interval(Real, 0, None, closed="left"), None],
+    }
+
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
-        if self.order not in (1, 2):
-            raise ValueError(f"order is {self.order!r}; expected 1 (residues) or 2 (and pairs of them).")
-        variants = check_sequences(X)
+        self._validate_params()
+        variants, y = check_sequences(X), check_numbers(y, "y")
+        if len(y) != len(variants):
+            raise ValueError(
+                f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
+            )
+        if np.abs(y).max() > _LARGEST:
+            raise ValueError(f"y holds numbers up to {np.abs(y).max():g}. Look for placeholders among them.")
         self.length_ = len(variants[0])
         letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))
@@ -88,6 +102,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
                 f"order=2 on {len(letters)} variants with {n_sites} variable sites means {n_states:.0e} "
                 f"pairs of residues; expected up to {_MAX_STATES:.0e}. Pass order=1."
             )
+        self.order_ = self.order
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._states(letters))
         features = self.encoder_.transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
@@ -106,7 +121,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     def _states(self, letters: np.ndarray) -> np.ndarray:
         """What is at every variable site, and at every pair of them, as numbers; (n, sites + pairs)."""
         single = letters[:, self.sites_].astype(np.int32)
-        if self.order == 1 or len(self.sites_) < 2:
+        if self.order_ == 1 or len(self.sites_) < 2:
             return single
         first, second = np.array(list(combinations(range(len(self.sites_)), 2))).T
         return np.hstack([single, single[:, first] * 256 + single[:, second]])

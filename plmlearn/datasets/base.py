@@ -62,7 +62,9 @@ def get_data_home(data_home: DataHome = None) -> Path:
     >>> get_data_home("somewhere/proteins").name
     'proteins'
     """
-    return local_path(data_home or os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data")
+    if data_home is None or (isinstance(data_home, str) and not data_home):
+        data_home = os.environ.get("PLMLEARN_DATA") or "~/plmlearn_data"
+    return local_path(data_home, "data_home")
 
 
 def clear_data_home(data_home: DataHome = None) -> None:
@@ -99,7 +101,7 @@ def load_table(name: str, data_home: DataHome, download_if_missing: bool) -> dic
     """Columns of one of ``TABLES``, 1-D in the order of the file, text or the numbers that it declares."""
     table = TABLES[name]
     path = get_data_home(data_home) / table.path
-    if path.exists():
+    if os.path.exists(path):  # False of a name that no file can have, too
         content = _verified(path, table)
     elif download_if_missing and table.urls:
         content = _download(path, table)

@@ -3,7 +3,7 @@
 Every function takes the RandomState first. L is the number of residues; 20 indexes ``AMINO_ACIDS``.
 """
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import truncnorm
@@ -21,10 +21,7 @@ _LENGTH_SIGMA = 0.65  # of the logarithm of the length, about that of Swiss-Prot
 
 def draw_lengths(rng: np.random.RandomState, n_samples: int, median: int, low: int, high: int) -> np.ndarray:
     """(n_samples,) log-normal lengths between `low` and `high`, both included."""
-    check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    check_scalar(low, "min_length", Integral, min_val=1)
     check_scalar(high, "max_length", Integral, min_val=low)
-    check_scalar(median, "median_length", Integral, min_val=1)
     bounds = np.log(np.array([low - 0.5, high + 0.5]) / median) / _LENGTH_SIGMA
     deviations = truncnorm.rvs(*bounds, size=n_samples, random_state=rng)
     return np.rint(median * np.exp(_LENGTH_SIGMA * deviations)).astype(int).clip(low, high)
@@ -40,7 +37,6 @@ def draw_sequence(rng: np.random.RandomState, length: int, frequencies: np.ndarr
 
 def draw_preferences(rng: np.random.RandomState, n_classes: int, class_sep: float) -> np.ndarray:
     """(n_classes, 20) natural frequencies, each amino acid more or less preferred by each class."""
-    check_scalar(class_sep, "class_sep", Real, min_val=0)
     weights = FREQUENCIES * np.exp(class_sep * rng.standard_normal((n_classes, len(AMINO_ACIDS))))
     return weights / weights.sum(axis=1, keepdims=True)
 

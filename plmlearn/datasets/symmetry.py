@@ -12,9 +12,11 @@ from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
-from sklearn.utils import Bunch, check_random_state, check_scalar
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import Interval
 
 from ..sequences import read_csv
+from ..sequences.checked import COUNT, FLAG, NOT_NEGATIVE, SEED, SHARE, TEXT, checked
 from ..sequences.clean import check_choice, object_array, refuse
 from .synthetic import make_protein_classification
 
@@ -32,6 +34,7 @@ _CLASS_OF |= dict.fromkeys(("", "NPS", "NA", "NAN", "NONE", "UNKNOWN", "-"), "un
 Form = Literal["multiclass", "multilabel"]
 
 
+@checked(symmetry=TEXT)
 def symmetry_class(symmetry: str) -> str:
     """
     Find the class of one symmetry in Schoenflies notation.
@@ -65,8 +68,9 @@ def symmetry_class(symmetry: str) -> str:
     return _CLASS_OF[text]
 
 
+@checked(sequence=TEXT, symmetry=TEXT, return_X_y=FLAG)
 def load_symmetry(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     sequence: str = "sequence",
     symmetry: str = "symmetry",
@@ -133,7 +137,7 @@ def load_symmetry(
     array(['C2', 'C1'], dtype=object)
     """
     check_choice("form", form, get_args(Form))
-    table = read_csv(os.fspath(path), sequence=sequence, target=symmetry)
+    table = read_csv(path, sequence=sequence, target=symmetry)
     indicator = _indicator(table.columns[symmetry], path)
     names = np.array(SYMMETRY_CLASSES, dtype=object)
     rarity = np.where(indicator, -indicator.sum(axis=0), -len(indicator) - 1)
@@ -143,6 +147,15 @@ def load_symmetry(
     return Bunch(data=table.sequences, target=target, target_names=list(names), columns=table.columns)
 
 
+@checked(
+    n_samples=COUNT,
+    n_classes=[Interval(Integral, 2, len(SYMMETRY_CLASSES), closed="both")],
+    class_sep=NOT_NEGATIVE,
+    share_of_several=SHARE,
+    median_length=COUNT,
+    max_length=COUNT,
+    random_state=SEED,
+)
 def make_homo_oligomers(
     n_samples: int = 200,
     *,
@@ -189,7 +202,6 @@ def make_homo_oligomers(
     >>> sorted(set(" ".join(symmetries).split()))
     ['C1', 'C2']
     """
-    check_scalar(n_classes, "n_classes", Integral, min_val=2, max_val=len(SYMMETRY_CLASSES))
     rng = check_random_state(random_state)
     lengths = {"median_length": median_length, "max_length": max_length}
     X, y = make_protein_classification(

@@ -13,10 +13,13 @@ need neither network nor files.
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils._param_validation import Interval
 
+from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, NOT_NEGATIVE, SEED, SHARE, checked
 from ..sequences.clean import object_array
 from .draw import (
     AMINO_ACIDS,
@@ -32,9 +35,13 @@ from .draw import (
     plant,
 )
 
+_LENGTHS: dict[str, Any] = dict.fromkeys(
+    ("n_samples", "median_length", "min_length", "max_length"), COUNT
+) | {"random_state": SEED}
 _COMPOSITION_SPREAD = 100  # Dirichlet concentration: how much one protein's composition differs from the next
 
 
+@checked(**_LENGTHS)
 def make_proteins(
     n_samples: int = 100,
     *,
@@ -81,6 +88,7 @@ def make_proteins(
     return object_array(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
 
 
+@checked(n_classes=AT_LEAST_2, class_sep=NOT_NEGATIVE, motif_length=COUNT_FROM_0, flip_y=SHARE, **_LENGTHS)
 def make_protein_classification(
     n_samples: int = 100,
     *,
@@ -137,9 +145,7 @@ def make_protein_classification(
     array([1, 2, 0, 1, 0, 2])
     """
     rng = check_random_state(random_state)
-    check_scalar(n_classes, "n_classes", Integral, min_val=2)
     check_scalar(motif_length, "motif_length", Integral, min_val=0, max_val=min_length - 1)
-    check_scalar(flip_y, "flip_y", Real, min_val=0, max_val=1)
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
     preferences = draw_preferences(rng, n_classes, class_sep)
     motifs = [draw_letters(rng, motif_length, FREQUENCIES) for _ in range(n_classes)]
@@ -152,6 +158,7 @@ def make_protein_classification(
     return X, np.where(flipped, rng.randint(n_classes, size=n_samples), y)
 
 
+@checked(noise=NOT_NEGATIVE, **_LENGTHS)
 def make_protein_regression(
     n_samples: int = 100,
     *,
@@ -198,7 +205,6 @@ def make_protein_regression(
     array([ 1.51,  0.12,  0.52, -0.09])
     """
     rng = check_random_state(random_state)
-    check_scalar(noise, "noise", Real, min_val=0)
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
     property_ = rng.standard_normal(len(AMINO_ACIDS))
     compositions = rng.dirichlet(FREQUENCIES * _COMPOSITION_SPREAD, size=n_samples)
@@ -209,6 +215,15 @@ def make_protein_regression(
     return X, signal + noise * rng.standard_normal(n_samples)
 
 
+@checked(
+    n_samples=COUNT,
+    parent=[str, None],
+    length=COUNT,
+    max_mutations=COUNT,
+    epistasis=[Interval(Real, -1e6, 1e6, closed="both")],
+    noise=NOT_NEGATIVE,
+    random_state=SEED,
+)
 def make_mutational_landscape(
     n_samples: int = 100,
     *,
@@ -262,8 +277,6 @@ def make_mutational_landscape(
     array(['MKTAYIAKQR', 'MNTAYIIKAR', 'FKGAYIAKQR'], dtype=object)
     """
     rng = check_random_state(random_state)
-    check_scalar(n_samples, "n_samples", Integral, min_val=1)
-    check_scalar(noise, "noise", Real, min_val=0)
     sites = indices_of(draw_sequence(rng, length, FREQUENCIES) if parent is None else parent)
     check_scalar(max_mutations, "max_mutations", Integral, min_val=1, max_val=len(sites))
     effects = draw_effects(rng, sites)
@@ -279,6 +292,13 @@ def make_mutational_landscape(
     return X, y + noise * rng.standard_normal(n_samples)
 
 
+@checked(
+    labels=[Sequence],
+    mean_segment=[Interval(Real, 1, 1e6, closed="both")],
+    class_sep=NOT_NEGATIVE,
+    missing=SHARE,
+    **_LENGTHS,
+)
 def make_residue_labels(
     n_samples: int = 100,
     *,
@@ -334,10 +354,11 @@ def make_residue_labels(
     EEHHCCEEECCCCCHHHHHHHHHHCCEEEEEEEEE
     """
     rng = check_random_state(random_state)
-    if len(set(labels)) < 2 or any(len(label) != 1 or label == "-" for label in labels):
+    if (
+        not all(isinstance(label, str) and len(label) == 1 and label != "-" for label in labels)
+        or len(set(labels)) < 2
+    ):
         raise ValueError(f"labels={labels!r}: expected at least two different letters, and no '-'.")
-    check_scalar(mean_segment, "mean_segment", Real, min_val=1)
-    check_scalar(missing, "missing", Real, min_val=0, max_val=1)
     letters = np.array(list(labels))
     lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
     preferences = draw_preferences(rng, len(letters), class_sep)
@@ -349,6 +370,7 @@ def make_residue_labels(
     return object_array(X), object_array(y)
 
 
+@checked(n_proteins=COUNT, n_families=AT_LEAST_2, **_LENGTHS)
 def make_protein_pairs(
     n_samples: int = 100,
     *,
@@ -402,7 +424,6 @@ def make_protein_pairs(
     ((6, 2), array([1, 1, 1, 0, 0, 0]))
     """
     rng = check_random_state(random_state)
-    check_scalar(n_families, "n_families", Integral, min_val=2)
     check_scalar(n_proteins, "n_proteins", Integral, min_val=2 * n_families)
     proteins, family = make_protein_classification(
         n_proteins,

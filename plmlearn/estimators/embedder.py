@@ -13,8 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from ..adapters import Frozen
-from ..backbones import check_fingerprint
-from ..backbones.loading import looking_for_fitted
 from ..cache import Entries
 from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
@@ -23,7 +21,7 @@ from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
 from ..training.features import embeddings_by_layer, frozen_embeddings
 from .loaded import LoadedModel
-from .parameters import BackboneParameters, RuntimeParameters, keep_place, place_of
+from .parameters import BackboneParameters, RuntimeParameters, fitted_place, keep_place
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
 _CHUNK_OF_LAYERS = 1_000  # the same where all layers are held at once
@@ -192,7 +190,6 @@ class PLMEmbedder(
         self._check_parameters()
         sequences, _ = self._clean(X)
         model = self._load()
-        check_fingerprint(model.backbone, self.backbone_fingerprint_)
         order: dict[str, int] = {}
         index = np.array([order.setdefault(s, len(order)) for s in sequences])
         distinct = list(order)
@@ -224,8 +221,7 @@ class PLMEmbedder(
 
     def _load(self) -> LoadedModel:
         device = resolve_device(self.device)
-        with looking_for_fitted():
-            backbone = self._load_backbone(place_of(self), device, **self._cut)
+        backbone = self._load_backbone(fitted_place(self, **self._cut), device, **self._cut)
         return LoadedModel.build(self._plain(), backbone, Frozen(), self._make_module, device=device, seed=0)
 
     def _make_module(self, encoder: PackedEncoder) -> EncoderModel:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from os import PathLike, fspath
-from os.path import isabs, isdir
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -29,13 +28,19 @@ from sklearn.utils.validation import check_is_fitted
 from ..adapters import Adapter, LoRA
 from ..adapters.base import Parameters
 from ..adapters.names import ADAPTER_FORMS, AdapterName, as_adapter
-from ..backbones import Backbone, load_backbone
-from ..backbones.loading import absolute_name, reads_states
+from ..backbones import (
+    Backbone,
+    BackboneNotFoundError,
+    BackboneWeightsError,
+    check_fingerprint,
+    load_backbone,
+)
+from ..backbones.loading import absolute_name, looking_for_fitted, reads_states
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS
 from ..sequences import truncate
 from ..sequences.structure import SEQUENCES, Reader
-from ..training.devices import PRECISIONS, resolve_precision
+from ..training.devices import PRECISIONS, resolve_device, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -69,15 +74,33 @@ def keep_place(estimator: Any) -> None:
     estimator._backbone_place = None if name is None else absolute_name(name)
 
 
-def place_of(estimator: Any) -> Any:
-    """Where the backbone lies: where the fit found it, or where ``set_params`` has put it since."""
-    name, kept = estimator.backbone, vars(estimator)
-    if "_backbone_place" not in kept:
-        return name
-    place = kept["_backbone_place"]
-    is_same = name is None or fspath(name) == kept["_backbone_name"]
-    is_gone = place is not None and isabs(place) and not isdir(place.removesuffix("#3di"))
-    return place if place is None or (is_same and not is_gone) else name
+def places_of(estimator: Any) -> list[Any]:
+    """Where the backbone may lie: where the fit found it, then where ``set_params`` has put it since."""
+    place = vars(estimator).get("_backbone_place", estimator.backbone)
+    places = [] if place is None else [place, estimator.backbone]
+    return list(dict.fromkeys(fspath(name) for name in places if name is not None))
+
+
+def fitted_place(estimator: Any, **options: Any) -> Any:
+    """The first of these places that holds the backbone of the fit; None where it began without one.
+
+    Raises
+    ------
+    BackboneNotFoundError, BackboneWeightsError
+        None of them does; the message says how to name another.
+    """
+    places, device = places_of(estimator), resolve_device(estimator.device)
+    for place in places:
+        try:
+            with looking_for_fitted():
+                backbone = estimator._load_backbone(place, device, **options)
+            check_fingerprint(backbone, estimator.backbone_fingerprint_)
+        except (BackboneNotFoundError, BackboneWeightsError):
+            if place == places[-1]:
+                raise
+        else:
+            return place
+    return None
 
 
 class AdapterChoice(Parameters):
@@ -235,8 +258,8 @@ class RuntimeParameters(Parameters):
 
         Only for such an X the backbone's vocabulary is looked up before X is checked.
         """
-        name = place_of(self)
-        return name is not None and self._reader.may_have_states(X) and reads_states(name, self.revision)
+        places = places_of(self)
+        return bool(places) and self._reader.may_have_states(X) and reads_states(places[0], self.revision)
 
     @property
     def _window(self) -> int | None:
@@ -312,7 +335,7 @@ class TrainingParameters(Parameters):
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "gradient_checkpointing": ["boolean"],
     }
 

@@ -447,6 +447,7 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
             Residues that ``long_sequences="truncate"`` cut off get the most frequent training label, or what
             the CRF makes of the frequencies. With ``predict_output="proba"`` what ``predict_proba`` returns.
         """
+        self._check_parameters({"predict_output"})
         if self.predict_output == "proba":
             return self.predict_proba(X)
         return self._decoder().decode(self._residue_outputs(X))

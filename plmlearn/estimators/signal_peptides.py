@@ -394,6 +394,7 @@ class PLMSignalPeptideClassifier(
         -------
         ndarray of shape (n_proteins,)
         """
+        self._check_parameters({"predict_output"})
         if self.predict_output == "proba":
             return self.predict_proba(X, kingdom)
         decoder, outputs = self._read(X, kingdom)

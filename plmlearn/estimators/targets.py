@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch.nn.functional as F
 from scipy.special import expit, softmax
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight, column_or_1d
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from ..sequences import SequenceError
-from ..sequences.clean import first_few
+from ..sequences.clean import first_few, is_missing
+from ..sequences.columns import check_numbers
 from ..training.engine import TrainingDivergedError
 
 
@@ -63,13 +65,13 @@ class ClassTarget(Target):
 
     def encode(self, y: Any) -> np.ndarray:
         labels = column_or_1d(y)
-        index = np.searchsorted(self.classes, labels).clip(max=len(self.classes) - 1)
-        unknown = np.unique(np.asarray(labels)[self.classes[index] != labels])
-        if len(unknown):
+        unknown = sorted(set(labels.tolist()) - set(self.classes.tolist()), key=str)
+        if unknown:
             raise ValueError(
-                f"Labels not seen in the training data: {unknown[:5].tolist()}; "
+                f"Labels not seen in the training data: {unknown[:5]}; "
                 f"known are {self.classes[:20].tolist()}."
             )
+        index = np.searchsorted(self.classes, labels)
         return index.astype(np.float32 if len(self.classes) == 2 else np.int64)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -210,6 +212,8 @@ def check_class_y(y: Any, n_rows: int) -> np.ndarray:
             f"indicator of 0 and 1. {_BINARIZE}"
         )
     y = check_length(y, n_rows)
+    if np.iscomplexobj(y):
+        raise ValueError("y holds complex numbers; a classifier takes one label per protein.")
     _refuse_missing(y)
     if y.dtype == object and len({isinstance(label, str) for label in y.flat}) > 1:
         raise ValueError("y mixes text and other labels; expected labels of one type. Pass y.astype(str).")
@@ -283,8 +287,14 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Weights of the proteins as float64 (n_rows,), all 1 where none are given; or an error."""
     if sample_weight is None:
         return np.ones(n_rows)
-    rows = np.zeros((n_rows, 1))
-    weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+    if isinstance(sample_weight, Real):
+        sample_weight = [float(sample_weight)] * n_rows
+    weights = check_numbers(sample_weight, "sample_weight")
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight has shape {weights.shape}; expected ({n_rows},), one per protein.")
+    if (weights < 0).any():
+        rows = np.flatnonzero(weights < 0)
+        raise ValueError(f"sample_weight is negative in {_name_rows(rows)}; expected 0 or more.")
     if not weights.any():
         raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
     return weights
@@ -298,7 +308,7 @@ def used_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
 def _refuse_missing(y: np.ndarray) -> None:
     if y.dtype.kind in "biuU":
         return
-    missing = np.array([[v is None or v != v or str(v) == "<NA>" for v in np.ravel(row)] for row in y])
+    missing = np.array([[is_missing(v) for v in np.ravel(row)] for row in y])
     rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
     if len(rows):
         raise SequenceError(

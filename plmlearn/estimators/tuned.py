@@ -20,8 +20,6 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Frozen
-from ..backbones import check_fingerprint
-from ..backbones.loading import looking_for_fitted
 from ..metrics import get_scorer
 from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
@@ -37,8 +35,8 @@ from .parameters import (
     RuntimeParameters,
     TrainingParameters,
     adapter_of,
+    fitted_place,
     keep_place,
-    place_of,
     seed_from,
     warn_of_idle,
 )
@@ -110,6 +108,8 @@ class TunedEstimator(
         super()._check_parameters(names)
         if names is None and isinstance(self.scoring, str):
             get_scorer(self.scoring)  # or an error
+        if names is None:
+            adapter_of(self)._check_parameters()
 
     def _idle(self, validates: bool) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""
@@ -118,11 +118,9 @@ class TunedEstimator(
             idle |= dict.fromkeys(("patience", "validation_fraction"), "is for early_stopping=True")
             if not validates:
                 idle["scoring"] = "is for validation: pass early_stopping=True, or X_val and y_val"
-        elif validates:
-            idle["validation_fraction"] = "is not needed with X_val and y_val"
         if self.head in ("linear", "crf"):
             idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
-        if isinstance(adapter_of(self), Frozen) and (self.head_lr or (self.lr or 0) <= DEFAULT_HEAD_LR):
+        if isinstance(adapter_of(self), Frozen) and self.head_lr is None and (self.lr or 1) < DEFAULT_HEAD_LR:
             idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
         return idle
 
@@ -226,17 +224,17 @@ class TunedEstimator(
         check_is_fitted(self)
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
-            fitted = self._as_fitted()._plain()
-            with looking_for_fitted():
-                model = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
-            check_fingerprint(model.backbone, self.backbone_fingerprint_)
-            self._loaded = model
+            fitted = self._as_fitted()
+            fitted._check_parameters()
+            fitted = fitted._plain()
+            fitted.backbone = fitted_place(fitted, init=fitted.backbone_init, **fitted._cut)
+            self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded
 
     def _as_fitted(self):
         """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture, backbone=place_of(self))
+        fitted.__dict__.update(self._architecture)
         return fitted
 
     def __getstate__(self) -> dict:
@@ -295,5 +293,7 @@ class TunedEstimator(
 
 DEFAULT_HEAD_LR = 1e-3
 # Parameters that may change between ``fit`` and ``predict``; the trained tensors fit all others.
-_MAY_CHANGE = {f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)}
-_MAY_CHANGE -= {"quantization", "revision", "backbone"}
+_MAY_CHANGE = {"backbone"} | {
+    f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)
+}
+_MAY_CHANGE -= {"quantization", "revision"}

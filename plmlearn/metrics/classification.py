@@ -5,12 +5,16 @@
 """
 
 import warnings
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
+from sklearn.utils._param_validation import Interval
 
-from plmlearn.sequences.clean import check_choice
+from ..sequences.checked import COUNT, checked
+from ..sequences.clean import check_choice
+from ..sequences.columns import check_labels, check_numbers
 
 Average = Literal["auto", "binary", "macro"]
 _AVERAGED = ("f1", "aupr", "precision", "recall", "specificity")
@@ -145,11 +149,12 @@ def macro_average_precision(y_true: Any, y_score: Any, *, labels: Any = None) ->
     >>> macro_average_precision(["a", "b"], [[0.9, 0.1], [0.3, 0.7]])
     1.0
     """
-    binary = np.ndim(y_score) == 1
+    binary = check_numbers(y_score, "y_score").ndim == 1
     average: Any = "binary" if binary else "macro"
     return classification_table(y_true, y_true, y_score, labels=labels, average=average)["aupr"]
 
 
+@checked(recall=[Interval(Real, 0, 1, closed="right")])
 def precision_at_recall(y_true: Any, y_score: Any, recall: float = 0.5) -> float:
     """Best precision of any threshold at which at least this share of the positives is found.
 
@@ -172,14 +177,18 @@ def precision_at_recall(y_true: Any, y_score: Any, recall: float = 0.5) -> float
     >>> precision_at_recall([1, 0, 1, 0], [0.9, 0.8, 0.7, 0.1], recall=0.5)
     1.0
     """
-    if not 0 < recall <= 1:
-        raise ValueError(f"recall is {recall}; expected a share above 0 and up to 1.")
-    if not np.any(np.asarray(y_true) == 1):
+    true, scores = check_labels(y_true, "y_true"), check_numbers(y_score, "y_score")
+    if true.ndim != 1 or true.shape != scores.shape or not np.isin(true, (0, 1)).all():
+        raise ValueError(
+            f"y_true has shape {true.shape}, y_score {scores.shape}; expected 0 or 1 and a score each."
+        )
+    if not np.any(true == 1):
         raise ValueError("y_true has no positives (1), so recall is undefined; expected at least one.")
-    precisions, recalls, _ = precision_recall_curve(y_true, y_score)
+    precisions, recalls, _ = precision_recall_curve(true.astype(int), scores)
     return float(precisions[recalls >= recall].max())
 
 
+@checked(n_bins=COUNT)
 def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, labels: Any = None) -> float:
     """Mean difference between how sure predictions are and how often they are right.
 
@@ -209,9 +218,9 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     >>> expected_calibration_error([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
-    y_true = np.asarray(y_true)
-    labels = np.unique(y_true) if labels is None else np.asarray(labels)
-    proba = _score_columns(y_proba, (len(y_true), len(labels)))
+    y_true = check_labels(y_true, "y_true")
+    labels = np.unique(y_true) if labels is None else _distinct(labels)
+    proba = _score_columns(y_proba, (len(y_true), len(labels)), "y_proba")
     if np.any(proba < -1e-6) or np.any(np.abs(proba.sum(axis=1) - 1) > 1e-3):
         raise ValueError(
             "y_proba has rows that are not probabilities; expected values of 0 to 1 that sum to 1."
@@ -234,27 +243,38 @@ def matthews_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 
 def _indicators(y_true: Any, y_pred: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    true, pred = check_labels(y_true, "y_true"), check_labels(y_pred, "y_pred")
     if true.shape != pred.shape or not 1 <= true.ndim <= 2 or not len(true):
         raise ValueError(f"y_true has shape {true.shape}, y_pred {pred.shape}; expected the same, not empty.")
     if true.ndim == 2:
-        labels = np.arange(true.shape[1]) if labels is None else np.asarray(labels)
+        labels = np.arange(true.shape[1]) if labels is None else _distinct(labels, true.shape[1])
+        for name, indicator in (("y_true", true), ("y_pred", pred)):
+            if not np.isin(indicator, (0, 1)).all():
+                raise ValueError(f"{name} has {true.shape[1]} columns; expected an indicator of 0 and 1.")
         return true.astype(bool), pred.astype(bool), labels
-    present = np.unique(np.concatenate([true, pred]))
-    labels = present if labels is None else np.asarray(labels)
-    unknown = np.setdiff1d(present, labels)
-    if len(unknown):
-        raise ValueError(f"labels lacks {unknown.tolist()}, which occur in y; expected all classes.")
+    present = check_labels([*true.tolist(), *pred.tolist()], "y_true with y_pred")
+    present = np.unique(present)
+    labels = present if labels is None else _distinct(labels)
+    unknown = [label for label in present.tolist() if label not in labels.tolist()]
+    if unknown:
+        raise ValueError(f"labels lacks {unknown}, which occur in y; expected all classes.")
     return true[:, None] == labels, pred[:, None] == labels, labels
 
 
-def _score_columns(y_score: Any, shape: tuple[int, ...]) -> np.ndarray:
-    scores = np.asarray(y_score, dtype=float)
+def _distinct(labels: Any, n: int | None = None) -> np.ndarray:
+    found = check_labels(labels, "labels")
+    if found.ndim != 1 or len(np.unique(found)) != len(found) or n not in (None, len(found)):
+        raise ValueError(f"labels has shape {found.shape}; expected each class once, as the columns are.")
+    return found
+
+
+def _score_columns(y_score: Any, shape: tuple[int, ...], name: str = "y_score") -> np.ndarray:
+    scores = check_numbers(y_score, name)
     if scores.ndim == 1 and shape[1] == 2:
         scores = np.column_stack([1 - scores, scores])
     if scores.shape != tuple(shape):
         raise ValueError(
-            f"scores have shape {scores.shape}; expected {tuple(shape)}, a column per class. If a class does "
+            f"{name} has shape {scores.shape}; expected {tuple(shape)}, a column per class. If a class does "
             "not occur in y_true, pass labels=clf.classes_."
         )
     return scores

@@ -16,8 +16,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from plmlearn.metrics.classification import class_table, matthews_correlation
-from plmlearn.sequences.clean import check_choice, refuse
-from plmlearn.sequences.residue_targets import Kind, read_target, warn_of_ignore_index
+
+from ..sequences.clean import check_choice, refuse, rows_of
+from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 
 Average = Literal["residue", "protein"]
 
@@ -139,6 +140,9 @@ def paired_residues(
     y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels"
 ) -> list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]:
     """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
+    y_true, y_pred = (
+        rows_of(y, f"targets in {name}") for y, name in ((y_true, "y_true"), (y_pred, "y_pred"))
+    )
     if len(y_true) != len(y_pred):
         raise ValueError(
             f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected the same number of both."
@@ -147,7 +151,7 @@ def paired_residues(
     for row, (true, pred) in enumerate(zip(y_true, y_pred)):
         try:
             pairs.append(_pair(read_target(true, ignore_label, kind), read_target(pred)))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             problems.append((row, str(error)))
     refuse(problems, "Protein {}")
     if kind == "labels":

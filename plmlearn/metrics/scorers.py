@@ -19,6 +19,8 @@ from plmlearn.metrics.residues import rank_correlation, residue_accuracy, residu
 from plmlearn.metrics.segments import segment_overlap
 from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
 
+from ..sequences.columns import check_numbers
+
 
 def spearman_score(y_true: Any, y_pred: Any) -> float:
     """Rank correlation of measured and predicted values; the mean over columns if there are several.
@@ -43,7 +45,7 @@ def spearman_score(y_true: Any, y_pred: Any) -> float:
     >>> spearman_score([1.0, 2.0, 3.0], [1.0, 8.0, 27.0]).__round__(6)
     1.0
     """
-    true, pred = np.asarray(y_true, dtype=float), np.asarray(y_pred, dtype=float)
+    true, pred = check_numbers(y_true, "y_true", missing=True), check_numbers(y_pred, "y_pred")
     if true.shape != pred.shape:
         raise ValueError(f"y_true has shape {true.shape}, y_pred {pred.shape}; expected the same.")
     columns = zip(true.reshape(len(true), -1).T, pred.reshape(len(pred), -1).T)
@@ -98,11 +100,11 @@ def get_scorer(name: str) -> Callable[..., float]:
     >>> get_scorer("spearman")
     make_scorer(spearman_score, response_method='predict')
     """
-    if name in SCORERS:
+    if isinstance(name, str) and name in SCORERS:
         return SCORERS[name]
     try:
         return sklearn_scorer(name)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"scoring={name!r} is not a scorer; expected one of scikit-learn's, or one of "
             f"{', '.join(SCORERS)}."

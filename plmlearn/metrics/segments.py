@@ -6,7 +6,8 @@ from typing import Any, get_args
 import numpy as np
 
 from plmlearn.metrics.residues import Average, paired_residues
-from plmlearn.sequences.clean import check_choice
+
+from ..sequences.clean import check_choice
 
 Segment = tuple[int, int]
 
@@ -48,13 +49,20 @@ def segment_overlap(
     0.25
     """
     check_choice("average", average, get_args(Average))
-    wanted = None if states is None else set(states)
+    wanted = None if states is None else as_states(states, "states")
     pairs = paired_residues(y_true, y_pred, ignore_label)
     sums = [_sums(true.tolist(), pred.tolist(), wanted) for true, pred in pairs]
     earned, possible = np.array([row for row in sums if row[1] > 0], dtype=float).reshape(-1, 2).T
     if not len(possible):
         raise ValueError(f"y_true has no segment of the states {states!r}; expected at least one.")
     return float(np.mean(earned / possible) if average == "protein" else earned.sum() / possible.sum())
+
+
+def as_states(states: Any, name: str) -> set:
+    """A set of labels, given as text of one letter each or as a list."""
+    if not isinstance(states, (str, list, tuple, set, frozenset)) or not all(map(np.isscalar, states)):
+        raise TypeError(f"{name} is {states!r:.100}; expected a str or a list of labels.")
+    return set(states)
 
 
 def _sums(true: list, pred: list, states: set | None) -> tuple[float, int]:

@@ -13,7 +13,12 @@ import numpy as np
 
 from plmlearn.metrics.classification import matthews_correlation
 from plmlearn.metrics.residues import paired_residues
-from plmlearn.sequences.residue_targets import read_target
+from plmlearn.metrics.segments import as_states
+
+from ..sequences.checked import COUNT_FROM_0, TEXT, checked
+from ..sequences.clean import rows_of
+from ..sequences.columns import check_labels
+from ..sequences.residue_targets import read_target
 
 SIGNAL_LABELS = "SLTP"
 
@@ -37,7 +42,7 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
     >>> cleavage_site("SSSSOOMM"), cleavage_site("IIIMMMOO")
     ((4, 'S'), (0, ''))
     """
-    row, kinds = labels if isinstance(labels, str) else read_target(labels).tolist(), set(signal)
+    row, kinds = labels if isinstance(labels, str) else _row_of(labels), as_states(signal, "signal")
     start = next((i for i, label in enumerate(row) if label in kinds), None)
     if start is None:
         return 0, ""
@@ -45,6 +50,7 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
     return end, row[start]
 
 
+@checked(tolerance=COUNT_FROM_0)
 def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
     """Share of predicted cleavage sites that are right; 0 if none is predicted.
 
@@ -72,6 +78,7 @@ def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: 
     return right / predicted if predicted else 0.0
 
 
+@checked(tolerance=COUNT_FROM_0)
 def cleavage_recall(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
     """Share of true cleavage sites that are found; parameters as in :func:`cleavage_precision`.
 
@@ -92,6 +99,7 @@ def cleavage_recall(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str
     return right / true
 
 
+@checked(tolerance=COUNT_FROM_0)
 def cleavage_mcc(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
     """Matthews correlation of residues being cleavage sites; parameters as in :func:`cleavage_precision`.
 
@@ -116,6 +124,7 @@ def cleavage_mcc(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = 
     return float((right * rest - wrong * missed) / scale) if scale else 0.0
 
 
+@checked(negative=TEXT, tolerances=[tuple, list])
 def signal_peptide_table(
     types_true: Any,
     types_pred: Any,
@@ -166,9 +175,10 @@ def signal_peptide_table(
     >>> row["mcc1"], row["recall_0"], row["recall_1"]
     (1.0, 0.0, 1.0)
     """
-    true, pred = np.asarray(types_true), np.asarray(types_pred)
-    labels = [] if labels_true is None or labels_pred is None else [list(labels_true), list(labels_pred)]
-    kingdoms = np.full(len(true), "ALL") if kingdoms is None else np.asarray(kingdoms)
+    true, pred = check_labels(types_true, "types_true"), check_labels(types_pred, "types_pred")
+    given = {} if labels_true is None or labels_pred is None else {"true": labels_true, "pred": labels_pred}
+    labels = [list(rows_of(side, f"targets in labels_{name}")) for name, side in given.items()]
+    kingdoms = np.full(len(true), "ALL") if kingdoms is None else check_labels(kingdoms, "kingdoms")
     counts = [len(true), len(pred), len(kingdoms), *map(len, labels)]
     if len(set(counts)) > 1:
         names = ("true types", "predicted types", "kingdoms", "true labels", "predicted labels")
@@ -187,6 +197,16 @@ def signal_peptide_table(
                 row |= _sites(ours, theirs, tolerances)
             rows.append(row)
     return rows
+
+
+def _row_of(labels: Any) -> list:
+    try:
+        row = read_target(rows_of(labels, "entries of labels"))
+        if row.ndim != 1:
+            raise ValueError(f"has shape {row.shape}; expected one label per residue.")
+        return row.tolist()
+    except ValueError as error:
+        raise ValueError(f"A row of labels {error}") from None
 
 
 def _detection(true: np.ndarray, pred: np.ndarray, negative: np.ndarray) -> dict[str, float]:
@@ -214,8 +234,6 @@ def _sites(true: list, pred: list, tolerances: tuple[int, ...]) -> dict[str, flo
 
 def _site_counts(y_true: Any, y_pred: Any, tolerance: int, signal: str) -> tuple[int, int, int, int]:
     """Right, predicted and true sites, and residues."""
-    if tolerance < 0:
-        raise ValueError(f"tolerance is {tolerance}; expected a number of residues, 0 or more.")
     residues = sum(true.count() for true, _ in paired_residues(y_true, y_pred))
     right = predicted = real = 0
     for true, pred in zip(y_true, y_pred):

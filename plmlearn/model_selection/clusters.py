@@ -1,18 +1,20 @@
 """``cluster_sequences``: families of similar proteins, as the groups of a split that does not leak."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..sequences import check_sequences
+from ..sequences.checked import SHARE, checked, one_of
 from ..similarity.search import MAX_EVALUE, Method, search_clean
 
 _CANDIDATES = 100  # of each protein in the first search
 _LARGE = 1000  # members of a cluster that is not searched again as a whole
 
 
+@checked(min_identity=SHARE, coverage=SHARE, method=one_of(get_args(Method)))
 def cluster_sequences(
     X: Any, min_identity: float = 0.3, coverage: float = 0.8, *, method: Method = "auto"
 ) -> np.ndarray:
@@ -71,9 +73,6 @@ def cluster_sequences(
     >>> cluster_sequences([a, b, a[:-2] + "KR", b], method="exact")
     array([0, 1, 0, 1])
     """
-    for name, share in (("min_identity", min_identity), ("coverage", coverage)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name} is {share}; expected a share from 0 to 1, such as 0.3 for 30 %.")
     unique, rows = np.unique(check_sequences(X), return_inverse=True)
     limits = {"min_identity": min_identity, "coverage": coverage, "method": method}
     return _by_first_appearance(_Clustering(unique, limits).labels[rows])

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sequences.clean import first_few
+from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows, is_blank
 
 
@@ -57,13 +57,15 @@ class PairGraph:
 
 def check_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
     """``groups`` as an array of clusters, one per protein or two per pair, or a clear error."""
-    groups = np.asarray(groups)
+    groups = check_labels(groups, "groups")
+    if blank := [at for at, group in enumerate(groups.ravel().tolist()) if is_blank(group)]:
+        row = blank[0] // (groups.size // len(groups))
+        raise ValueError(f"groups is blank in row {row}; expected a cluster in each.")
     if groups.shape != shape:
         raise ValueError(
             f"groups has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "
             "mapping of protein to cluster does as well."
         )
-    _refuse_missing(groups, "cluster")
     return groups
 
 
@@ -84,21 +86,6 @@ def _numbered(items: np.ndarray, key: Callable[[Any], Any]) -> tuple[np.ndarray,
     for item, number in numbers.items():
         names.setdefault(number, item)
     return np.array([numbers[item] for item in flat]).reshape(items.shape), list(names.values())
-
-
-def _refuse_missing(entries: np.ndarray, noun: str) -> None:
-    items, width = entries.ravel().tolist(), entries.size // len(entries)
-    if not any(map(is_blank, set(items))):
-        return
-    places = [place for place, item in enumerate(items) if is_blank(item)]
-    odd = sorted({place // width for place in places})
-    rows, entry = (
-        ("proteins", "that") if width == 1 else ("pairs", f"the {('first', 'second')[places[0] % 2]}")
-    )
-    raise ValueError(
-        f"{len(odd)} of {len(entries)} {rows} lack a {noun}: rows {first_few(odd)}; {entry} of row {odd[0]} "
-        f"is {items[places[0]]!r}. Give it, or leave those rows out."
-    )
 
 
 def _plain(item: Any) -> Any:

@@ -5,14 +5,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ..sequences import check_sequences
+from ..sequences.checked import checked, one_of
+from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
 from ..similarity import are_variants, find_nearest
+from ..similarity.search import NearestMethod
 from .graph import PairGraph
 from .pairs import LEVELS
 
@@ -85,9 +88,8 @@ class LeakageReport:
         return "\n".join([head, *shares, none])
 
 
-def leakage_report(
-    X_train: Any, X_test: Any, *, method: Literal["auto", "mmseqs", "exact", "ungapped", "hamming"] = "auto"
-) -> LeakageReport:
+@checked(method=one_of(get_args(NearestMethod)))
+def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto") -> LeakageReport:
     """Nearest training protein of every test protein, and how identical it is.
 
     Test proteins with a close relative in training do not show that a model generalises.
@@ -179,6 +181,7 @@ class PairLeakage:
         return "\n".join(lines)
 
 
+@checked(clusters=[Mapping, None])
 def pair_leakage(
     pairs_train: Any,
     pairs_test: Any,
@@ -250,7 +253,7 @@ def degree_scores(pairs_train: Any, y_train: Any, pairs_test: Any) -> np.ndarray
 
 def check_binary(y: Any, n_pairs: int, name: str) -> np.ndarray:
     """Labels as an array of 0 and 1 with both present, or a clear error."""
-    y = np.asarray(y)
+    y = check_labels(y, name)
     if y.shape != (n_pairs,):
         raise ValueError(f"{name} has shape {y.shape}; expected one label per pair, ({n_pairs},).")
     if set(np.unique(y).tolist()) != {0, 1}:

@@ -5,11 +5,13 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..sequences.checked import COUNT_FROM_0, SEED, checked, one_of
 from .graph import PairGraph
 
 _ENUMERATED = 4_000_000
 
 
+@checked(n=[*COUNT_FROM_0, None], method=one_of(("random", "degree")), random_state=SEED)
 def make_negatives(
     positive_pairs: Any, n: int | None = None, *, method: str = "random", random_state: Any = None
 ) -> np.ndarray:
@@ -60,8 +62,6 @@ def make_negatives(
     >>> sorted(sorted(p) for p in make_negatives([("A", "B"), ("C", "D"), ("A", "C"), ("D", "B")], n=2))
     [['A', 'D'], ['B', 'C']]
     """
-    if method not in ("random", "degree"):
-        raise ValueError(f"method is {method!r}; expected 'random' or 'degree'.")
     graph, random = PairGraph.of(positive_pairs), check_random_state(random_state)
     size = len(graph.names)
     proper = graph.proteins[:, 0] != graph.proteins[:, 1]

@@ -14,10 +14,18 @@ from scipy.sparse import coo_array
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from ..sequences.checked import AT_LEAST_2, SEED, check_parameters, one_of
+from ..sequences.columns import check_labels
 from .clusters import components
 from .graph import PairGraph
 
 LEVELS = ("C1", "C2", "C3")
+_CONSTRAINTS = {
+    "level": one_of(LEVELS),
+    "n_splits": AT_LEAST_2,
+    "clusters": [Mapping, None],
+    "random_state": SEED,
+}
 
 
 class PairWarning(UserWarning):
@@ -96,10 +104,7 @@ class PairKFold(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers of training and test pairs, fold by fold."""
-        if self.level not in LEVELS:
-            raise ValueError(f"level is {self.level!r}; expected one of {', '.join(map(repr, LEVELS))}.")
-        if not isinstance(self.n_splits, (int, np.integer)) or self.n_splits < 2:
-            raise ValueError(f"n_splits is {self.n_splits!r}; expected a whole number of folds, 2 or more.")
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         graph = PairGraph.of(X, clusters=self.clusters if groups is None else groups)
         labels, random = _number_labels(y, len(graph.edges)), check_random_state(self.random_state)
         if self.level == "C1":
@@ -118,7 +123,7 @@ def _number_labels(y: Any, n_pairs: int) -> np.ndarray:
     """Classes, or the different values of a measurement, as numbers; zeros without y."""
     if y is None:
         return np.zeros(n_pairs, dtype=int)
-    y = np.asarray(y)
+    y = check_labels(y, "y")
     if y.shape[:1] != (n_pairs,):
         raise ValueError(f"y has {len(y)} labels for {n_pairs} pairs; expected one for each.")
     return np.unique(y, axis=0 if y.ndim > 1 else None, return_inverse=True)[1].reshape(-1)

@@ -6,14 +6,29 @@ proteins (of :func:`~plmlearn.model_selection.cluster_sequences`, or your own); 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from numbers import Real
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
-from sklearn.utils import check_random_state, indexable
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 
 from ..sequences import check_sequences
+from ..sequences.checked import (
+    AT_LEAST_2,
+    COUNT,
+    COUNT_FROM_0,
+    FLAG,
+    SEED,
+    SHARE,
+    TEXT,
+    check_parameters,
+    one_of,
+)
+from ..sequences.clean import is_missing, rows_of
+from ..sequences.columns import check_labels
 from ..similarity.alignment import stack_letters
 from ..similarity.search import Method
 from .clusters import cluster_sequences
@@ -21,6 +36,18 @@ from .graph import check_clusters
 from .holdout import count_classes, draw_clusters
 
 Split = tuple[np.ndarray, np.ndarray]
+
+_CONSTRAINTS = {
+    "n_splits": AT_LEAST_2,
+    "min_identity": SHARE,
+    "coverage": SHARE,
+    "method": one_of(get_args(Method)),
+    "random_state": SEED,
+    "shuffle": FLAG,
+    "test_size": [Interval(Real, 0, 1, closed="neither")],
+    "wild_type": TEXT,
+    "max_train_mutations": COUNT_FROM_0,
+}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -86,6 +113,8 @@ class ClusterKFold(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
+        _check_rows(X, y)
         groups = self._clusters(X, groups, self.n_splits)
         seed = self.random_state if self.shuffle else None
         kinds = (StratifiedGroupKFold, GroupKFold) if _has_classes(y, self.n_splits) else (GroupKFold,)
@@ -135,9 +164,8 @@ class ClusterShuffleSplit(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, split by split."""
-        if not 0 < self.test_size < 1:
-            raise ValueError(f"test_size is {self.test_size}; expected a share of proteins between 0 and 1.")
-        X, y, groups = indexable(X, y, groups)
+        check_parameters(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
+        _check_rows(X, y)
         cluster = np.unique(self._clusters(X, groups, 2), return_inverse=True)[1]
         classes = np.unique(y, return_inverse=True)[1] if _has_classes(y, 2) else np.zeros_like(cluster)
         counts, random = count_classes(cluster, classes), check_random_state(self.random_state)
@@ -185,6 +213,7 @@ class MutationOrderSplit(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of the training and the test variants."""
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         variants, (wild,) = check_sequences(X), check_sequences([self.wild_type])
         letters, of_wild = (stack_letters(rows, len(wild), "the wild type") for rows in (variants, [wild]))
         order = (letters != of_wild).sum(axis=1)
@@ -198,10 +227,17 @@ class MutationOrderSplit(BaseCrossValidator):
         yield np.flatnonzero(few), np.flatnonzero(~few)
 
 
+def _check_rows(X: Any, y: Any) -> None:
+    n = len(rows_of(X, "proteins"))
+    if y is not None and len(rows_of(y, "targets in y")) != n:
+        raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
+
+
 def _has_classes(y: Any, n_each: int) -> bool:
     """Whether y holds classes, of which the largest has enough members to be spread over the folds."""
-    if y is None or np.ndim(np.asarray(y, dtype=object)) != 1:
-        return False
-    if type_of_target(y) not in ("binary", "multiclass"):
+    entries = np.asarray(y, dtype=object)
+    if entries.ndim != 1 or any(is_missing(entry) or not np.isscalar(entry) for entry in entries):
+        return False  # numbers that were not all measured, or a target for each residue
+    if type_of_target(check_labels(y, "y")) not in ("binary", "multiclass"):
         return False
     return bool(np.unique(y, return_counts=True)[1].max() >= n_each)

@@ -6,8 +6,6 @@ and puts the generators back, so that fits in several threads give what each giv
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,20 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .locks import ForkSafeLock
 
-class _Lock:
-    """A lock that a forked process finds open, whatever a thread of its parent was doing."""
-
-    def __init__(self):
-        self.renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.renew)
-
-    def renew(self) -> None:
-        self.lock = threading.RLock()
-
-
-_one_at_a_time = _Lock()
+_one_at_a_time = ForkSafeLock()
 
 RandomState = tuple[Tensor, Tensor | None]
 

@@ -83,7 +83,7 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     if known is None or not known.is_model or type(estimator) is not known.cls:
         raise TypeError(f"save takes an estimator of plmlearn, got {type(estimator).__name__}; use pickle.")
     check_is_fitted(estimator)
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {
         "versions": {package: version(package) for package in _PACKAGES},
@@ -110,7 +110,8 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     Returns
     -------
     estimator
-        Fitted, with equal predictions.
+        Fitted, with equal predictions. ``compile`` is False, whatever the folder says: it starts a compiler.
+        Switch it on with ``set_params(compile=True)``.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     >>> bool((loaded.predict_proba(X) == fitted.predict_proba(X)).all())
     True
     """
-    folder = local_path(folder)
+    folder = local_path(folder, "folder")
     document, files = read_folder(folder)
     try:
         arrays = _read_arrays(files.pop(ARRAYS))

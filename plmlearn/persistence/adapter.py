@@ -34,7 +34,7 @@ def split_adapter(estimator: Any, arrays: dict[str, np.ndarray]) -> tuple[dict[s
     if not isinstance(adapter, PeftMethod):
         return {}, {}
     config = adapter.peft_config(estimator._restored().backbone)
-    config.base_model_name_or_path = fitted.backbone
+    config.base_model_name_or_path = estimator._restored().backbone.name
     config.inference_mode = True
     settings = {name: sorted(v) if isinstance(v, set) else v for name, v in config.to_dict().items()}
     tensors = safetensors.numpy.load(estimator._trained)

@@ -197,7 +197,7 @@ def _check_counts(_: Saved, state: State, path: str) -> None:
 
 def _check_tuned(saved: Saved, state: State, path: str) -> None:
     architecture, place = state["_architecture"], f"{path}._architecture"
-    unknown = [name for name in architecture if name not in saved.parameter_names]
+    unknown = [name for name in architecture if name not in saved.parameter_names - {"compile"}]
     if unknown:
         raise SavedModelError(f"{place} has {shown(unknown)}; expected parameters of {saved.cls.__name__}.")
     saved.check_parameters(architecture, place)

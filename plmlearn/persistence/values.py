@@ -175,6 +175,8 @@ def _read_object(value: dict, path: str, arrays: Arrays) -> Any:
         raise SavedModelError(f"{path} is {shown(value)}; expected the state of a {name}.")
     state = {name: decode(part, f"{path}.{name}", arrays) for name, part in parts.items()}
     saved.check_state(state, path)
+    if "compile" in state:
+        state["compile"] = False  # it starts a compiler: for the one who loads to decide, not for a file
     made: Any = object.__new__(saved.cls)
     if isinstance(made, BaseEstimator):
         made.__setstate__(state)

@@ -18,16 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
 from ..adapters.names import AdapterName
-from ..backbones import Backbone, check_fingerprint
+from ..backbones import Backbone
 from ..backbones.checkpoints import draw_backbone, read_language_head
-from ..backbones.loading import looking_for_fitted
 from ..estimators.loaded import LoadedModel, run_settings
 from ..estimators.parameters import (
     USED_AFTER_FIT,
     AdapterChoice,
     adapter_of,
+    fitted_place,
     keep_place,
-    place_of,
     seed_from,
     warn_of_idle,
 )
@@ -111,7 +110,7 @@ class PretrainingParameters(AdapterChoice):
         "checkpoint_minutes": [Interval(Real, 0, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "gradient_checkpointing": ["boolean"],
-        "callbacks": ["array-like", None],
+        "callbacks": [list, tuple, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -302,8 +301,6 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     # -- fit ----------------------------------------------------------------------------------
 
-    @torch.inference_mode(False)
-    @torch.enable_grad()
     def fit(
         self, X: Any, y: Any = None, *, X_val: Any = None, groups: Any = None, groups_val: Any = None
     ) -> Self:
@@ -325,9 +322,13 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         -------
         self
         """
+        with torch.inference_mode(False), torch.enable_grad():
+            return self._fit(X, groups, X_val, groups_val)
+
+    def _fit(self, X: Any, groups: Any, X_val: Any, groups_val: Any) -> Self:
         self._check_parameters()
         check_functions(self.callbacks or [])
-        warn_of_idle(self, self._idle(validates=X_val is not None))
+        warn_of_idle(self, self._idle())
         plain = self._plain()
         seed = plain._seed()
         training, held_out = plain._part(X, groups, X_val, groups_val, seed)
@@ -362,7 +363,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._keep(model, run, look)
         return self
 
-    def _idle(self, validates: bool) -> dict[str, str]:
+    def _idle(self) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""
         idle = {}
         if self.backbone is None:
@@ -372,8 +373,6 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             idle |= dict.fromkeys(names, "is for random weights, with backbone=None")
         if self.checkpoint is None:
             idle["checkpoint_minutes"] = "is for a checkpoint"
-        if validates:
-            idle["validation_fraction"] = "is not needed with X_val"
         return idle
 
     def _part(self, X, groups, X_val, groups_val, seed) -> tuple[np.ndarray, Unlabelled | None]:
@@ -516,12 +515,9 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture, backbone=place_of(self))
-            with looking_for_fitted():
-                model = fitted._plain()._build(0, self._trained)
-            if self.backbone_fingerprint_ is not None:
-                check_fingerprint(model.backbone, self.backbone_fingerprint_)
-            self._loaded = model
+            fitted.__dict__.update(self._architecture, backbone=self.backbone)
+            fitted.backbone = fitted_place(fitted)
+            self._loaded = fitted._plain()._build(0, self._trained)
         return self._loaded
 
     def __getstate__(self) -> dict:

@@ -23,6 +23,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from .checked import COUNT, COUNT_FROM_0, checked
+
 
 def rows_of(X: Any, noun: str) -> Any:
     """The rows of a container: a list, a tuple, or an array (of objects, for a Series or a frame)."""
@@ -64,9 +66,17 @@ def is_missing(item: Any) -> bool:
     return item is None or type(item).__name__ in ("NAType", "NaTType")
 
 
-def local_path(path: str | os.PathLike[str]) -> Path:
-    """A caller's path, ``~`` expanded; every path in or out of the package goes through here."""
-    return Path(path).expanduser()
+def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """A caller's path, ``~`` expanded; every path in or out of the package goes through here.
+
+    Raises
+    ------
+    TypeError
+        The parameter ``name`` is no path.
+    """
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise TypeError(f"{name} is {reprlib.repr(path)}; expected a str or a pathlib.Path.")
+    return Path(os.path.expanduser(path))
 
 
 def object_array(items: Iterable) -> np.ndarray:
@@ -183,6 +193,7 @@ _HINTS = (
 )
 
 
+@checked(min_length=COUNT_FROM_0)
 def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) -> np.ndarray:
     """Clean protein sequences from whatever holds them, or raise one error that names every bad row.
 
@@ -233,7 +244,7 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     array(['MKLX'], dtype=object)
     """
     clean, _ = clean_rows(X, invalid, min_length)
-    warn_of_nucleotides(clean)
+    warn_of_nucleotides(clean, stacklevel=4)
     return clean
 
 
@@ -246,6 +257,7 @@ def clean_rows(X: Any, invalid: Invalid, min_length: int = 1) -> tuple[np.ndarra
     return object_array(sequence for sequence, _ in cleaned), given
 
 
+@checked(max_length=COUNT)
 def truncate(
     sequences: np.ndarray, max_length: int, long_sequences: LongSequences = "truncate"
 ) -> tuple[np.ndarray, int]:
@@ -298,14 +310,14 @@ def truncate(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
         "pass long_sequences='window' to read all.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     short = flat.copy()
     short[long] = [flat[i][:max_length] for i in long]
     return short.reshape(sequences.shape), len(long)
 
 
-def warn_of_nucleotides(sequences: Iterable[str]) -> None:
+def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
     """Warn where all sequences together look like DNA or RNA."""
     letters: set[str] = set()
     for sequence in sequences:
@@ -317,7 +329,7 @@ def warn_of_nucleotides(sequences: Iterable[str]) -> None:
             "All sequences are made of the letters A, C, G, T, U and N alone, so they look like DNA or RNA; "
             "expected proteins. Translate coding sequences first, for example with Biopython.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -353,7 +365,7 @@ def text_of(item: Any) -> Any:
 def some_row(holds: Callable[[Any], bool], X: Any) -> bool:
     """Whether a condition holds of any row of a container."""
     rows = np.asarray(X, dtype=object) if is_table(X) else X
-    return isinstance(rows, (list, tuple, np.ndarray)) and any(map(holds, rows))
+    return isinstance(rows, (list, tuple, np.ndarray)) and np.iterable(rows) and any(map(holds, rows))
 
 
 def may_have_states(item: Any) -> bool:

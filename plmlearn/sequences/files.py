@@ -11,10 +11,13 @@ import gzip
 import io
 import lzma
 import os
+import reprlib
+import stat
 import sys
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from sklearn.utils import Bunch
@@ -93,15 +96,12 @@ def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     """Lines of a text file with their ends; one that unpacks to far more than its size is refused."""
-    path = local_path(path)
-    if path.exists() and not path.is_file():
-        kind = "a folder" if path.is_dir() else "a pipe or device, which may never end"
-        raise OSError(f"{path} is {kind}; expected a file. Write what it holds into one.")
-    opener = _OPENERS.get(path.suffix.lower())
-    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * path.stat().st_size) if opener else sys.maxsize
+    place = _regular_file(path)
+    opener = _OPENERS.get(place.suffix.lower())
+    limit = max(_ALWAYS_UNPACKED, _MOST_TIMES * place.stat().st_size) if opener else sys.maxsize
     left = limit
     try:
-        with (opener or open)(path, "rb") as file:
+        with (opener or open)(place, "rb") as file:
             # utf-8-sig drops the mark that Excel writes; backslashreplace shows other bytes as \xe4.
             encoding = "utf-16" if file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
             text = io.TextIOWrapper(file, encoding=encoding, errors="backslashreplace", newline="")
@@ -120,3 +120,19 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         raise OSError(
             f"{path} is damaged, or not compressed as its name says ({error}). Copy it again, or rename it."
         ) from error
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a file that ends, or an error that says what is there instead."""
+    place = local_path(path)
+    try:
+        found = place.stat()
+    except (OSError, ValueError) as error:  # a name with NUL, a surrogate, or a whole file as its name
+        missing = isinstance(error, FileNotFoundError)
+        reason = "there is no such file" if missing else str(error)
+        text = f"path is {reprlib.repr(str(path))}: {reason}. Expected the path of a file."
+        raise (FileNotFoundError if missing else OSError)(text) from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if place.is_dir() else "a pipe or device, which may never end"
+        raise OSError(f"path: {place} is {kind}; expected a file. Write what it holds into one.")
+    return place

@@ -5,7 +5,7 @@
 ``refuse_missing``     one error for all pairs that lack an entry
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Hashable, Iterator, Set
 from typing import Any, get_args
 
 import numpy as np
@@ -93,6 +93,12 @@ def clean_pairs(
 def check_pair_rows(X: Any) -> np.ndarray:
     """Pairs of anything hashable (sequences or accessions) as an (n_pairs, 2) object array, or one error."""
     pairs, problems = _read(list(X) if isinstance(X, (Iterator, Set)) else X)
+    problems += [
+        (row, f"{partner} protein is of type {type(item).__name__}; expected a name or a sequence.")
+        for row, pair in enumerate(pairs)
+        for partner, item in zip(_PARTNERS, pair)
+        if not isinstance(item, Hashable)
+    ]
     refuse(problems, "Pair {}:", X)
     rows = np.empty((len(pairs), 2), dtype=object)
     for row, pair in enumerate(pairs):

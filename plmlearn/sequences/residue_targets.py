@@ -105,6 +105,8 @@ def warn_of_ignore_index(targets: Iterable, ignore_label: Any) -> None:
 
 def read_target(target: Any, ignore_label: Any = None, kind: Kind = "values") -> np.ma.MaskedArray:
     """A copy of one target as text or numbers, with a mask of the entries that were not measured."""
+    if ignore_label is not None and not np.isscalar(ignore_label):
+        raise ValueError(f"cannot be compared with ignore_label={ignore_label!r:.100}; expected one label.")
     values = _entries(target)
     if values.dtype == object:
         mask = np.array([is_missing(entry) for entry in values.flat], dtype=bool).reshape(values.shape)

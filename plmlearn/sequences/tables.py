@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 from sklearn.utils import Bunch
 
+from .checked import checked
 from .clean import LETTERS, first_few, object_array
 from .files import read_lines
 
@@ -26,6 +27,7 @@ _CSV_ERRORS = {
 }
 
 
+@checked(sequence=[str, list, tuple], target=[str, list, tuple, None])
 def read_csv(
     path: str | os.PathLike[str],
     *,
@@ -147,8 +149,8 @@ def _check_header(path: str | os.PathLike[str], header: list[str], wanted: list[
         names = ", ".join(name or "''" for name in twice)
         raise ValueError(f"{path} has several columns named {names}; expected different names.")
     for name in wanted:
-        if name not in header:
-            close = difflib.get_close_matches(name, header, n=1)
+        if not isinstance(name, str) or name not in header:
+            close = difflib.get_close_matches(str(name), header, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(header)}.{hint}")
 

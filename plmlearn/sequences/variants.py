@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .clean import ALPHABET, clean_one, refuse
+from .checked import TEXT, checked
+from .clean import ALPHABET, clean_one, one_column, refuse, rows_of
 
 Substitutions = list[tuple[int, str]]
 """(site counted from 0, new residue) of one variant, in ascending order."""
@@ -12,6 +13,7 @@ Substitutions = list[tuple[int, str]]
 _NOTATION = re.compile(r"([A-Z])(\d+)([A-Z])")
 
 
+@checked(wild_type=TEXT)
 def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions]:
     """Read what each variant has in place of the wild type's residues.
 
@@ -46,7 +48,7 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
     [[(1, 'A'), (3, 'V')], [(1, 'A')], []]
     """
     found, problems = [], []
-    for row, variant in enumerate(variants):
+    for row, variant in enumerate(one_column(rows_of(variants, "variants"), variants)):
         try:
             found.append(_read(wild_type, variant))
         except ValueError as error:

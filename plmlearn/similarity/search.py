@@ -4,11 +4,12 @@
 """
 
 import warnings
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ..sequences import check_sequences
+from ..sequences.checked import COUNT, SHARE, checked, one_of
 from .alignment import alignment_cost, compare_positions, own_bits, search_exact
 from .hits import Hits
 from .mmseqs import find_mmseqs, require_mmseqs, search_mmseqs
@@ -22,6 +23,7 @@ _VARIANT_IDENTITY = 0.5
 _QUERIES_AT_ONCE = 256
 
 
+@checked(min_identity=SHARE, coverage=SHARE, max_hits=[*COUNT, None], method=one_of(get_args(Method)))
 def find_similar(
     queries: Any,
     targets: Any,
@@ -101,11 +103,12 @@ def find_similar(
         warnings.warn(
             f"{cut.sum()} of {len(cut)} queries have more than max_hits={max_hits} candidates; the others of "
             "these were not aligned, and may be hits. Pass max_hits=None to align all.",
-            stacklevel=2,
+            stacklevel=3,
         )
     return hits
 
 
+@checked(method=one_of(get_args(NearestMethod)))
 def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") -> Hits:
     """For every query the closest target, and all targets that tie with it.
 
@@ -186,8 +189,6 @@ def search_clean(
 
 
 def _by_mmseqs(queries: np.ndarray, targets: np.ndarray, coverage: float, method: Method) -> bool:
-    if method not in ("auto", "mmseqs", "exact"):
-        raise ValueError(f"method is {method!r}; expected 'auto', 'mmseqs' or 'exact'.")
     if method == "exact" or (method == "auto" and find_mmseqs()):
         return method == "auto"
     if method == "mmseqs" or alignment_cost(queries, targets, coverage) > _MAX_CELLS:

@@ -159,7 +159,7 @@ def test_bad_values(cls, y, message, esm_folder, X):
 BAD_METADATA = {
     "short weights": ({"sample_weight": np.ones(3)}, "sample_weight"),
     "negative weights": ({"sample_weight": -np.ones(N)}, "[Nn]egative"),
-    "nan weights": ({"sample_weight": np.full(N, np.nan)}, "NaN"),
+    "nan weights": ({"sample_weight": np.full(N, np.nan)}, "missing in rows 0"),
     "zero weights": ({"sample_weight": np.zeros(N)}, "0 for every protein|non-zero"),
     "one class has weight": ({"sample_weight": np.arange(N) % 2}, "one class only, 'yes'"),
     "short groups": ({"groups": [1, 2]}, "X has 12 proteins and groups has 2 rows"),
@@ -335,7 +335,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X):
     embedder = PLMEmbedder(str(folder)).fit(X)
     make_esm(folder, seed=1)
     for method in (pickle.loads(pickle.dumps(fitted)).predict, embedder.transform):
-        with pytest.raises(BackboneWeightsError, match="provide the original folder"):
+        with pytest.raises(BackboneWeightsError, match="provide the original"):
             method(X)
 
 

@@ -143,7 +143,7 @@ def test_other_weights_under_the_same_name_are_refused(make_esm, tmp_path, X, y)
     make_esm(folder, seed=0)
     frozen = PLMFrozenMLP(str(folder), **SMALL).fit(X, y)
     make_esm(folder, seed=1)
-    with pytest.raises(BackboneWeightsError, match="provide the original folder"):
+    with pytest.raises(BackboneWeightsError, match="provide the original"):
         frozen.predict(X)
 
 

@@ -41,9 +41,9 @@ def generators():
     assert states() == before
 
 
-@pytest.mark.parametrize("early_stopping", [False, True])
-def test_no_call_moves_a_generator_of_the_caller(generators, early_stopping):
-    fitted = classifier(generators, early_stopping=early_stopping, validation_fraction=0.4).fit(X, Y)
+@pytest.mark.parametrize("validation", [{}, {"early_stopping": True, "validation_fraction": 0.4}])
+def test_no_call_moves_a_generator_of_the_caller(generators, validation):
+    fitted = classifier(generators, **validation).fit(X, Y)
     fitted.predict(X)
     restored = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(restored.predict_proba(X), fitted.predict_proba(X))

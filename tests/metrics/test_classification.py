@@ -131,14 +131,14 @@ def test_calibration_error_by_a_loop(seed, n_bins):
     [
         (lambda: class_table([1, 2], [1]), r"y_true has shape \(2,\), y_pred \(1,\)"),
         (lambda: class_table([1, 2], [1, 3], labels=[1, 2]), r"labels lacks \[3\]"),
-        (lambda: class_table([1, 2, 3], [1, 2, 3], np.ones((3, 2))), r"scores have shape \(3, 2\)"),
+        (lambda: class_table([1, 2, 3], [1, 2, 3], np.ones((3, 2))), r"y_score has shape \(3, 2\)"),
         (lambda: classification_table([1, 2, 3], [1, 2, 3], average="binary"), "with 3 classes"),
         (
             lambda: classification_table([1, 2], [1, 2], average="micro"),
             "average='micro'; expected one of 'auto', 'binary', 'macro'",
         ),
         (lambda: precision_at_recall([0, 0], [1, 2]), "no positives"),
-        (lambda: precision_at_recall([0, 1], [1, 2], recall=50), "recall is 50"),
+        (lambda: precision_at_recall([0, 1], [1, 2], recall=50), "'recall' parameter .* Got 50"),
         (lambda: expected_calibration_error([0, 1], [[3, 1], [1, 3]]), "are not probabilities"),
     ],
 )

@@ -179,9 +179,9 @@ def test_bad_pairs(X, message):
 
 def test_bad_parameters():
     X, y = random_graph(0)
-    with pytest.raises(ValueError, match="level is 'C4'; expected one of 'C1', 'C2', 'C3'"):
+    with pytest.raises(ValueError, match=r"'level' parameter .* Got 'C4'"):
         list(PairKFold("C4").split(X))
-    with pytest.raises(ValueError, match="n_splits is 1"):
+    with pytest.raises(ValueError, match=r"'n_splits' parameter .* Got 1"):
         list(PairKFold(n_splits=1).split(X))
     with pytest.raises(ValueError, match="clusters lacks"):
         list(PairKFold(clusters={"P000": 1}).split(X))
@@ -189,7 +189,7 @@ def test_bad_parameters():
         list(PairKFold(clusters={**dict.fromkeys(np.unique(X), 1), X[0, 0]: None}).split(X))
     groups = np.full(X.shape, "1", dtype=object)
     groups[4, 1] = np.nan
-    with pytest.raises(ValueError, match="1 of 113 pairs lack a cluster: rows 4; the second of row 4 is nan"):
+    with pytest.raises(ValueError, match="groups is missing in rows 4"):
         list(PairKFold().split(X, groups=groups))
     with pytest.raises(ValueError, match=r"groups has shape \(3,\)"):
         list(PairKFold().split(X, groups=[1, 2, 3]))
@@ -285,7 +285,7 @@ def test_degree_negatives_follow_degree():
 def test_too_many_negatives():
     with pytest.raises(ValueError, match="3 proteins have 1 pairs that are not positive; 2 were asked for"):
         make_negatives([("A", "B"), ("B", "C")])
-    with pytest.raises(ValueError, match="expected 'random' or 'degree'"):
+    with pytest.raises(ValueError, match=r"'method' parameter .* Got 'hard'"):
         make_negatives([("A", "B"), ("B", "C")], method="hard")
 
 

@@ -423,7 +423,7 @@ def test_validation_that_repeats_training_is_counted(proteins):
         ({"adapter": LoRA()}, "with backbone=None all is trained"),
         ({"quantization": "int8"}, "with backbone=None all are trained; pass quantization=None"),
         (
-            {"backbone": "mini", "quantization": "int8"},
+            {"backbone": "mini", "quantization": "int8", "width": 192, "n_heads": 6},
             "FullFineTuning trains the backbone's own weights, which quantization='int8' has rounded",
         ),
         ({"curriculum": [(0.5, 24)]}, "crops of 8 to less than crop_length=24"),

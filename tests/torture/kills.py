@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from models import draw_proteins, fit
+from models import FAST, draw_proteins, fit
+from sklearn.model_selection import GridSearchCV
 
 import plmlearn
-from plmlearn import PLMEmbedder, PLMMaskedLM, cache
+from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, cache
+from plmlearn.adapters import Frozen, LoRA
 
 Work = Callable[[], Any]
 
@@ -143,6 +145,35 @@ class Cache:
     finish = judge
 
 
+class Search(Cache):
+    """A search over several settings; what is computed once goes to the cache, whose folder they share."""
+
+    def __init__(self, home: Path):
+        cache.limit(folder=home / "cache", memory=0)
+        self.rows, self.labels = draw_proteins(24), np.arange(24) % 2
+        self.expected = self._scores()
+        cache.clear()
+
+    longest = 3.0
+
+    def _scores(self) -> np.ndarray:
+        model = PLMClassifier("mini", adapter=LoRA(rank=2, last_n_layers=1), **FAST)
+        search = GridSearchCV(model, [{"adapter__rank": [1, 2]}, {"adapter": [Frozen()]}], cv=2)
+        return search.fit(self.rows, self.labels).cv_results_["mean_test_score"]
+
+    def work(self) -> None:
+        while True:
+            self._scores()
+
+    def _compare(self) -> bool:
+        return not np.array_equal(self._scores(), self.expected)
+
+    def judge(self) -> str:
+        return "whole" if outcome_of(self._compare) == 0 else "other scores"
+
+    finish = judge
+
+
 class Pretraining:
     """A language model is trained, with a checkpoint after every step."""
 
@@ -198,9 +229,10 @@ def kill(home: Path, n_kills: int, seed: int = 0) -> tuple[Counter, list[str]]:
     """Kill as many processes; returns how often each outcome was, and a line for each fault."""
     random.seed(seed)
     outcomes: Counter = Counter()
-    for kind in (SaveOver, SaveAnew, Cache, Pretraining):
+    kinds = (SaveOver, SaveAnew, Cache, Search, Pretraining)
+    for kind in kinds:
         victim = kind(home / kind.__name__)
-        for _ in range(-(-n_kills // 4)):
+        for _ in range(-(-n_kills // len(kinds))):
             was_at_work = kill_after(random.uniform(0, victim.longest), victim.work)
             outcomes[f"{kind.__name__}: {_judged(victim.judge)}"] += 1
             outcomes["killed at work"] += was_at_work

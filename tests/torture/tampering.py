@@ -200,8 +200,7 @@ DAMAGE = (flip_bits, cut, lengthen, zero, swap, remove, replace_by_something_els
 
 
 def _places(document: dict, rng: Rng) -> tuple[Any, Any]:
-    # torch.compile is asked for by a parameter, and takes minutes
-    found = [(holder, key) for holder, key in nodes(document) if key not in ("compile", "sha256")]
+    found = [(holder, key) for holder, key in nodes(document) if key != "sha256"]
     return found[rng.integers(len(found))]
 
 
@@ -238,8 +237,7 @@ def exchange(document: dict, folder: Path, rng: Rng) -> None:
     """One part in the place of another."""
     one, other = _places(document, rng), _places(document, rng)
     part = copy.deepcopy(other[0][other[1]])
-    if one[1] != "compile":
-        one[0][one[1]] = part
+    one[0][one[1]] = part
 
 
 def change_peft(document: dict, folder: Path, rng: Rng) -> None:
@@ -371,16 +369,16 @@ def judge(folder: Path, name: str) -> str:
         with watch():
             estimator = plmlearn.load(folder)
     except (SavedModelError, FileNotFoundError) as error:
-        return "refused" if str(folder) in str(error) else _raw(error)
+        return "refused" if str(folder) in str(error) else raw(error)
     except BaseException as error:
-        return _raw(error)
+        return raw(error)
     try:
         with watch():
             results(name, estimator)
     except (ValueError, OSError) as error:
-        return "refused by predict" if _is_ours(error) else _raw(error)
+        return "refused by predict" if _is_ours(error) else raw(error)
     except BaseException as error:
-        return _raw(error)
+        return raw(error)
     return "used"
 
 
@@ -391,7 +389,8 @@ def _is_ours(error: BaseException) -> bool:
     return home in last.filename or isinstance(error, InvalidParameterError)
 
 
-def _raw(error: BaseException) -> str:
+def raw(error: BaseException) -> str:
+    """An error that is not the package's own, in words."""
     if isinstance(error, KeyboardInterrupt):
         raise error
     last = traceback.extract_tb(error.__traceback__)[-1]

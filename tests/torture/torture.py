@@ -1,4 +1,4 @@
-"""Kill saves, caches and pretraining at random moments, and tamper with saved folders; count what goes wrong.
+"""Kill saves, caches, searches and pretraining at random moments; tamper with models and backbones.
 
     python tests/torture/torture.py --kills 200 --folders 5000
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--folders", type=int, default=5000)
     arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30,) * 2)  # a file without end is not to fill the machine
     with tempfile.TemporaryDirectory() as home:
         os.environ["PLMLEARN_CACHE"] = str(Path(home) / "cache")
         faults = torture(Path(home), arguments.kills, arguments.folders)
@@ -35,13 +37,19 @@ def main() -> int:
 
 def torture(home: Path, n_kills: int, n_folders: int) -> list[str]:
     import torch
+    from backbones import tamper_backbones
     from kills import kill
     from tampering import tamper
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     faults = []
-    for title, run, n in (("kills", kill, n_kills), ("folders", tamper, n_folders)):
+    runs = (
+        ("kills", kill, n_kills),
+        ("folders", tamper, n_folders),
+        ("backbones", tamper_backbones, n_folders // 5),
+    )
+    for title, run, n in runs:
         (home / title).mkdir()
         began = time.monotonic()
         outcomes, found = run(home / title, n)

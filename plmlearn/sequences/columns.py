@@ -1,0 +1,97 @@
+"""Columns beside sequences: labels, groups and numbers, as arrays that can be sorted and computed with.
+
+``check_labels``    one label per row, or a row of labels
+``check_numbers``   one number per row, or a row of numbers
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .clean import first_few, is_missing, rows_of
+
+
+def check_labels(y: Any, name: str) -> np.ndarray:
+    """Labels of one kind, none of them missing.
+
+    Parameters
+    ----------
+    y : list, tuple, array or Series of shape (n,) or (n, k)
+    name : str
+        Of the parameter, for messages.
+
+    Returns
+    -------
+    ndarray of shape (n,) or (n, k)
+
+    Raises
+    ------
+    ValueError
+        Entries are missing or masked, of different kinds, or rows of different lengths; or there is none.
+    TypeError
+        It is no list of anything.
+    """
+    array = _as_array(y, name)
+    try:
+        np.unique(array)
+    except TypeError:
+        kinds = sorted({type(entry).__name__ for entry in array.flat})
+        raise ValueError(f"{name} mixes {first_few(kinds)}; expected labels of one kind.") from None
+    return array
+
+
+def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
+    """Finite numbers as float64.
+
+    Parameters
+    ----------
+    y : list, tuple, array or Series of shape (n,) or (n, k)
+    name : str
+        Of the parameter, for messages.
+    missing : bool, default=False
+        Whether entries may be nan.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,) or (n, k)
+
+    Raises
+    ------
+    ValueError
+        Entries are no numbers, infinite, or missing; or rows have different lengths, or there is none.
+    TypeError
+        It is no list of anything.
+    """
+    array = _as_array(y, name, missing=missing)
+    if array.dtype == object:
+        array = np.where(np.vectorize(is_missing, otypes=[bool])(array), np.nan, array)
+    try:
+        if np.iscomplexobj(array):
+            raise TypeError
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} has entries that are no numbers; expected finite numbers.") from None
+    if np.isinf(numbers).any():
+        rows = np.flatnonzero(np.isinf(numbers).reshape(len(numbers), -1).any(axis=1))
+        raise ValueError(f"{name} is infinite in rows {first_few(rows)}; expected finite numbers.")
+    return numbers
+
+
+def _as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
+    rows = rows_of(list(y) if isinstance(y, range) else y, f"entries of {name}")
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; expected the same form in each.") from None
+    if array.dtype.kind == "U" and isinstance(rows, (list, tuple)):  # numpy makes text of ["a", nan]
+        entries = np.array(rows, dtype=object)
+        array = array if all(isinstance(entry, str) for entry in entries.flat) else entries
+    if array.ndim > 2 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; expected one entry, or k of them, for each row.")
+    gaps = np.vectorize(is_missing, otypes=[bool])(array)
+    if isinstance(rows, np.ma.MaskedArray):
+        gaps |= np.ma.getmaskarray(rows)
+    if gaps.any() and not missing:
+        at = np.flatnonzero(gaps.reshape(len(array), -1).any(axis=1))
+        raise ValueError(f"{name} is missing in rows {first_few(at)}; expected an entry in each.")
+    return array
