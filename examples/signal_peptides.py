@@ -49,7 +49,7 @@ row = int(np.argmax(clf.predict_proba(X_test)[:, list(clf.classes_).index("SP")]
 site = clf.predict_cleavage_site(X_test)[row]
 probabilities, labels = clf.predict_region_proba(X_test[row : row + 1], detailed=True)
 names = {"n": "n-region", "h": "h-region", "c": "c-region", "O": "outside", "I": "inside", "M": "membrane"}
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
 for label, values in zip(labels, probabilities[0].T):
     if label in names and values.max() > 0.05:
         axes.plot(np.arange(1, len(values) + 1), values, label=names[label])

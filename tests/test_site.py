@@ -64,8 +64,10 @@ def test_no_link_is_broken(pages):
 
 
 def test_every_public_name_has_its_place(pages):
+    """What two packages list stands in one of them."""
     anchors = set().union(*(page.anchors for page in pages.values()))
-    assert {name for name in PUBLIC if name not in anchors} == set()
+    placed = [PUBLIC[name] for name in PUBLIC if name in anchors]
+    assert [name for name, thing in PUBLIC.items() if not any(thing is other for other in placed)] == []
 
 
 def test_the_gallery_was_executed():
@@ -129,7 +131,7 @@ NARROW = """<iframe src="/{path}" width="390" height="800" onload="
 
 @in_a_browser
 @pytest.mark.parametrize(
-    "path", ["index", "guide", "gallery/quickstart", "api/generated/plmlearn.PLMClassifier"]
+    "path", ["index", "choosing-a-method", "gallery/quickstart", "api/generated/plmlearn.PLMClassifier"]
 )
 def test_pages_fit_a_narrow_screen(address, tmp_path, path):
     """Of 390 px, as phones have."""
