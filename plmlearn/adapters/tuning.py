@@ -56,6 +56,7 @@ class FullFineTuning(LayeredAdapter):
     --------
     LoRA : Low-rank matrices beside those of the encoder.
     LayerNormTuning : Trains the layer norms.
+    torch.optim.AdamW : What changes the weights by default.
 
     Notes
     -----
