@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from pathlib import Path
+from types import ModuleType
 
 import plmlearn
 
@@ -71,7 +72,12 @@ def _section(kind: str, body: str) -> str:
 
 def _table(package: str, names: list[str]) -> str:
     """A name that ``plmlearn`` has too leads to its page there."""
-    lent = sorted(name for name in names if package != "plmlearn" and name in plmlearn.__all__)
+    module = importlib.import_module(package)
+    lent = [n for n in sorted(names) if module is not plmlearn and _thing(plmlearn, n) is _thing(module, n)]
     listed = "\n".join(f"   {name}" for name in sorted(set(names) - set(lent)))
     table = f".. autosummary::\n   :toctree: generated\n   :nosignatures:\n\n{listed}\n" if listed else ""
     return table + "".join(f"\n:obj:`plmlearn.{name}`\n" for name in lent)
+
+
+def _thing(module: ModuleType, name: str) -> object:
+    return getattr(module, name) if name in module.__all__ else None

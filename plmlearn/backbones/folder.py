@@ -255,6 +255,9 @@ def _stored_frequencies(
 _IGNORED_FIELDS = ("auto_map", "attn_implementation", "_attn_implementation", "fusion_config")
 
 
+_MOST_LAYERS = 1000
+
+
 def read_config(name: str, folder: Path) -> Any:
     """The configuration of an architecture that plmlearn and this transformers know.
 
@@ -297,6 +300,8 @@ def read_config(name: str, folder: Path) -> Any:
     config_class = getattr(transformers, ARCHITECTURES[model_type].model_class).config_class
     try:
         config = config_class.from_dict(kept)
+        if not 1 <= config.num_hidden_layers <= _MOST_LAYERS:  # a million empty layers take hours
+            raise ValueError(f"num_hidden_layers={config.num_hidden_layers}; expected 1 to {_MOST_LAYERS}")
         _empty_model(ARCHITECTURES[model_type], config)
     except Exception as error:  # the library validates in many ways
         raise BackboneWeightsError(f"Backbone {name!r}: {file} describes no model ({error}).") from error

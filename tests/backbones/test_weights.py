@@ -252,7 +252,16 @@ def test_a_damaged_configuration_is_refused(folder, text):
         load_backbone(folder)
 
 
-@pytest.mark.parametrize("fields", [{"num_attention_heads": 5}, {"hidden_size": "wide"}, {"hidden_size": -1}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"num_attention_heads": 5},
+        {"hidden_size": "wide"},
+        {"hidden_size": -1},
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": 10**6},
+    ],
+)
 def test_a_configuration_of_no_model_is_refused(folder, fields):
     change_config(folder, **fields)
     with pytest.raises(BackboneWeightsError, match=r"config\.json describes no model"):

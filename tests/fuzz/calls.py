@@ -24,6 +24,7 @@ from plmlearn import (
     baselines,
     cache,
     datasets,
+    hub,
     metrics,
     model_selection,
     presets,
@@ -273,6 +274,13 @@ def _of_the_rest() -> Iterator[Call]:
         "save", plmlearn.save, {"estimator": plmlearn.PLMEmbedder("mini").fit(X), "folder": "model"}, anything
     )
     yield Call("load", plmlearn.load, {"folder": "nowhere"}, anything)
+    embedder = plmlearn.PLMEmbedder("mini").fit(X)
+    card = dict.fromkeys(("name", "data", "split", "licence", "usage"))
+    yield _call(
+        hub.model_card, anything, estimator=embedder, X=X, scores={"r2": 0.5}, library="plmlearn", **card
+    )
+    exported = {"estimator": embedder, "folder": "exported"}
+    yield Call("export_transformers", plmlearn.export_transformers, exported, anything)
     yield Call(
         "presets.make", presets.make, {"name": "schmirler2024_full", "task": "gb1", "epochs": 2}, anything
     )

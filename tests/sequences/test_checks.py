@@ -915,6 +915,7 @@ def test_real_secondary_structure(data_home):
 @pytest.mark.data
 def test_real_disorder_scores(data_home):
     data = read_csv(data_home / "disorder" / "chezod.csv.gz", target="z_scores")
-    y = [row.split() for row in data.target]
-    arrays = check_residue_targets([np.array(row, dtype=float) for row in y], data.sequences, kind="values")
-    assert sum(np.isnan(array).sum() for array in arrays) == sum(row.count("nan") for row in y)
+    written = [row.split() for row in data.columns["z_scores"]]
+    arrays = check_residue_targets(data.target, data.sequences, kind="values")
+    assert [len(array) for array in arrays] == [len(row) for row in written]
+    assert sum(np.isnan(array).sum() for array in arrays) == sum(row.count("nan") for row in written)
