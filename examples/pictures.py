@@ -1,4 +1,7 @@
-"""What a tuned model does, in pictures: training, errors, embeddings, attention, residues that matter."""
+"""Pictures of a tuned model
+=========================
+
+Training, errors, embeddings, attention, and residues that matter."""
 
 import matplotlib
 

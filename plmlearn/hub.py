@@ -143,6 +143,11 @@ def load(
     -----
     Cost: one download; after it the files come from the cache of huggingface_hub, without network too. The
     backbone is looked for, and downloaded, at the first prediction.
+
+    Examples
+    --------
+    >>> from plmlearn import hub
+    >>> clf = hub.load("me/my-model", revision="main")  # doctest: +SKIP
     """
     files = list(FILES)
     folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=files, token=token))

@@ -51,6 +51,19 @@ class LayerSweep:
         The scores that the table sums up.
     confidence : float
         Of the intervals.
+
+    See Also
+    --------
+    layer_sweep : Score a simple model after each layer.
+    plmlearn.plotting.LayerSweepDisplay : Draws the scores by layer.
+
+    Examples
+    --------
+    >>> from plmlearn import layer_sweep
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> X, y = make_protein_classification(30, median_length=30, max_length=40, random_state=0)
+    >>> layer_sweep("mini", X, y, cv=2).scores.shape
+    (4, 2)
     """
 
     rows: list[dict[str, Any]]

@@ -80,7 +80,19 @@ def plain(value: Any) -> Any:
 
 
 class Adapter(Parameters, ABC):
-    """A way to adapt an encoder; see the concrete classes."""
+    """A way to adapt an encoder; see the concrete classes.
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    PeftAdapter : Any method of peft.
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import Adapter, LoRA
+    >>> isinstance(LoRA(), Adapter)
+    True
+    """
 
     default_lr: ClassVar[float]
     """Learning rate that suits the method with AdamW."""
@@ -230,6 +242,17 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
     Returns
     -------
     str
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    PeftAdapter : Any method of peft.
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import target_pattern
+    >>> from plmlearn.backbones import load_backbone
+    >>> pattern = target_pattern(load_backbone("mini"), ["key", "value"], range(2, 4))
     """
     single = target_names(backbone, names)
     paths = "|".join(re.escape(path) for name in single for path in backbone.targets[name])

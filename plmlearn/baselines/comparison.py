@@ -65,6 +65,19 @@ class Comparison:
         Name of the estimator that the others are compared with.
     confidence : float
         Of the intervals.
+
+    See Also
+    --------
+    compare : Cross-validate several estimators on the same folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from plmlearn.baselines import compare
+    >>> comparison = compare({"majority": DummyClassifier()}, ["MK", "GS", "AL", "VV"], [0, 0, 1, 1], cv=2)
+    >>> float(comparison.scores["majority", "score"].mean())
+    0.5
     """
 
     rows: list[dict[str, Any]]
@@ -145,6 +158,12 @@ def compare(
     ------
     ValueError
         No estimators, an unknown reference, or fewer than 2 scores per estimator.
+
+    See Also
+    --------
+    floors : The baselines that suit a task.
+    plmlearn.model_selection.make_folds : Folds in the way that suits the data.
+    sklearn.model_selection.cross_validate : The folds and scores underneath.
 
     References
     ----------

@@ -41,6 +41,10 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
         Positions of "onehot" and "blosum62": residues of the longest training sequence. Shorter sequences
         are padded with zeros, longer ones raise an error.
 
+    See Also
+    --------
+    plmlearn.PLMEmbedder : Embeddings of a frozen backbone.
+
     Notes
     -----
     Rare letters (B, O, U, Z) and X count as no amino acid in "composition", "kmer" and "onehot". "kmer" and

@@ -87,6 +87,11 @@ class HomologyRegressor(RegressorMixin, _NearestProtein):
     UserWarning
         Some sequences resemble no training sequence and get the mean of all.
 
+    See Also
+    --------
+    HomologyClassifier : Class, or labels, of the nearest training protein.
+    AdditiveMutationRegressor : Additive effects of mutations.
+
     Notes
     -----
     The definition matters. Test Spearman on the GB1 variants of FLIP, trained on the rows "train", with the
@@ -148,6 +153,11 @@ class HomologyClassifier(ClassifierMixin, _NearestProtein):
     -----
     UserWarning
         Some sequences resemble no training sequence and get the class frequencies of training.
+
+    See Also
+    --------
+    HomologyRegressor : Measurement of the nearest training protein.
+    PairSimilarityClassifier : Interactions of similar proteins.
 
     Examples
     --------

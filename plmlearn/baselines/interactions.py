@@ -59,6 +59,11 @@ class PairDegreeClassifier(_PairBaseline):
     pairs_, labels_ : ndarray
         The training pairs.
 
+    See Also
+    --------
+    PairSimilarityClassifier : Interactions of similar proteins.
+    plmlearn.model_selection.pair_leakage : What test pairs share with training pairs.
+
     Examples
     --------
     >>> from plmlearn.baselines import PairDegreeClassifier
@@ -103,6 +108,11 @@ class PairSimilarityClassifier(_PairBaseline):
     classes_ : ndarray of shape (2,)
     pairs_, labels_ : ndarray
         The training pairs.
+
+    See Also
+    --------
+    PairDegreeClassifier : How often each protein interacts.
+    HomologyClassifier : Class, or labels, of the nearest training protein.
 
     References
     ----------

@@ -47,6 +47,11 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     model_ : Ridge or RidgeCV
         The linear model of the residues at those sites.
 
+    See Also
+    --------
+    HomologyRegressor : Measurement of the nearest training protein.
+    plmlearn.sequences.read_variants : Read what each variant has in place of the wild type's residues.
+
     Notes
     -----
     Of S variable sites about (20 S) ** order / order effects are learned: some 2,500 for 4 sites, which take

@@ -72,6 +72,11 @@ def make_proteins(
     X : ndarray of shape (n_samples,), dtype object
         Sequences.
 
+    See Also
+    --------
+    make_protein_classification : Proteins with classes.
+    make_residue_labels : Proteins with a label per residue.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_proteins
@@ -127,6 +132,11 @@ def make_protein_classification(
     y : ndarray of shape (n_samples,), dtype int64
         Classes from 0 to n_classes - 1.
 
+    See Also
+    --------
+    make_protein_regression : Proteins with numbers.
+    make_proteins : Make random protein sequences.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_protein_classification
@@ -181,6 +191,11 @@ def make_protein_regression(
         Sequences.
     y : ndarray of shape (n_samples,), dtype float64
         Targets.
+
+    See Also
+    --------
+    make_protein_classification : Proteins with classes.
+    make_mutational_landscape : Variants of one protein and their fitness.
 
     Examples
     --------
@@ -249,6 +264,10 @@ def make_mutational_landscape(
         Sequences, all as long as the parent.
     y : ndarray of shape (n_samples,), dtype float64
         Targets, 0 for the parent without noise.
+
+    See Also
+    --------
+    fetch_gb1 : Fitness of variants of one protein.
 
     Examples
     --------
@@ -322,6 +341,10 @@ def make_residue_labels(
     y : ndarray of shape (n_samples,), dtype object
         Strings of labels, as long as their sequences.
 
+    See Also
+    --------
+    fetch_secondary_structure : A label per residue.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_residue_labels
@@ -388,6 +411,10 @@ def make_protein_pairs(
         Pairs of sequences.
     y : ndarray of shape (n_samples,), dtype int64
         1 for a pair that interacts.
+
+    See Also
+    --------
+    fetch_ppi : Pairs of human proteins.
 
     Examples
     --------

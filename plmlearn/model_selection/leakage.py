@@ -36,6 +36,16 @@ class LeakageReport:
         Row of that training protein; -1 where none is found.
     n_duplicates : int
         Test proteins that also occur, letter by letter, in training.
+
+    See Also
+    --------
+    leakage_report : How close test proteins are to training.
+
+    Examples
+    --------
+    >>> from plmlearn.model_selection import leakage_report
+    >>> leakage_report(["MKTAYIAK"], ["MKTAYIAK"], method="exact").n_duplicates
+    1
     """
 
     identity: np.ndarray
@@ -74,6 +84,8 @@ def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto")
     See Also
     --------
     plmlearn.plotting.LeakageDisplay : Its picture.
+    cluster_sequences : The clusters.
+    plmlearn.similarity.find_nearest : The closest target of every query.
 
     Examples
     --------
@@ -116,6 +128,16 @@ class PairLeakage:
         What the degrees of the proteins alone reach on the test pairs. Where the AUROC is well above 0.5, or
         the AUPR well above the share of positives, a model has to beat them to show that it has learned
         anything about interactions. None without labels.
+
+    See Also
+    --------
+    pair_leakage : What test pairs share with training pairs.
+
+    Examples
+    --------
+    >>> from plmlearn.model_selection import pair_leakage
+    >>> pair_leakage([("MKT", "GSH")], [("MKT", "LED")]).share_c2
+    1.0
     """
 
     share_c1: float
@@ -159,6 +181,10 @@ def pair_leakage(
     Returns
     -------
     PairLeakage
+
+    See Also
+    --------
+    PairKFold : Folds of pairs.
 
     References
     ----------

@@ -69,6 +69,11 @@ class PairKFold(BaseCrossValidator):
         Once per ``split``, with counts: pairs left out, self-pairs, repeated and contradictory pairs.
         All of them are kept; the repeats of a pair are always in the same fold.
 
+    See Also
+    --------
+    pair_leakage : What test pairs share with training pairs.
+    ClusterKFold : Folds that share no cluster.
+
     Notes
     -----
     A million pairs over 20,000 proteins take some 3 seconds and 0.4 GB.

@@ -143,6 +143,11 @@ class ClusterShuffleSplit(_ClusterSplitter):
         Of :func:`~plmlearn.model_selection.cluster_sequences`; used where ``split`` gets no groups.
     random_state : int, RandomState or None, default=None
 
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
+    cluster_sequences : The clusters.
+
     Examples
     --------
     >>> import numpy as np
@@ -181,6 +186,10 @@ class MutationOrderSplit(BaseCrossValidator):
         The protein that the variants derive from, of the same length.
     max_train_mutations : int, default=3
         Most substitutions of a training variant; all others are test variants.
+
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
 
     References
     ----------

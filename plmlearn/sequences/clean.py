@@ -256,6 +256,11 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     UserWarning
         All sequences are made of the letters A, C, G, T, U and N alone, as DNA and RNA are.
 
+    See Also
+    --------
+    check_pairs : The same for pairs.
+    truncate : Cut long sequences, and count them.
+
     Examples
     --------
     >>> from plmlearn.sequences import check_sequences
@@ -303,6 +308,10 @@ def truncate(
     ------
     SequenceError
         Some sequences are longer, and ``long_sequences`` is "raise".
+
+    See Also
+    --------
+    check_sequences : Clean sequences from whatever holds them.
 
     Examples
     --------
