@@ -9,7 +9,6 @@ into place, and carries a checksum. Several processes may fill one folder; none 
     >>> import plmlearn.cache
     >>> sorted(plmlearn.cache.info())
     ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
-    ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
 
 The folder is ``$PLMLEARN_CACHE``, else ``plmlearn`` in the user's cache folder.
 """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from public_names import CALLABLES, ESTIMATORS, PUBLIC
 
-OTHER_PACKAGES = {"numpy", "optuna", "peft", "sklearn", "skorch", "torch", "transformers"}
+OTHER_PACKAGES = {"numpy", "optuna", "peft", "pandas", "sklearn", "skorch", "torch", "transformers"}
 
 MASKED_LM, EMBEDDER = ("PLMMaskedLM",), ("PLMEmbedder",)
 FROZEN = ("PLMFrozenMLP", "PLMFrozenMLPRegressor")

@@ -199,7 +199,15 @@ def compare(
         for name, runs in folds.items()
         for metric in runs[0][0]
     }
-    rows = [
+    rows = _rows(table, folds, ratios, reference, confidence)
+    return Comparison(rows, table, reference, confidence)
+
+
+def _rows(
+    table: Mapping, folds: Mapping[str, list], ratios: list[float], reference: str, confidence: float
+) -> list[dict[str, Any]]:
+    """A row for each estimator and metric: scores, difference to the reference, costs."""
+    return [
         {
             "estimator": name,
             "metric": metric,
@@ -209,7 +217,6 @@ def compare(
         }
         for (name, metric), values in table.items()
     ]
-    return Comparison(rows, table, reference, confidence)
 
 
 def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:

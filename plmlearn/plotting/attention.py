@@ -33,6 +33,20 @@ class AttentionMaps:
         rest goes to special tokens, and to learned prefixes and prompts.
     pretrained : ndarray of float32, shape (n_layers, L, L), or None
         The same before tuning.
+
+    See Also
+    --------
+    attention_maps : Makes one.
+    AttentionDisplay : Its picture.
+
+    Examples
+    --------
+    >>> from plmlearn import PLMClassifier
+    >>> from plmlearn.plotting import attention_maps
+    >>> X = ["MKTAYIAKQR", "GSHMLEDPVA", "MKVLAAGIVG", "DDEEDDKKRR"]
+    >>> clf = PLMClassifier("mini", epochs=1, random_state=0, verbose=0).fit(X, [0, 0, 1, 1])
+    >>> type(attention_maps(clf, X[0])).__name__
+    'AttentionMaps'
     """
 
     sequence: str
@@ -164,6 +178,11 @@ class AttentionDisplay:
     figure_ : matplotlib Figure
     images_ : list of matplotlib AxesImage
         Row by row.
+
+    See Also
+    --------
+    attention_maps : The numbers.
+    AttributionDisplay : What each residue contributes.
 
     Examples
     --------

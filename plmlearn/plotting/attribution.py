@@ -267,6 +267,11 @@ class AttributionDisplay:
     figure_ : matplotlib Figure
     bars_ : matplotlib BarContainer
 
+    See Also
+    --------
+    attributions : The numbers.
+    AttentionDisplay : Where layers look.
+
     Examples
     --------
     >>> from plmlearn.plotting import AttributionDisplay

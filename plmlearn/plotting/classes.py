@@ -32,6 +32,11 @@ class ClassScoresDisplay:
     bars_ : matplotlib BarContainer
         The classes from above.
 
+    See Also
+    --------
+    plmlearn.metrics.classification_table : The scores as a table.
+    sklearn.metrics.ConfusionMatrixDisplay : Which classes are taken for which.
+
     Examples
     --------
     >>> from plmlearn.plotting import ClassScoresDisplay
@@ -158,6 +163,11 @@ class ReliabilityDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     line_ : matplotlib Line2D
+
+    See Also
+    --------
+    plmlearn.metrics.expected_calibration_error : The distance to the diagonal, as a number.
+    sklearn.calibration.CalibratedClassifierCV : Calibrates a classifier.
 
     Examples
     --------

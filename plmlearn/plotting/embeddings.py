@@ -34,6 +34,10 @@ class EmbeddingMapDisplay:
     points_ : list of matplotlib PathCollection
         One per value of ``color_by``, or a single one.
 
+    See Also
+    --------
+    plmlearn.PLMEmbedder : Embeddings as numbers.
+
     Examples
     --------
     >>> from plmlearn import PLMEmbedder

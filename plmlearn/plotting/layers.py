@@ -29,6 +29,10 @@ class LayerSweepDisplay:
     errorbar_ : matplotlib ErrorbarContainer
         Mean scores and intervals.
 
+    See Also
+    --------
+    plmlearn.layer_sweep : The scores.
+
     Examples
     --------
     >>> from plmlearn import layer_sweep

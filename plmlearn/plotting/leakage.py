@@ -30,6 +30,11 @@ class LeakageDisplay:
     bars_ : matplotlib BarContainer
         Of the proteins with a similar one.
 
+    See Also
+    --------
+    plmlearn.model_selection.leakage_report : The numbers.
+    plmlearn.model_selection.ClusterKFold : Splits that do not leak.
+
     Examples
     --------
     >>> from plmlearn.plotting import LeakageDisplay

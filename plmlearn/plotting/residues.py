@@ -47,6 +47,11 @@ class ResidueDisplay:
     lines_ : list of matplotlib Line2D
         One per column.
 
+    See Also
+    --------
+    plmlearn.PLMResidueClassifier : One label per residue.
+    plmlearn.PLMSignalPeptideClassifier : Signal peptides.
+
     Examples
     --------
     >>> from plmlearn.plotting import ResidueDisplay
