@@ -50,8 +50,13 @@ bench: .venv/installed           ## speed and memory against fair baselines, ove
 bench-gpu: .venv/installed       ## residues per second, share of the peak and memory, by size of the model, where there is a GPU
 	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks.md
 
-docs: .venv/installed            ## rewrite docs/backbones.md from the table of backbones
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: .venv/docs                 ## write docs/backbones.md, run the examples and build the site in docs/_build/html
 	$(BIN)/python docs/build_backbones.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info docs/_build docs/api docs/gallery

@@ -1,4 +1,7 @@
-"""Continue pretraining on one protein family, without labels, and measure what this changes."""
+"""Adapt a language model to one family
+====================================
+
+Continue pretraining on one protein family, without labels, and measure what this changes."""
 
 import numpy as np
 from scipy.stats import spearmanr

@@ -1,4 +1,7 @@
-"""Which backbone? Compare frozen embeddings first, because that is cheap. Then tune the best one.
+"""Which backbone?
+===============
+
+Compare frozen embeddings first, because that is cheap. Then tune the best one.
 
 The best frozen model is chosen and scored on the same folds. Its score is therefore too good, and more so
 the more candidates there are. Keep a separate test set for the score that you report.
@@ -15,6 +18,7 @@ from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 # Name the backbones to compare: python examples/compare_backbones.py esm2-8m esm2-35m esm2-150m
 backbones = sys.argv[1:] or ["mini"]
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -25,6 +29,7 @@ except FileNotFoundError:
     X, y = make_protein_classification(100, median_length=50, max_length=70, random_state=0)
 print(f"{len(X)} {source} proteins")
 
+# %%
 # Each protein passes through each backbone once, however many candidates and folds there are.
 frozen = GridSearchCV(
     PLMFrozenMLP(learning_rate_init=0.01, max_iter=500, random_state=0),
@@ -36,6 +41,7 @@ ranked = np.argsort(frozen.cv_results_["rank_test_score"])
 for i in ranked:
     print(f"{frozen.cv_results_['mean_test_score'][i]:6.2f}  {frozen.cv_results_['params'][i]}")
 
+# %%
 # Tune the best backbone with the best pooling, so that only the tuning differs.
 best = frozen.best_params_
 tuned = PLMLoRAClassifier(

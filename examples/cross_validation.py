@@ -1,4 +1,7 @@
-"""Cross-validation and grid search, as with any scikit-learn estimator."""
+"""Cross-validation and grid search
+================================
+
+They work as with any scikit-learn estimator; the adaptation method can be searched too."""
 
 import numpy as np
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -7,6 +10,7 @@ from plmlearn import PLMClassifier, PLMLoRAClassifier
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -17,6 +21,7 @@ except FileNotFoundError:
     X, y = make_protein_classification(100, median_length=50, max_length=70, random_state=0)
 print(f"{len(X)} {source} proteins")
 
+# %%
 # Layers below the last one are computed once per protein and reused in every epoch, fold and candidate.
 lora = PLMLoRAClassifier("mini", last_n_layers=1, epochs=3, random_state=0, verbose=0)
 scores = cross_val_score(lora, X, y, cv=3, scoring="matthews_corrcoef")
@@ -25,6 +30,7 @@ print("LoRA, MCC of three folds:", scores.round(2))
 ranks = GridSearchCV(lora, {"rank": [2, 8]}, cv=3, scoring="matthews_corrcoef").fit(X, y)
 print("best rank:", ranks.best_params_["rank"])
 
+# %%
 # The adaptation method can be searched too. Parameters of one method are searched as adapter__rank.
 methods = GridSearchCV(
     PLMClassifier("mini", epochs=3, random_state=0, verbose=0),

@@ -1,10 +1,21 @@
-"""Fine-tune a protein language model with LoRA, and compare it with cheaper models.
+"""LoRA and cheaper models on real proteins
+========================================
 
-    python examples/demo.py
+Fine-tune a protein language model with LoRA, and compare it with cheaper models.
 
 The task: is a protein secreted, or does it stay in the cytoplasm or nucleus? This depends mostly on its first
 70 residues. Training and test proteins share no homologues. If the real data are missing (see the end of the
 output), generated proteins are used instead.
+
+``make demo`` runs it. On real proteins it printed this on 26 November 2026, on one thread of an Intel Xeon
+with torch 2.13. The seconds are left out, because other work ran at the same time::
+
+    model                               test MCC  accuracy
+    composition, logistic regression        0.66      0.83
+    frozen backbone, perceptron             0.89      0.94
+    LoRA                                    0.95      0.97
+
+    LoRA trained 147,841 of 1,934,042 parameters.
 """
 
 import time

@@ -1,4 +1,7 @@
-"""One model, one set of pairs, three splits: how much of the score comes from leaks?"""
+"""How much of a score comes from leaks?
+=====================================
+
+One model, one set of pairs, three splits."""
 
 import warnings
 
@@ -14,6 +17,7 @@ from plmlearn.model_selection import PairKFold, PairWarning
 matplotlib.use("Agg")  # write the figure to a file, without a window
 import matplotlib.pyplot as plt
 
+# %%
 # These generated pairs contain no information on interactions. Some proteins interact with nearly all others
 # and some with nearly none, independently of their sequences. A model can only remember which.
 rng = np.random.default_rng(0)
@@ -38,6 +42,8 @@ scores = {name: cross_val_score(model, X, y, cv=cv, scoring="roc_auc") for name,
 for name, values in scores.items():
     print(f"{len(X)} generated pairs, {name}: AUROC {values.mean():.2f}")
 
+# %%
+# Each dot is a fold.
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 for place, values in enumerate(scores.values()):
     ax.bar(place, values.mean(), width=0.6, color="C0", alpha=0.4)

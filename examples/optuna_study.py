@@ -1,4 +1,7 @@
-"""Search for good parameters with Optuna: maximise a cross-validated score."""
+"""Search with Optuna
+==================
+
+Maximise a cross-validated score."""
 
 import numpy as np
 import optuna
@@ -7,6 +10,7 @@ from sklearn.model_selection import cross_val_score
 from plmlearn import PLMLoRAClassifier
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -18,6 +22,8 @@ except FileNotFoundError:
 print(f"{len(X)} {source} proteins")
 
 
+# %%
+# The layers below the last one are computed once for all trials.
 def objective(trial: optuna.Trial) -> float:
     clf = PLMLoRAClassifier(
         "mini",

@@ -1,4 +1,7 @@
-"""Do two proteins interact? A frozen and a tuned encoder, tested on new proteins (C3)."""
+"""Do two proteins interact?
+=========================
+
+A frozen and a tuned encoder, tested on new proteins (C3)."""
 
 import warnings
 
@@ -11,6 +14,7 @@ from plmlearn.datasets import fetch_ppi, make_protein_pairs
 from plmlearn.metrics import classification_table
 from plmlearn.model_selection import PairKFold, PairWarning, pair_leakage
 
+# %%
 # Real pairs if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     train, test = (fetch_ppi(subset=subset, download_if_missing=False) for subset in ("train", "test"))
@@ -34,6 +38,8 @@ print(f"{len(X_train)} training and {len(X_test)} test pairs ({source})")
 print(f"{len(np.unique(X_train))} proteins in the training pairs")
 print(pair_leakage(X_train, X_test, y_train, y_test))
 
+# %%
+# Two models that see no sequences, or only similar ones; then two that do.
 head = {"combine": "symmetric", "head": "mlp", "head_hidden": 64, "random_state": 0, "verbose": 0}
 models = {
     "degree only": PairDegreeClassifier(),

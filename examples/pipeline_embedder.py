@@ -1,6 +1,11 @@
-"""Embeddings of a frozen protein language model inside a scikit-learn pipeline."""
+"""Embeddings in a pipeline
+========================
 
+A frozen protein language model as the first step of a scikit-learn pipeline."""
+
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline
@@ -9,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from plmlearn import PLMEmbedder
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -20,6 +26,8 @@ except FileNotFoundError:
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 print(f"{source} proteins: {len(X_train)} for training, {len(X_test)} for testing")
 
+# %%
+# The embedder is a step like any other.
 pipeline = Pipeline(
     [
         ("embed", PLMEmbedder("mini")),
@@ -33,3 +41,13 @@ search = GridSearchCV(pipeline, grid, cv=3, scoring="matthews_corrcoef").fit(X_t
 
 print("best parameters:", search.best_params_)
 print(f"test MCC {search.score(X_test, y_test):.2f}")
+
+# %%
+# A map of the embeddings, without labels.
+points = PCA(n_components=2).fit_transform(search.best_estimator_[:2].transform(X_test))
+figure, ax = plt.subplots(figsize=(5, 4), layout="constrained")
+for label, marker in zip(np.unique(y_test), "os"):
+    ax.scatter(*points[y_test == label].T, label=label, marker=marker, alpha=0.7)
+ax.set(xlabel="first component", ylabel="second component", title="Embeddings of test proteins")
+ax.legend(title="class")
+figure.savefig("pipeline_embedder.png", dpi=120)

@@ -1,4 +1,7 @@
-"""Save a fitted estimator with pickle, with joblib or as a folder, and load its adapter in plain peft."""
+"""Save and load
+=============
+
+Pickle, joblib, or a folder whose adapter plain peft reads."""
 
 import pickle
 import tempfile
@@ -12,6 +15,7 @@ import transformers
 from plmlearn import PLMLoRAClassifier, download_backbone, load, save
 from plmlearn.datasets import fetch_signal_peptides, make_protein_classification
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -25,6 +29,7 @@ clf = PLMLoRAClassifier("mini", epochs=2, random_state=0, verbose=0).fit(X, y)
 expected = clf.predict_proba(X[:5])
 print(f"fitted on {len(X)} {source} proteins; {clf.n_parameters_:,} parameters with the backbone")
 
+# %%
 # A fitted estimator contains only the trained tensors. The backbone is loaded again by its name.
 pickled = pickle.dumps(clf)
 print(f"pickle: {len(pickled) / 1e6:.1f} MB")

@@ -1,6 +1,8 @@
-"""Signal peptides: type, regions and cleavage site, and a figure of one protein."""
+"""Signal peptides
+===============
 
-import matplotlib.pyplot as plt
+Type, regions and cleavage site, and a figure of one protein."""
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
@@ -8,24 +10,24 @@ from plmlearn import PLMSignalPeptideClassifier
 from plmlearn.adapters import LoRA
 from plmlearn.datasets import fetch_signal_peptides
 from plmlearn.metrics import cleavage_recall, signal_peptide_table
+from plmlearn.plotting import ResidueDisplay
 
 
 def draw_proteins(n: int) -> tuple[np.ndarray, ...]:
     """Textbook protein starts: positive charges, a hydrophobic stretch, AxA before the cleavage site."""
     rng = np.random.default_rng(0)
-    kinds = np.array(["SP", "LIPO", "NO_SP"])[np.arange(n) % 3]
     endings = {"SP": ("ASAQA", "S"), "LIPO": ("LLAG", "L"), "NO_SP": ("", "")}
-    X, regions = [], []
-    for kind in kinds:
-        ending, letter = endings[kind]
+    kinds, X, regions = np.array(list(endings))[np.arange(n) % 3], [], []
+    for ending, letter in map(endings.get, kinds):
         core = "".join(rng.choice(list("LLAVIF"), rng.integers(9, 14)))
         signal = "MK" + "".join(rng.choice(list("KRST"), 3)) + core + ending if ending else "M"
-        tail = "C" * (kind == "LIPO") + "".join(rng.choice(list("DEKNQSTGPYW"), 70))
-        X.append((signal + tail)[:70])
+        tail = "".join(rng.choice(list("DEKNQSTGPYW"), 70))
+        X.append((signal + "C" * (letter == "L") + tail)[:70])
         regions.append((letter * len(signal) + "O" * 70 if letter else "I" * 70)[:70])
     return np.array(X), kinds, np.array(regions)
 
 
+# %%
 # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     data = fetch_signal_peptides(download_if_missing=False)
@@ -37,24 +39,12 @@ X, X_test, y, y_test, regions, regions_test = train_test_split(X, y, regions, ra
 print(f"{len(X)} {source} proteins for training, {len(X_test)} for testing")
 
 clf = PLMSignalPeptideClassifier("mini", adapter=LoRA(last_n_layers=2), epochs=8, random_state=0, verbose=0)
-clf.fit(X, y, regions=regions)
-found = clf.predict_regions(X_test)
+found = clf.fit(X, y, regions=regions).predict_regions(X_test)
 for row in signal_peptide_table(y_test, clf.predict(X_test), regions_test, found):
-    scores = f"MCC {row['mcc2']:5.2f}   sites {row['recall_0']:.2f}"
-    print(f"{row['type']:8}{row['n']:4} proteins   {scores}")
+    print(f"{row['type']:8}{row['n']:4} proteins   MCC {row['mcc2']:5.2f}   sites {row['recall_0']:.2f}")
 print(f"cleavage sites found within 3 residues: {cleavage_recall(regions_test, found, tolerance=3):.2f}")
 
+# %%
 row = int(np.argmax(clf.predict_proba(X_test)[:, list(clf.classes_).index("SP")]))
-site = clf.predict_cleavage_site(X_test)[row]
-probabilities, labels = clf.predict_region_proba(X_test[row : row + 1], detailed=True)
-names = {"n": "n-region", "h": "h-region", "c": "c-region", "O": "outside", "I": "inside", "M": "membrane"}
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-for label, values in zip(labels, probabilities[0].T):
-    if label in names and values.max() > 0.05:
-        axes.plot(np.arange(1, len(values) + 1), values, label=names[label])
-axes.axvline(site + 0.5, color="black", linestyle=":", label=f"cut after {site}")
-axes.set_xticks(np.arange(1, len(X_test[row]) + 1), list(X_test[row]), fontsize=6)
-axes.set(xlabel="residue", ylabel="probability", ylim=(0, 1.02))
-axes.margins(x=0.01)
-figure.legend(loc="outside right upper")
-figure.savefig("signal_peptide.png", dpi=150)
+display = ResidueDisplay.from_estimator(clf, X_test[row], y_true=regions_test[row])
+display.figure_.savefig("signal_peptide.png", dpi=150)

@@ -3,8 +3,10 @@ from . import backbones as backbones
 from . import baselines as baselines
 from . import cache as cache
 from . import datasets as datasets
+from . import hub as hub
 from . import metrics as metrics
 from . import model_selection as model_selection
+from . import plotting as plotting
 from . import presets as presets
 from . import pretraining as pretraining
 from . import probing as probing
@@ -23,6 +25,8 @@ from .estimators.protein import PLMRegressor as PLMRegressor
 from .estimators.residue import PLMResidueClassifier as PLMResidueClassifier
 from .estimators.residue import PLMResidueRegressor as PLMResidueRegressor
 from .estimators.signal_peptides import PLMSignalPeptideClassifier as PLMSignalPeptideClassifier
+from .export import export_onnx as export_onnx
+from .export import export_transformers as export_transformers
 from .persistence import SavedModelError as SavedModelError
 from .persistence import load as load
 from .persistence import save as save

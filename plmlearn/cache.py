@@ -438,12 +438,35 @@ def default_cache() -> Cache:
 
 
 def info() -> dict:
-    """Folder, bytes used and limits of the process-wide cache."""
+    """Folder, bytes used and limits of the process-wide cache.
+
+    See Also
+    --------
+    limit : Change the limits.
+    clear : Empty the cache.
+
+    Examples
+    --------
+    >>> import plmlearn.cache
+    >>> sorted(plmlearn.cache.info())
+    ['disk_bytes', 'disk_limit', 'folder', 'memory_bytes', 'memory_limit']
+    """
     return _cache.info()
 
 
 def clear(*, memory: bool = True, disk: bool = True) -> None:
-    """Empty the process-wide cache, in memory, on disk, or both."""
+    """Empty the process-wide cache, in memory, on disk, or both.
+
+    See Also
+    --------
+    info : Bytes used, and limits.
+    limit : Change the limits.
+
+    Examples
+    --------
+    >>> import plmlearn.cache
+    >>> plmlearn.cache.clear(disk=False)
+    """
     _cache.clear(memory=memory, disk=disk)
 
 
@@ -465,6 +488,11 @@ def limit(
         A limit is not a number, or the folder is not a path.
     ValueError
         A limit is negative or not finite; nothing is changed.
+
+    See Also
+    --------
+    info : Bytes used, and limits.
+    clear : Empty the cache.
 
     Examples
     --------
@@ -500,6 +528,10 @@ def _bytes_of_gib(name: str, gib: Any) -> int | None:
 @contextlib.contextmanager
 def disabled() -> Iterator[None]:
     """Within this context nothing is reused: every activation is computed anew.
+
+    See Also
+    --------
+    limit : Change the limits.
 
     Examples
     --------

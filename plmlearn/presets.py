@@ -55,6 +55,16 @@ class Preset:
         What the recipe sets.
     tasks : mapping of str to (type, mapping), optional
         For recipes with several tasks: the class, and what the task sets in addition to ``parameters``.
+
+    See Also
+    --------
+    make : Make an estimator with a recipe's settings.
+
+    Examples
+    --------
+    >>> from plmlearn.presets import PRESETS
+    >>> PRESETS["sledzieski2024_ppi_lora"].source
+    'Sledzieski et al., PNAS 2024, doi:10.1073/pnas.2405840121'
     """
 
     source: str
@@ -85,6 +95,10 @@ def make(name: str, *, task: str | None = None, **changes: Any) -> BaseEstimator
     ------
     ValueError
         An unknown name or task.
+
+    See Also
+    --------
+    PRESETS : The recipes by name.
 
     Examples
     --------

@@ -1,8 +1,7 @@
 """Which layer of a backbone knows most of a task: a simple model on the embeddings after each layer.
 
-``layer_sweep``         all layers from one pass, cross-validated
-``LayerSweep``          the scores, with intervals and the choice
-``LayerSweepDisplay``   their picture
+``layer_sweep``   all layers from one pass, cross-validated
+``LayerSweep``    the scores, with intervals and the choice
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .metrics import get_scorer
 from .model_selection import ClusterKFold
 from .sequences import check_sequences, truncate
 
-__all__ = ["LayerSweep", "LayerSweepDisplay", "layer_sweep"]
+__all__ = ["LayerSweep", "layer_sweep"]
 
 _PROTEINS_AT_ONCE = 64  # whose residues are held after every layer, before some are drawn
 
@@ -52,6 +51,19 @@ class LayerSweep:
         The scores that the table sums up.
     confidence : float
         Of the intervals.
+
+    See Also
+    --------
+    layer_sweep : Score a simple model after each layer.
+    plmlearn.plotting.LayerSweepDisplay : Draws the scores by layer.
+
+    Examples
+    --------
+    >>> from plmlearn import layer_sweep
+    >>> from plmlearn.datasets import make_protein_classification
+    >>> X, y = make_protein_classification(30, median_length=30, max_length=40, random_state=0)
+    >>> layer_sweep("mini", X, y, cv=2).scores.shape
+    (4, 2)
     """
 
     rows: list[dict[str, Any]]
@@ -147,7 +159,7 @@ def layer_sweep(
 
     See Also
     --------
-    LayerSweepDisplay : Its picture.
+    plmlearn.plotting.LayerSweepDisplay : Its picture.
 
     Notes
     -----
@@ -272,69 +284,3 @@ class _Residues:
                 [np.concatenate([row[places] for row, places in zip(rows, chosen)]) for rows in layers]
             )
         return np.concatenate(parts, axis=1)
-
-
-class LayerSweepDisplay:
-    """Scores by layer with their intervals; the chosen layer is marked, and the last one's score is a line.
-
-    Parameters
-    ----------
-    sweep : LayerSweep
-
-    Attributes
-    ----------
-    ax_ : matplotlib Axes
-    figure_ : matplotlib Figure
-    errorbar_ : matplotlib ErrorbarContainer
-        Mean scores and intervals.
-
-    Examples
-    --------
-    >>> from plmlearn import layer_sweep
-    >>> from plmlearn.datasets import make_protein_regression
-    >>> from plmlearn.probing import LayerSweepDisplay
-    >>> X, y = make_protein_regression(40, max_length=30, random_state=0)
-    >>> display = LayerSweepDisplay(layer_sweep("mini", X, y, cv=3)).plot()
-    >>> display.ax_.get_xlabel()
-    'layer'
-    """
-
-    ax_: Any
-    figure_: Any
-    errorbar_: Any
-
-    def __init__(self, sweep: LayerSweep):
-        self.sweep = sweep
-
-    def plot(self, ax: Any = None, **kwargs: Any) -> LayerSweepDisplay:
-        """Draw on ``ax`` or on new axes. Needs matplotlib (``pip install "plmlearn[plot]"``).
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-        **kwargs
-            For ``Axes.errorbar``.
-
-        Returns
-        -------
-        LayerSweepDisplay
-            Itself.
-        """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        rows = self.sweep.rows
-        layers, means, low, high = (np.array([row[key] for row in rows]) for key in _DRAWN)
-        options = {"fmt": "o-", "capsize": 3} | kwargs
-        self.errorbar_ = ax.errorbar(layers, means, yerr=[means - low, high - means], **options)
-        ax.axhline(means[-1], color="0.7", zorder=0, label="last layer")
-        best = self.sweep.best_layer
-        ax.plot(best, means[best - 1], "o", markersize=12, fillstyle="none", color="k", label="chosen")
-        ax.set(xlabel="layer", ylabel="score", xticks=layers)
-        ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
-
-
-_DRAWN = ("layer", "mean", "low", "high")

@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from public_names import CALLABLES, ESTIMATORS
+from public_names import CALLABLES, ESTIMATORS, PUBLIC
+
+OTHER_PACKAGES = {"numpy", "optuna", "peft", "pandas", "sklearn", "skorch", "torch", "transformers"}
 
 MASKED_LM, EMBEDDER = ("PLMMaskedLM",), ("PLMEmbedder",)
 FROZEN = ("PLMFrozenMLP", "PLMFrozenMLPRegressor")
@@ -195,6 +197,26 @@ def test_estimators_are_documented_in_full():
             for method, function in inspect.getmembers(cls, inspect.isfunction):
                 if not method.startswith("_") and not inspect.getdoc(function):
                     yield f"{name}.{method} says nothing"
+
+    assert_none(offences())
+
+
+def test_everything_public_has_an_example_and_says_what_to_see():
+    """Names of this package in "See Also" are public ones, each in full or of the same package."""
+
+    def offences():
+        for name, thing in CALLABLES.items():
+            text = inspect.getdoc(thing) or ""
+            if ">>> " not in text:
+                yield f"{name} has no example"
+            seen = re.findall(r"^([\w.]+) : ", sections(text).get("See Also", ""), flags=re.MULTILINE)
+            if not seen:
+                yield f"{name} has no See Also"
+            homes = ("", "plmlearn.", f"{name.rpartition('.')[0]}.")
+            own = [other for other in seen if other.partition(".")[0] not in OTHER_PACKAGES]
+            yield from (
+                f"{name}: see {other}?" for other in own if not any(home + other in PUBLIC for home in homes)
+            )
 
     assert_none(offences())
 

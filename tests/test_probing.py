@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from plmlearn import PLMEmbedder, layer_sweep
 from plmlearn.metrics import get_scorer
-from plmlearn.probing import LayerSweep, LayerSweepDisplay
+from plmlearn.probing import LayerSweep
 
 N = 30
 
@@ -164,20 +164,6 @@ def test_the_verdict(first, layer, verdict):
     assert sweep.best_layer == layer
     assert sweep.verdict.startswith(verdict)
     assert str(sweep).endswith(sweep.verdict)
-
-
-def test_the_picture_shows_what_was_computed(folder, X):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    sweep = layer_sweep(folder, X, VALUES, cv=3)
-    figure, ax = plt.subplots()
-    display = LayerSweepDisplay(sweep).plot(ax=ax, color="green")
-    assert (display.ax_, display.figure_, display.sweep) == (ax, figure, sweep)
-    line = display.errorbar_[0]
-    np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
-    np.testing.assert_allclose(line.get_ydata(), sweep.scores.mean(axis=1))
-    plt.close(figure)
-    assert LayerSweepDisplay(sweep).plot().figure_ is not figure
-    plt.close("all")
 
 
 @pytest.mark.parametrize(

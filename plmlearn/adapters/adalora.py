@@ -58,6 +58,10 @@ class AdaLoRA(PeftMethod):
     ValueError
         If fewer than 10 allocations fit between ``tinit`` and ``tfinal``.
 
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+
     Notes
     -----
     With early stopping, the best epoch may precede the end of the allocation and have higher ranks.

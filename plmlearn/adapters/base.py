@@ -20,10 +20,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from ..backbones import Backbone
+from ..sequences.clean import check_parameters
 
 # Ranges of settings, for _parameter_constraints.
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -56,16 +57,8 @@ class Parameters(BaseEstimator):
     def _check_parameters(self, names: Collection[str] | None = None) -> None:
         """Refuse values out of range, of all parameters or of those in ``names``."""
         values = self.get_params(deep=False)
-        asked = {name: plain(value) for name, value in values.items() if names is None or name in names}
-        for name, value in asked.items():
-            rules = self._parameter_constraints.get(name, ())
-            if (
-                isinstance(value, bool)
-                and "boolean" not in rules
-                and any(isinstance(r, Interval) for r in rules)
-            ):
-                raise TypeError(f"{name}={value}: {type(self).__name__} expects a number.")
-        validate_parameter_constraints(self._parameter_constraints, asked, type(self).__name__)
+        asked = {name: value for name, value in values.items() if names is None or name in names}
+        check_parameters(self._parameter_constraints, asked, type(self).__name__)
 
     def _plain(self) -> Self:
         """A copy with Python's own numbers: NumPy's overflow at their width, and JSON has none of them."""
@@ -87,7 +80,19 @@ def plain(value: Any) -> Any:
 
 
 class Adapter(Parameters, ABC):
-    """A way to adapt an encoder; see the concrete classes."""
+    """A way to adapt an encoder; see the concrete classes.
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    PeftAdapter : Any method of peft.
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import Adapter, LoRA
+    >>> isinstance(LoRA(), Adapter)
+    True
+    """
 
     default_lr: ClassVar[float]
     """Learning rate that suits the method with AdamW."""
@@ -237,6 +242,17 @@ def target_pattern(backbone: Backbone, names: Sequence[str] | str, layers: range
     Returns
     -------
     str
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    PeftAdapter : Any method of peft.
+
+    Examples
+    --------
+    >>> from plmlearn.adapters import target_pattern
+    >>> from plmlearn.backbones import load_backbone
+    >>> pattern = target_pattern(load_backbone("mini"), ["key", "value"], range(2, 4))
     """
     single = target_names(backbone, names)
     paths = "|".join(re.escape(path) for name in single for path in backbone.targets[name])

@@ -40,6 +40,10 @@ class Bottleneck(LayeredAdapter):
         Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
         in every epoch, fold and candidate. None adapts all layers.
 
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+
     References
     ----------
     Houlsby et al., Parameter-efficient transfer learning for NLP, 2019, doi:10.48550/arXiv.1902.00751. On

@@ -109,6 +109,12 @@ class LoRA(_LowRank):
         Other ranks and alphas by matrix, ``{"key": 4}``, or by layer and matrix, ``{"5.key": 16}``,
         which takes precedence.
 
+    See Also
+    --------
+    DoRA : Separates magnitude and direction.
+    AdaLoRA : Spreads ranks over the matrices.
+    FullFineTuning : Trains the encoder itself.
+
     References
     ----------
     Hu et al., LoRA, 2021, doi:10.48550/arXiv.2106.09685. Sledzieski et al., Democratizing protein
@@ -152,6 +158,10 @@ class DoRA(_LowRank):
         Other ranks and alphas by matrix, ``{"key": 4}``, or by layer and matrix, ``{"5.key": 16}``,
         which takes precedence.
 
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+
     Notes
     -----
     A step takes longer than LoRA's, because each adapted matrix is assembled to measure its rows.
@@ -193,6 +203,11 @@ class VeRA(PeftMethod):
     last_n_layers : int, optional
         Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
         in every epoch, fold and candidate. None adapts all layers.
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    IA3 : Trains scales of keys, values and hidden features.
 
     References
     ----------
@@ -248,6 +263,11 @@ class IA3(PeftMethod):
     last_n_layers : int, optional
         Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
         in every epoch, fold and candidate. None adapts all layers.
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    VeRA : Trains two vectors per matrix.
 
     References
     ----------

@@ -37,6 +37,11 @@ class PeftAdapter(PeftMethod):
         starts (PiSSA, OLoRA), or draws what is not trained without a seed of its own, because that is drawn
         again when a fitted estimator is restored.
 
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    target_pattern : The matrices that an adapter changes.
+
     Examples
     --------
     >>> import peft

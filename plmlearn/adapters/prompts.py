@@ -37,6 +37,10 @@ class PrefixTuning(LayeredAdapter):
         Put prefixes into the last n layers only, >= 1. What lies below is then computed once per sequence
         and reused in every epoch, fold and candidate. None puts them into all layers.
 
+    See Also
+    --------
+    PromptTuning : Learned tokens beside the residues.
+
     Notes
     -----
     Keys and values are initially small random numbers. The first predictions differ from those of the
@@ -87,6 +91,10 @@ class PromptTuning(LayeredAdapter):
     last_n_layers : int, optional
         Adapt the last n layers only, >= 1. What lies below is then computed once per sequence and reused
         in every epoch, fold and candidate. None adapts all layers, or half of them for "top".
+
+    See Also
+    --------
+    PrefixTuning : Learned keys and values in each layer.
 
     Notes
     -----

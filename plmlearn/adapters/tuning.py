@@ -18,6 +18,11 @@ from .base import Adapter, LayeredAdapter, layer_index
 class Frozen(Adapter):
     """Train only the head, on the unchanged encoder.
 
+    See Also
+    --------
+    plmlearn.PLMFrozenMLP : A perceptron on frozen embeddings.
+    plmlearn.PLMEmbedder : Embeddings of a frozen backbone.
+
     Examples
     --------
     >>> from plmlearn.adapters import Frozen
@@ -46,6 +51,12 @@ class FullFineTuning(LayeredAdapter):
     layer_lr_decay : float, default=1.0
         The learning rate of each layer as a share of the rate of the layer above it, in (0, 1]. The top
         layer learns at the full rate. 0.9 is usual where lower layers should change little.
+
+    See Also
+    --------
+    LoRA : Low-rank matrices beside those of the encoder.
+    LayerNormTuning : Trains the layer norms.
+    torch.optim.AdamW : What changes the weights by default.
 
     Notes
     -----
@@ -101,6 +112,11 @@ class LayerNormTuning(LayeredAdapter):
     last_n_layers : int, optional
         Train the norms of the last n layers and the final norm only, n >= 1. What lies below is then computed
         once per sequence and reused in every epoch, fold and candidate. None trains all norms.
+
+    See Also
+    --------
+    FullFineTuning : Trains the encoder itself.
+    IA3 : Trains scales of keys, values and hidden features.
 
     References
     ----------

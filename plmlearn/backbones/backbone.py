@@ -207,6 +207,16 @@ class Backbone:
         Returns the tensors as they are stored, by name of the model's parameter.
     final_norm : bool, default=True
         Whether the norm that follows the last layer is applied.
+
+    See Also
+    --------
+    load_backbone : The frozen encoder itself.
+
+    Examples
+    --------
+    >>> from plmlearn.backbones import load_backbone
+    >>> load_backbone("mini").precision
+    'fp32'
     """
 
     name: str

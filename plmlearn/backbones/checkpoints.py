@@ -3,6 +3,8 @@
 ``read_language_head``    the head's tensors, which :func:`plmlearn.backbones.load_backbone` leaves out
 ``draw_backbone``         an encoder of any shape, with random weights
 ``write_language_model``  a folder that plain transformers and every ``backbone=`` load
+``write_tokenizer``       the tokenizer's files
+``merged``                an encoder with its adapter merged into its matrices
 """
 
 from __future__ import annotations
@@ -122,9 +124,15 @@ def write_language_model(
             whole.lm_head.get_parameter(name).copy_(tensor)
         whole.tie_weights()
         whole.save_pretrained(folder)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_of.folder, trust_remote_code=False)
-        tokenizer.save_pretrained(folder)
+        write_tokenizer(tokenizer_of, folder)
     return folder
+
+
+def write_tokenizer(backbone: Backbone, folder: Path) -> Any:
+    """Write the tokenizer of a backbone's checkpoint into a folder, and return it."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(backbone.folder, trust_remote_code=False)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def merged(model: nn.Module, plain: nn.Module) -> nn.Module:

@@ -309,6 +309,12 @@ def load_backbone(
     UserWarning
         A folder has the name of published weights, or tensors are stored under an unusual prefix.
 
+    See Also
+    --------
+    plmlearn.download_backbone : Prepare a folder for a machine without network.
+    unload_backbones : Forget every loaded backbone.
+    Backbone : A frozen pretrained encoder and how it reads sequences.
+
     Examples
     --------
     >>> from plmlearn.backbones import load_backbone
@@ -350,6 +356,16 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
     ------
     BackboneWeightsError
         The fingerprints differ.
+
+    See Also
+    --------
+    load_backbone : The frozen encoder itself.
+
+    Examples
+    --------
+    >>> from plmlearn.backbones import check_fingerprint, load_backbone
+    >>> backbone = load_backbone("mini")
+    >>> check_fingerprint(backbone, backbone.fingerprint)
     """
     if backbone.fingerprint != expected:
         raise BackboneWeightsError(
@@ -375,7 +391,18 @@ def looking_for_fitted() -> Iterator[None]:
 
 
 def unload_backbones() -> None:
-    """Forget every loaded backbone. Memory is freed once no estimator uses it any more."""
+    """Forget every loaded backbone. Memory is freed once no estimator uses it any more.
+
+    See Also
+    --------
+    load_backbone : The frozen encoder itself.
+    plmlearn.cache.clear : Empty the cache.
+
+    Examples
+    --------
+    >>> from plmlearn.backbones import unload_backbones
+    >>> unload_backbones()
+    """
     with _lock.lock:
         _loaded.clear()
 
@@ -402,6 +429,11 @@ def download_backbone(
     -------
     Path
         The folder, ready for ``backbone=``.
+
+    See Also
+    --------
+    plmlearn.backbones.load_backbone : The frozen encoder itself.
+    plmlearn.backbones.CHECKPOINTS : The short names of backbones.
 
     Examples
     --------

@@ -64,6 +64,19 @@ class Comparison:
         Name of the estimator that the others are compared with.
     confidence : float
         Of the intervals.
+
+    See Also
+    --------
+    compare : Cross-validate several estimators on the same folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from plmlearn.baselines import compare
+    >>> comparison = compare({"majority": DummyClassifier()}, ["MK", "GS", "AL", "VV"], [0, 0, 1, 1], cv=2)
+    >>> float(comparison.scores["majority", "score"].mean())
+    0.5
     """
 
     rows: list[dict[str, Any]]
@@ -145,6 +158,12 @@ def compare(
     ValueError
         No estimators, an unknown reference, or fewer than 2 scores per estimator.
 
+    See Also
+    --------
+    floors : The baselines that suit a task.
+    plmlearn.model_selection.make_folds : Folds in the way that suits the data.
+    sklearn.model_selection.cross_validate : The folds and scores underneath.
+
     References
     ----------
     Nadeau & Bengio (2003), doi:10.1023/A:1024068626366
@@ -177,7 +196,15 @@ def compare(
         for name, runs in folds.items()
         for metric in runs[0][0]
     }
-    rows = [
+    rows = _rows(table, folds, ratios, reference, confidence)
+    return Comparison(rows, table, reference, confidence)
+
+
+def _rows(
+    table: Mapping, folds: Mapping[str, list], ratios: list[float], reference: str, confidence: float
+) -> list[dict[str, Any]]:
+    """A row for each estimator and metric: scores, difference to the reference, costs."""
+    return [
         {
             "estimator": name,
             "metric": metric,
@@ -187,7 +214,6 @@ def compare(
         }
         for (name, metric), values in table.items()
     ]
-    return Comparison(rows, table, reference, confidence)
 
 
 def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:

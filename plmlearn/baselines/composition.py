@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import ALPHABET, check_sequences
-from ..sequences.checked import Range, one_of
+from ..sequences.checked import one_of
+from ..sequences.clean import check_parameters
 from ..similarity.blosum import BLOSUM62, encode
 from .inputs import SequenceInput
 
@@ -39,6 +41,10 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
         Positions of "onehot" and "blosum62": residues of the longest training sequence. Shorter sequences
         are padded with zeros, longer ones raise an error.
 
+    See Also
+    --------
+    plmlearn.PLMEmbedder : Embeddings of a frozen backbone.
+
     Notes
     -----
     Rare letters (B, O, U, Z) and X count as no amino acid in "composition", "kmer" and "onehot". "kmer" and
@@ -58,19 +64,19 @@ class CompositionVectorizer(SequenceInput, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {
         "kind": one_of(get_args(Kind)),
-        "k": [Range(Integral, 1, 4, closed="both")],
+        "k": [Interval(Integral, 1, 4, closed="both")],
     }
 
     def fit(self, X: Any, y: Any = None) -> "CompositionVectorizer":
         """Learn the number of positions."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self.length_ = max(map(len, check_sequences(X)))
         return self
 
     def transform(self, X: Any) -> Any:
         """Vectors, array of shape (n_sequences, n_features)."""
         check_is_fitted(self)
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         sequences = check_sequences(X)
         if self.kind in ("composition", "kmer"):
             shares = _word_shares(sequences, self._word_length())

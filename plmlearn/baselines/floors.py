@@ -48,6 +48,12 @@ def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any 
     dict of str to estimator
         Not fitted, for :func:`compare`.
 
+    See Also
+    --------
+    compare : Cross-validate several estimators on the same folds.
+    plmlearn.model_selection.make_folds : Folds in the way that suits the data.
+    plmlearn.sequences.target_kind : What kind of target ``y`` is.
+
     Examples
     --------
     >>> from plmlearn.baselines import floors

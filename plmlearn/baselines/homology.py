@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..sequences import check_sequences
 from ..sequences.checked import one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels, check_numbers
 from ..similarity import find_nearest
 from ..similarity.search import NearestMethod
@@ -33,7 +34,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     }
 
     def _remember(self, X: Any, y: np.ndarray) -> np.ndarray:
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self.sequences_ = check_sequences(X)
         if len(y) != len(self.sequences_):
             raise ValueError(
@@ -44,7 +45,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     def _averages(self, X: Any) -> np.ndarray:
         """Mean target of the nearest training proteins of every sequence, (n, k)."""
         check_is_fitted(self)
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         sequences = check_sequences(X)
         hits = find_nearest(sequences, self.sequences_, method=self.method)
         if self.ties == "first":
@@ -85,6 +86,11 @@ class HomologyRegressor(RegressorMixin, _NearestProtein):
     -----
     UserWarning
         Some sequences resemble no training sequence and get the mean of all.
+
+    See Also
+    --------
+    HomologyClassifier : Class, or labels, of the nearest training protein.
+    AdditiveMutationRegressor : Additive effects of mutations.
 
     Notes
     -----
@@ -147,6 +153,11 @@ class HomologyClassifier(ClassifierMixin, _NearestProtein):
     -----
     UserWarning
         Some sequences resemble no training sequence and get the class frequencies of training.
+
+    See Also
+    --------
+    HomologyRegressor : Measurement of the nearest training protein.
+    PairSimilarityClassifier : Interactions of similar proteins.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..model_selection.leakage import degree_scores
 from ..sequences import check_pairs
 from ..sequences.checked import SHARE, one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
 from ..similarity import find_similar
@@ -57,6 +58,11 @@ class PairDegreeClassifier(_PairBaseline):
     classes_ : ndarray of shape (2,)
     pairs_, labels_ : ndarray
         The training pairs.
+
+    See Also
+    --------
+    PairSimilarityClassifier : Interactions of similar proteins.
+    plmlearn.model_selection.pair_leakage : What test pairs share with training pairs.
 
     Examples
     --------
@@ -103,6 +109,11 @@ class PairSimilarityClassifier(_PairBaseline):
     pairs_, labels_ : ndarray
         The training pairs.
 
+    See Also
+    --------
+    PairDegreeClassifier : How often each protein interacts.
+    HomologyClassifier : Class, or labels, of the nearest training protein.
+
     References
     ----------
     Matthews et al. (2001), interologs, doi:10.1101/gr.205301
@@ -122,7 +133,7 @@ class PairSimilarityClassifier(_PairBaseline):
 
     def fit(self, X: Any, y: Any) -> "PairSimilarityClassifier":
         """Remember pairs of sequences and their two classes."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self._remember(check_pairs(X), y)
         return self
 

@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
-from ..sequences.checked import Range
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .inputs import SequenceInput
@@ -46,6 +47,11 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     model_ : Ridge or RidgeCV
         The linear model of the residues at those sites.
 
+    See Also
+    --------
+    HomologyRegressor : Measurement of the nearest training protein.
+    plmlearn.sequences.read_variants : Read what each variant has in place of the wild type's residues.
+
     Notes
     -----
     Of S variable sites about (20 S) ** order / order effects are learned: some 2,500 for 4 sites, which take
@@ -69,13 +75,13 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     alpha: float | None = None
 
     _parameter_constraints: ClassVar[dict] = {
-        "order": [Range(Integral, 1, 2, closed="both")],
-        "alpha": [Range(Real, 0, None, closed="left"), None],
+        "order": [Interval(Integral, 1, 2, closed="both")],
+        "alpha": [Interval(Real, 0, None, closed="left"), None],
     }
 
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
-        self._validate_params()
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         variants, y = check_sequences(X), check_numbers(y, "y")
         if len(y) != len(variants):
             raise ValueError(

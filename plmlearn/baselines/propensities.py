@@ -32,6 +32,10 @@ class ResiduePropensityClassifier(SequenceInput, BaseEstimator):
     most_frequent_ : label
         Of all residues; what an amino acid gets that training lacks.
 
+    See Also
+    --------
+    plmlearn.PLMResidueClassifier : Label every residue.
+
     References
     ----------
     Chou & Fasman (1974), doi:10.1021/bi00699a002
@@ -76,6 +80,10 @@ class ResiduePropensityRegressor(SequenceInput, BaseEstimator):
         Mean of each amino acid.
     mean_ : float
         Of all residues; what an amino acid gets that training lacks.
+
+    See Also
+    --------
+    plmlearn.PLMResidueRegressor : Predict numbers for every residue.
 
     Examples
     --------

@@ -52,6 +52,10 @@ def get_data_home(data_home: DataHome = None) -> Path:
     -------
     data_home : pathlib.Path
 
+    See Also
+    --------
+    clear_data_home : Delete the tables that the package has downloaded, and nothing else.
+
     Examples
     --------
     >>> from plmlearn.datasets import get_data_home
@@ -74,6 +78,10 @@ def clear_data_home(data_home: DataHome = None) -> None:
     ----------
     data_home : path-like, default=None
         The folder, as for `get_data_home`.
+
+    See Also
+    --------
+    get_data_home : The folder that holds the data sets.
 
     Examples
     --------

@@ -73,6 +73,11 @@ def fetch_gb1(
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
 
+    See Also
+    --------
+    make_mutational_landscape : Variants of one protein and their fitness.
+    fetch_stability : Stability of designed proteins.
+
     References
     ----------
     .. [1] Wu et al. (2016), doi:10.7554/eLife.16965
@@ -136,6 +141,11 @@ def fetch_stability(
         For an unknown `subset`.
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
+
+    See Also
+    --------
+    fetch_gb1 : Fitness of variants of one protein.
+    make_protein_regression : Proteins with numbers.
 
     References
     ----------
@@ -211,6 +221,10 @@ def fetch_deeploc2(
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
 
+    See Also
+    --------
+    make_protein_classification : Proteins with classes.
+
     References
     ----------
     .. [1] Thumuluri et al. (2022), doi:10.1093/nar/gkac278
@@ -282,6 +296,11 @@ def fetch_ppi(
         For an unknown `subset`, and for pairs of proteins without sequence.
     OSError
         If a table is missing or damaged. A table other than the known one is used, with a warning.
+
+    See Also
+    --------
+    make_protein_pairs : Pairs that interact or not.
+    plmlearn.model_selection.PairKFold : Folds of pairs.
 
     References
     ----------

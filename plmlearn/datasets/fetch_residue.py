@@ -64,8 +64,10 @@ def fetch_secondary_structure(
             "train", "valid" or "test" of each row.
         id : ndarray of shape (n,), dtype object
             PDB entry and chain.
-        ignore_label : str, "-".
-        target_names : list of str, ["C", "E", "H"].
+        ignore_label : str
+            "-".
+        target_names : list of str
+            C, E and H.
         DESCR : str
             What the set is, its licence and whom to cite.
 
@@ -75,6 +77,11 @@ def fetch_secondary_structure(
         For an unknown `subset`.
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
+
+    See Also
+    --------
+    make_residue_labels : Proteins with a label per residue.
+    fetch_disorder : A number per residue.
 
     References
     ----------
@@ -144,6 +151,11 @@ def fetch_disorder(
         For an unknown `subset`.
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
+
+    See Also
+    --------
+    fetch_secondary_structure : A label per residue.
+    plmlearn.PLMResidueRegressor : Predict numbers for every residue.
 
     References
     ----------
@@ -220,6 +232,10 @@ def fetch_signal_peptides(
         For an unknown `task` and for partitions that do not exist.
     OSError
         If the table is missing and cannot be downloaded, or is not the one expected.
+
+    See Also
+    --------
+    plmlearn.PLMSignalPeptideClassifier : Types, regions and cleavage sites.
 
     References
     ----------

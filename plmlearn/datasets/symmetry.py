@@ -48,6 +48,10 @@ def symmetry_class(symmetry: str) -> str:
     ValueError
         It is not a symmetry, or has an order that no class holds, such as "C18" and "D13".
 
+    See Also
+    --------
+    load_symmetry : Homo-oligomers from your own table.
+
     Examples
     --------
     >>> from plmlearn.datasets import symmetry_class
@@ -108,6 +112,11 @@ def load_symmetry(
     ------
     ValueError
         A column is missing, or rows hold something other than symmetries; all of them are named.
+
+    See Also
+    --------
+    make_homo_oligomers : Generated proteins and symmetries.
+    symmetry_class : The class of one symmetry.
 
     References
     ----------
@@ -180,6 +189,10 @@ def make_homo_oligomers(
         Sequences.
     symmetries : ndarray of shape (n_samples,), dtype object
         Such as "C2", or "C2 C3".
+
+    See Also
+    --------
+    load_symmetry : Homo-oligomers from your own table.
 
     Examples
     --------

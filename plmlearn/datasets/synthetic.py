@@ -71,6 +71,11 @@ def make_proteins(
     X : ndarray of shape (n_samples,), dtype object
         Sequences.
 
+    See Also
+    --------
+    make_protein_classification : Proteins with classes.
+    make_residue_labels : Proteins with a label per residue.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_proteins
@@ -126,6 +131,11 @@ def make_protein_classification(
     y : ndarray of shape (n_samples,), dtype int64
         Classes from 0 to n_classes - 1.
 
+    See Also
+    --------
+    make_protein_regression : Proteins with numbers.
+    make_proteins : Make random protein sequences.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_protein_classification
@@ -180,6 +190,11 @@ def make_protein_regression(
         Sequences.
     y : ndarray of shape (n_samples,), dtype float64
         Targets.
+
+    See Also
+    --------
+    make_protein_classification : Proteins with classes.
+    make_mutational_landscape : Variants of one protein and their fitness.
 
     Examples
     --------
@@ -248,6 +263,10 @@ def make_mutational_landscape(
         Sequences, all as long as the parent.
     y : ndarray of shape (n_samples,), dtype float64
         Targets, 0 for the parent without noise.
+
+    See Also
+    --------
+    fetch_gb1 : Fitness of variants of one protein.
 
     Examples
     --------
@@ -321,6 +340,10 @@ def make_residue_labels(
     y : ndarray of shape (n_samples,), dtype object
         Strings of labels, as long as their sequences.
 
+    See Also
+    --------
+    fetch_secondary_structure : A label per residue.
+
     Examples
     --------
     >>> from plmlearn.datasets import make_residue_labels
@@ -389,6 +412,10 @@ def make_protein_pairs(
         Pairs of sequences.
     y : ndarray of shape (n_samples,), dtype int64
         1 for a pair that interacts.
+
+    See Also
+    --------
+    fetch_ppi : Pairs of human proteins.
 
     Examples
     --------

@@ -69,8 +69,9 @@ class PerceptronParameters(Parameters):
     def _check_parameters(self, names: Collection[str] | None = None) -> None:
         super()._check_parameters(names)
         sizes: Any = self.hidden_layer_sizes
-        sizes = sizes if np.iterable(sizes) else [sizes]
-        if not all(isinstance(n, Integral) and int(n) > 0 for n in sizes):
+        if not all(
+            isinstance(n, Integral) and int(n) > 0 for n in (sizes if np.iterable(sizes) else [sizes])
+        ):
             raise ValueError(f"hidden_layer_sizes is {sizes!r:.100}; expected whole numbers, 1 or more.")
 
 

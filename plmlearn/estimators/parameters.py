@@ -42,6 +42,7 @@ from ..sequences import truncate
 from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
+from .summary import fitted_rows, summary_html
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -172,6 +173,14 @@ def adapter_of(estimator: Any) -> Adapter:
     return flat._plain()
 
 
+def _method_of(estimator: Any) -> str:
+    """How the backbone is adapted, in words."""
+    if isinstance(estimator, AdapterChoice):
+        given = estimator.adapter
+        return str(estimator._default_adapter() if given is None else given)
+    return str(adapter_of(estimator)) if isinstance(estimator, LoRAParameters) else "frozen backbone"
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class PoolingParameters(BackboneParameters):
     """How residues become one vector."""
@@ -276,6 +285,15 @@ class RuntimeParameters(Parameters):
             quantization=self.quantization,
             **options,
         )
+
+    def _html_repr(self) -> str:
+        """What a notebook shows: method, backbone, size and scores; parameters folded."""
+        parameters: Any = self
+        name = "none, new weights" if parameters.backbone is None else str(parameters.backbone)
+        if isinstance(self, BackboneParameters) and self.n_layers is not None:
+            name += f", cut after layer {self.n_layers}"
+        rows = {"method": _method_of(self), "backbone": name, **fitted_rows(vars(self))}
+        return summary_html(type(self).__name__, rows, super()._html_repr())
 
     @property
     def fitted_(self) -> bool:

@@ -393,6 +393,7 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     --------
     PLMLoRAClassifier : The same with LoRA's parameters spelled out.
     PLMFrozenMLP : The baseline on frozen embeddings.
+    sklearn.model_selection.GridSearchCV : A search over its parameters, the adapter among them.
 
     Notes
     -----
@@ -557,6 +558,7 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     --------
     PLMLoRARegressor : The same with LoRA's parameters spelled out.
     PLMFrozenMLPRegressor : The baseline on frozen embeddings.
+    sklearn.model_selection.GridSearchCV : A search over its parameters, the adapter among them.
 
     Notes
     -----
@@ -733,6 +735,8 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     --------
     PLMClassifier : The same with any adapter.
     PLMFrozenMLP : The baseline on frozen embeddings.
+    sklearn.model_selection.GridSearchCV : A search over its parameters.
+    optuna.create_study : A search that learns from its trials.
 
     Notes
     -----
@@ -902,6 +906,8 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     --------
     PLMRegressor : The same with any adapter.
     PLMFrozenMLPRegressor : The baseline on frozen embeddings.
+    sklearn.model_selection.GridSearchCV : A search over its parameters.
+    optuna.create_study : A search that learns from its trials.
 
     Notes
     -----

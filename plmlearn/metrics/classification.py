@@ -43,6 +43,11 @@ def class_table(y_true: Any, y_pred: Any, y_score: Any = None, *, labels: Any = 
         precision, recall, f1 and aupr of a class without members, and specificity of a class that all samples
         belong to.
 
+    See Also
+    --------
+    classification_table : The usual scores in one call.
+    sklearn.metrics.classification_report : Precision, recall and F1 as text.
+
     Examples
     --------
     >>> from plmlearn.metrics import class_table
@@ -80,6 +85,10 @@ def classification_table(
     UserWarning
         Classes without members in y_true are left out of macro averages, and named.
 
+    See Also
+    --------
+    class_table : One row per class, each class against all others.
+
     Examples
     --------
     >>> from plmlearn.metrics import classification_table
@@ -104,6 +113,11 @@ def specificity_score(y_true: Any, y_pred: Any, *, labels: Any = None, average: 
 
     Parameters are those of :func:`classification_table`.
 
+    See Also
+    --------
+    sklearn.metrics.recall_score : The share of positives that are recognised.
+    classification_table : The usual scores in one call.
+
     Examples
     --------
     >>> from plmlearn.metrics import specificity_score
@@ -125,6 +139,10 @@ def macro_average_precision(y_true: Any, y_score: Any, *, labels: Any = None) ->
     -----
     UserWarning
         Classes without members in y_true are left out, and named.
+
+    See Also
+    --------
+    sklearn.metrics.average_precision_score : The same for one class.
 
     Examples
     --------
@@ -149,6 +167,10 @@ def precision_at_recall(y_true: Any, y_score: Any, recall: float = 0.5) -> float
         Scores of being positive.
     recall : float, default=0.5
         Share of positives, above 0 and up to 1.
+
+    See Also
+    --------
+    sklearn.metrics.precision_recall_curve : Precision and recall at all thresholds.
 
     Examples
     --------
@@ -182,6 +204,10 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     n_bins : int, default=15
     labels : array of shape (n_classes,), default=None
         Classes in the order of the columns; None takes those of y_true, sorted.
+
+    See Also
+    --------
+    sklearn.calibration.CalibratedClassifierCV : Calibrates probabilities.
 
     References
     ----------

@@ -37,6 +37,11 @@ def residue_accuracy(
     average : {"residue", "protein"}, default="residue"
         Mean over all residues, or over the means of proteins with any measured residue.
 
+    See Also
+    --------
+    residue_mcc : Matthews correlation over all residues.
+    residue_table : One row per state.
+
     Examples
     --------
     >>> from plmlearn.metrics import residue_accuracy
@@ -52,6 +57,17 @@ def residue_mcc(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> float:
     """Matthews correlation of the states of all residues, -1 to 1; of two or more states.
 
     Parameters are those of :func:`residue_accuracy`.
+
+    See Also
+    --------
+    residue_accuracy : Share of residues whose state is right.
+    sklearn.metrics.matthews_corrcoef : The same for one label per sample.
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import residue_mcc
+    >>> residue_mcc(["HHEE", "C-"], ["HHEE", "CC"], ignore_label="-")
+    1.0
     """
     return matthews_correlation(*_joined(_measured(y_true, y_pred, ignore_label)))
 
@@ -60,6 +76,11 @@ def residue_table(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> list
     """Precision, recall, F1 and specificity of every state over all residues, one dict per state.
 
     Parameters are those of :func:`residue_accuracy`, rows those of :func:`plmlearn.metrics.class_table`.
+
+    See Also
+    --------
+    residue_accuracy : Share of residues whose state is right.
+    segment_overlap : Segment overlap of predicted states, SOV'99, 0 to 1.
 
     Examples
     --------
@@ -85,6 +106,11 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") 
     -------
     float
         0 if all predictions are equal, since they rank nothing.
+
+    See Also
+    --------
+    spearman_score : Rank correlation of numbers per protein.
+    residue_accuracy : Share of residues whose state is right.
 
     Examples
     --------

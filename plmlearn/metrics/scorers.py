@@ -35,6 +35,10 @@ def spearman_score(y_true: Any, y_pred: Any) -> float:
     float
         -1 to 1; 0 if all predictions are equal, since they rank nothing.
 
+    See Also
+    --------
+    residue_spearman : Rank correlation of measured and predicted values.
+
     Examples
     --------
     >>> from plmlearn.metrics import spearman_score
@@ -84,6 +88,11 @@ def get_scorer(name: str) -> Callable[..., float]:
 
     The scorers of residues take targets with one str or array per protein, masked or nan for residues that
     were not measured; for another mark use ``make_scorer(residue_accuracy, ignore_label="-")``.
+
+    See Also
+    --------
+    sklearn.metrics.get_scorer : Scorers of scikit-learn.
+    sklearn.metrics.make_scorer : Makes a scorer of a metric.
 
     Examples
     --------

@@ -32,6 +32,10 @@ def segment_overlap(
     average : {"protein", "residue"}, default="protein"
         Mean over proteins, as is usual, or one score over all segments.
 
+    See Also
+    --------
+    residue_accuracy : Share of residues whose state is right.
+
     References
     ----------
     Zemla et al. (1999), doi:10.1002/(SICI)1097-0134(19990201)34:2<220::AID-PROT7>3.0.CO;2-K

@@ -32,6 +32,10 @@ def cleavage_site(labels: Any, signal: str = SIGNAL_LABELS) -> tuple[int, str]:
     signal : str, default="SLTP"
         Labels of signal peptides.
 
+    See Also
+    --------
+    cleavage_recall : Share of true cleavage sites that are found.
+
     Examples
     --------
     >>> from plmlearn.metrics import cleavage_site
@@ -58,6 +62,11 @@ def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: 
     signal : str, default="SLTP"
         Labels of signal peptides. A site is right only if its label is that of the true site.
 
+    See Also
+    --------
+    cleavage_recall : Share of true cleavage sites that are found.
+    signal_peptide_table : Detection and cleavage sites, type by type.
+
     Examples
     --------
     >>> from plmlearn.metrics import cleavage_precision, cleavage_recall
@@ -71,7 +80,19 @@ def cleavage_precision(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: 
 
 @checked(tolerance=COUNT_FROM_0)
 def cleavage_recall(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = SIGNAL_LABELS) -> float:
-    """Share of true cleavage sites that are found; parameters as in :func:`cleavage_precision`."""
+    """Share of true cleavage sites that are found; parameters as in :func:`cleavage_precision`.
+
+    See Also
+    --------
+    cleavage_precision : Share of predicted cleavage sites that are right.
+    signal_peptide_table : Detection and cleavage sites, type by type.
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import cleavage_recall
+    >>> cleavage_recall(["SSSSOO", "SSSOOO"], ["SSSSOO", "SSOOOO"])
+    0.5
+    """
     right, _, true, _ = _site_counts(y_true, y_pred, tolerance, signal)
     if not true:
         raise ValueError(f"y_true has no cleavage site (labels {signal}); expected at least one.")
@@ -84,6 +105,17 @@ def cleavage_mcc(y_true: Any, y_pred: Any, *, tolerance: int = 0, signal: str = 
 
     A right site is one true positive; a wrong one a false positive, a missed one a false negative; all other
     residues are true negatives.
+
+    See Also
+    --------
+    cleavage_precision : Share of predicted cleavage sites that are right.
+    cleavage_recall : Share of true cleavage sites that are found.
+
+    Examples
+    --------
+    >>> from plmlearn.metrics import cleavage_mcc
+    >>> cleavage_mcc(["SSSSOO", "IIIIII"], ["SSSSOO", "IIIIII"])
+    1.0
     """
     right, predicted, true, residues = _site_counts(y_true, y_pred, tolerance, signal)
     wrong, missed = predicted - right, true - right
@@ -126,6 +158,11 @@ def signal_peptide_table(
         residue labels, for every tolerance k, ``precision_k`` and ``recall_k`` of the cleavage site (right
         only with the type) and ``mcc_k`` of the residues of these proteins. nan if there is nothing to
         divide by.
+
+    See Also
+    --------
+    cleavage_precision : Share of predicted cleavage sites that are right.
+    cleavage_recall : Share of true cleavage sites that are found.
 
     References
     ----------

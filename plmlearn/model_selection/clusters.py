@@ -50,6 +50,12 @@ def cluster_sequences(
     RuntimeError
         MMseqs2 failed.
 
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
+    leakage_report : How close test proteins are to training.
+    plmlearn.similarity.find_similar : All pairs of similar proteins.
+
     Notes
     -----
     9,000 human proteins take about a minute with MMseqs2 on one core. Identical sequences are compared once,

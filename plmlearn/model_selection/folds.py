@@ -29,6 +29,16 @@ class Folds:
         needs it in ``fit``.
     description : str
         How the folds were made.
+
+    See Also
+    --------
+    make_folds : Folds in the way that suits the data.
+
+    Examples
+    --------
+    >>> from plmlearn.model_selection import make_folds
+    >>> len(make_folds(["MKTAYIAK", "GSHMLEDP"], n_splits=2, groups=[0, 1]).splits)
+    2
     """
 
     splits: list[Split]
@@ -83,6 +93,11 @@ def make_folds(
     Returns
     -------
     Folds
+
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
+    PairKFold : Folds of pairs.
 
     Examples
     --------

@@ -36,6 +36,16 @@ class LeakageReport:
         Row of that training protein; -1 where none is found.
     n_duplicates : int
         Test proteins that also occur, letter by letter, in training.
+
+    See Also
+    --------
+    leakage_report : How close test proteins are to training.
+
+    Examples
+    --------
+    >>> from plmlearn.model_selection import leakage_report
+    >>> leakage_report(["MKTAYIAK"], ["MKTAYIAK"], method="exact").n_duplicates
+    1
     """
 
     identity: np.ndarray
@@ -46,30 +56,6 @@ class LeakageReport:
     def share_above(self, min_identity: float, coverage: float = 0.0) -> float:
         """Share of test proteins with a training protein at least that identical over at least that much."""
         return float(np.mean((self.identity >= min_identity) & (self.coverage >= coverage)))
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw how many test proteins are how identical to training, on ``ax`` or on new axes.
-
-        Bars are shares of test proteins by the identity of the nearest training protein; those without a
-        similar one stand apart, left of 0. Needs matplotlib (``pip install "plmlearn[plot]"``).
-
-        Returns
-        -------
-        matplotlib Axes
-        """
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        found, share = self.nearest >= 0, 1 / len(self.identity)
-        ax.bar(-0.05, 1 - found.mean(), width=0.05, color="0.7", label="no similar protein")
-        heights, edges = np.histogram(self.identity[found], bins=20, range=(0, 1))
-        ax.bar(
-            edges[:-1], heights * share, width=0.05, align="edge", edgecolor="white", label="similar protein"
-        )
-        ax.set(xlabel="identity to the nearest training protein", ylabel="share of test proteins")
-        ax.legend()
-        return ax
 
     def __str__(self) -> str:
         shares = (f"  at least {t:.0%} identical to training: {self.share_above(t):.1%}" for t in _THRESHOLDS)
@@ -94,6 +80,12 @@ def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto")
     Returns
     -------
     LeakageReport
+
+    See Also
+    --------
+    plmlearn.plotting.LeakageDisplay : Its picture.
+    cluster_sequences : The clusters.
+    plmlearn.similarity.find_nearest : The closest target of every query.
 
     Examples
     --------
@@ -136,6 +128,16 @@ class PairLeakage:
         What the degrees of the proteins alone reach on the test pairs. Where the AUROC is well above 0.5, or
         the AUPR well above the share of positives, a model has to beat them to show that it has learned
         anything about interactions. None without labels.
+
+    See Also
+    --------
+    pair_leakage : What test pairs share with training pairs.
+
+    Examples
+    --------
+    >>> from plmlearn.model_selection import pair_leakage
+    >>> pair_leakage([("MKT", "GSH")], [("MKT", "LED")]).share_c2
+    1.0
     """
 
     share_c1: float
@@ -179,6 +181,10 @@ def pair_leakage(
     Returns
     -------
     PairLeakage
+
+    See Also
+    --------
+    PairKFold : Folds of pairs.
 
     References
     ----------

@@ -39,6 +39,10 @@ def make_negatives(
     ValueError
         The proteins have fewer such pairs than asked for.
 
+    See Also
+    --------
+    PairKFold : Folds of pairs.
+
     Notes
     -----
     Make negatives within each side of a split, not before it. Not known to interact is not the same as not

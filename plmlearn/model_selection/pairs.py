@@ -13,9 +13,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import validate_parameter_constraints
 
 from ..sequences.checked import AT_LEAST_2, SEED, one_of
+from ..sequences.clean import check_parameters
 from ..sequences.columns import check_labels
 from .clusters import components
 from .graph import PairGraph
@@ -69,6 +69,11 @@ class PairKFold(BaseCrossValidator):
         Once per ``split``, with counts: pairs left out, self-pairs, repeated and contradictory pairs.
         All of them are kept; the repeats of a pair are always in the same fold.
 
+    See Also
+    --------
+    pair_leakage : What test pairs share with training pairs.
+    ClusterKFold : Folds that share no cluster.
+
     Notes
     -----
     A million pairs over 20,000 proteins take some 3 seconds and 0.4 GB.
@@ -100,7 +105,7 @@ class PairKFold(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers of training and test pairs, fold by fold."""
-        validate_parameter_constraints(_CONSTRAINTS, vars(self), type(self).__name__)
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         graph = PairGraph.of(X, clusters=self.clusters if groups is None else groups)
         labels, random = _number_labels(y, len(graph.edges)), check_random_state(self.random_state)
         if self.level == "C1":

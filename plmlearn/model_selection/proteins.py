@@ -12,12 +12,21 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 
 from ..sequences import check_sequences
-from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, FLAG, SEED, SHARE, TEXT, Range, one_of
-from ..sequences.clean import is_missing, rows_of
+from ..sequences.checked import (
+    AT_LEAST_2,
+    COUNT,
+    COUNT_FROM_0,
+    FLAG,
+    SEED,
+    SHARE,
+    TEXT,
+    one_of,
+)
+from ..sequences.clean import check_parameters, is_missing, rows_of
 from ..sequences.columns import check_labels
 from ..similarity.alignment import stack_letters
 from ..similarity.search import Method
@@ -34,7 +43,7 @@ _CONSTRAINTS = {
     "method": one_of(get_args(Method)),
     "random_state": SEED,
     "shuffle": FLAG,
-    "test_size": [Range(Real, 0, 1, closed="neither")],
+    "test_size": [Interval(Real, 0, 1, closed="neither")],
     "wild_type": TEXT,
     "max_train_mutations": COUNT_FROM_0,
 }
@@ -103,7 +112,7 @@ class ClusterKFold(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""
-        validate_parameter_constraints(_CONSTRAINTS, vars(self), type(self).__name__)
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         _check_rows(X, y)
         groups = self._clusters(X, groups, self.n_splits)
         seed = self.random_state if self.shuffle else None
@@ -134,6 +143,11 @@ class ClusterShuffleSplit(_ClusterSplitter):
         Of :func:`~plmlearn.model_selection.cluster_sequences`; used where ``split`` gets no groups.
     random_state : int, RandomState or None, default=None
 
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
+    cluster_sequences : The clusters.
+
     Examples
     --------
     >>> import numpy as np
@@ -149,7 +163,7 @@ class ClusterShuffleSplit(_ClusterSplitter):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, split by split."""
-        validate_parameter_constraints(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
+        check_parameters(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
         _check_rows(X, y)
         cluster = np.unique(self._clusters(X, groups, 2), return_inverse=True)[1]
         classes = np.unique(y, return_inverse=True)[1] if _has_classes(y, 2) else np.zeros_like(cluster)
@@ -173,6 +187,10 @@ class MutationOrderSplit(BaseCrossValidator):
     max_train_mutations : int, default=3
         Most substitutions of a training variant; all others are test variants.
 
+    See Also
+    --------
+    ClusterKFold : Folds that share no cluster.
+
     References
     ----------
     Dallago et al. (2021), FLIP, doi:10.1101/2021.11.09.467890
@@ -194,7 +212,7 @@ class MutationOrderSplit(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of the training and the test variants."""
-        validate_parameter_constraints(_CONSTRAINTS, vars(self), type(self).__name__)
+        check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         variants, (wild,) = check_sequences(X), check_sequences([self.wild_type])
         letters, of_wild = (stack_letters(rows, len(wild), "the wild type") for rows in (variants, [wild]))
         order = (letters != of_wild).sum(axis=1)

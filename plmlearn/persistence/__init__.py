@@ -66,6 +66,10 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     FileExistsError
         A file in the folder that another program wrote and that would be replaced.
 
+    See Also
+    --------
+    load : Read a folder that :func:`save` wrote.
+
     Examples
     --------
     >>> import tempfile
@@ -116,6 +120,20 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     SavedModelError
         A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
         anything but an estimator that can predict, with the file, the place and the reason.
+
+    See Also
+    --------
+    save : Write a fitted estimator to a folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from plmlearn import PLMLoRAClassifier, load, save
+    >>> X, y = ["MKTAYIAK", "GSHMLEDP"], [0, 1]
+    >>> fitted = PLMLoRAClassifier("mini", epochs=1, random_state=0, verbose=0).fit(X, y)
+    >>> loaded = load(save(fitted, f"{tempfile.mkdtemp()}/model"))
+    >>> bool((loaded.predict_proba(X) == fitted.predict_proba(X)).all())
+    True
     """
     folder = local_path(folder, "folder")
     document, files = read_folder(folder)

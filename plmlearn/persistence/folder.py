@@ -32,6 +32,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _FILES = (ARRAYS, ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+FILES = (MANIFEST, *_FILES)
+"""All files that a saved model may consist of."""
+
 _LONGEST_MANIFEST = 2**26  # bytes
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 _NEW = re.compile(rf"({'|'.join(map(re.escape, (*_FILES, MANIFEST)))})\.([0-9a-f]{{16}})\.new")

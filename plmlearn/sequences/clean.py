@@ -16,12 +16,15 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from numbers import Integral, Number
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from .checked import COUNT, COUNT_FROM_0, checked
 
 
 def rows_of(X: Any, noun: str) -> Any:
@@ -150,10 +153,29 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
         raise ValueError(f"{name}={value!r}; expected one of {', '.join(map(repr, choices))}.")
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raise unless a parameter is a whole number, at least so large."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
-        raise ValueError(f"{name}={value!r:.100}; expected a whole number, {least} or more.")
+def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], caller: str) -> None:
+    """Raise an error that names the first parameter whose value does not obey its constraints.
+
+    A boolean is no number here, although Python counts it as one.
+
+    Parameters
+    ----------
+    constraints : mapping
+        As of scikit-learn's estimators, by parameter.
+    given : mapping
+        Values by name; those without a constraint are not looked at.
+    caller : str
+        Name of the function or class, for the message.
+    """
+    known = {name: value for name, value in given.items() if name in constraints}
+    for name, value in known.items():
+        ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
+        if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
+            expected = " or ".join(ranges)
+            raise TypeError(f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead.")
+        if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
+            known[name] = float(value)  # a fraction, which NumPy cannot compare
+    validate_parameter_constraints(dict(constraints), known, caller)
 
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"
@@ -197,6 +219,7 @@ _HINTS = (
 )
 
 
+@checked(min_length=COUNT_FROM_0)
 def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) -> np.ndarray:
     """Clean protein sequences from whatever holds them, or raise one error that names every bad row.
 
@@ -233,6 +256,11 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     UserWarning
         All sequences are made of the letters A, C, G, T, U and N alone, as DNA and RNA are.
 
+    See Also
+    --------
+    check_pairs : The same for pairs.
+    truncate : Cut long sequences, and count them.
+
     Examples
     --------
     >>> from plmlearn.sequences import check_sequences
@@ -242,20 +270,20 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     array(['MKLX'], dtype=object)
     """
     clean, _ = clean_rows(X, invalid, min_length)
-    warn_of_nucleotides(clean)
+    warn_of_nucleotides(clean, stacklevel=4)
     return clean
 
 
 def clean_rows(X: Any, invalid: Invalid, min_length: int = 1) -> tuple[np.ndarray, Sequence]:
     """Clean sequences, and the entries of ``X`` that they were made from; no warning of nucleotides."""
     check_choice("invalid", invalid, get_args(Invalid))
-    check_count("min_length", min_length, 0)
     given = one_column(rows_of(X, "sequences"), X)
     cleaned = [clean_one(item, invalid, min_length) for item in given]
     refuse([(row, fault) for row, (_, fault) in enumerate(cleaned) if fault], "Sequence {}", X, given)
     return object_array(sequence for sequence, _ in cleaned), given
 
 
+@checked(max_length=COUNT)
 def truncate(
     sequences: np.ndarray, max_length: int, long_sequences: LongSequences = "truncate"
 ) -> tuple[np.ndarray, int]:
@@ -281,6 +309,10 @@ def truncate(
     SequenceError
         Some sequences are longer, and ``long_sequences`` is "raise".
 
+    See Also
+    --------
+    check_sequences : Clean sequences from whatever holds them.
+
     Examples
     --------
     >>> from plmlearn.sequences import check_sequences, truncate
@@ -288,7 +320,6 @@ def truncate(
     (array(['MKV', 'MS'], dtype=object), 0)
     """
     check_choice("long_sequences", long_sequences, get_args(LongSequences))
-    check_count("max_length", max_length, 1)
     flat, per_row = sequences.ravel(), sequences.size // len(sequences)
     long = [i for i, sequence in enumerate(flat.tolist()) if len(sequence) > max_length]
     if not long or long_sequences == "window":
@@ -305,14 +336,14 @@ def truncate(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
         "pass long_sequences='window' to read all.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     short = flat.copy()
     short[long] = [flat[i][:max_length] for i in long]
     return short.reshape(sequences.shape), len(long)
 
 
-def warn_of_nucleotides(sequences: Iterable[str]) -> None:
+def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
     """Warn where all sequences together look like DNA or RNA."""
     letters: set[str] = set()
     for sequence in sequences:
@@ -324,7 +355,7 @@ def warn_of_nucleotides(sequences: Iterable[str]) -> None:
             "All sequences are made of the letters A, C, G, T, U and N alone, so they look like DNA or RNA; "
             "expected proteins. Translate coding sequences first, for example with Biopython.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

@@ -52,6 +52,10 @@ def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     OSError
         The file is missing or damaged.
 
+    See Also
+    --------
+    read_csv : Sequences and targets from a table.
+
     Examples
     --------
     >>> import tempfile

@@ -31,6 +31,10 @@ def target_kind(X: Any, y: Any) -> TargetKind:
     -------
     {"labels", "numbers", "residue_labels", "residue_numbers"}
 
+    See Also
+    --------
+    plmlearn.model_selection.make_folds : Folds in the way that suits the data.
+
     Examples
     --------
     >>> from plmlearn.sequences import target_kind

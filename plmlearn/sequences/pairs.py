@@ -54,6 +54,10 @@ def check_pairs(X: Any, *, invalid: Invalid = "raise") -> np.ndarray:
     UserWarning
         All sequences are made of the letters A, C, G, T, U and N alone, as DNA and RNA are.
 
+    See Also
+    --------
+    check_sequences : Clean sequences from whatever holds them.
+
     Examples
     --------
     >>> from plmlearn.sequences import check_pairs

@@ -55,6 +55,10 @@ def check_residue_targets(
     UserWarning
         Labels are -100 and ``ignore_label`` does not say so; the message counts them.
 
+    See Also
+    --------
+    check_sequences : Clean sequences from whatever holds them.
+
     Examples
     --------
     >>> from plmlearn.sequences import check_residue_targets

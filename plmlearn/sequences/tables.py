@@ -64,6 +64,10 @@ def read_csv(
     OSError
         The file is missing or damaged.
 
+    See Also
+    --------
+    read_fasta : Read protein sequences from a FASTA file.
+
     Notes
     -----
     Blanks around an entry are removed. Empty lines, lines of nothing but separators, and columns without a

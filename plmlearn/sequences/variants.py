@@ -37,6 +37,10 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
         Some rows have another length, name a wrong wild residue, a site that does not exist or one site
         twice, or are not variants at all; all of them are named.
 
+    See Also
+    --------
+    plmlearn.baselines.AdditiveMutationRegressor : Additive effects of mutations.
+
     Examples
     --------
     >>> from plmlearn.sequences import read_variants

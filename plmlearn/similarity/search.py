@@ -69,6 +69,11 @@ def find_similar(
     UserWarning
         Some queries reach ``max_hits``, so that hits may be missing.
 
+    See Also
+    --------
+    find_nearest : The closest target of every query.
+    plmlearn.model_selection.cluster_sequences : The clusters.
+
     Notes
     -----
     MMseqs2 compares 9,000 human proteins with one another in about a minute. A family of n proteins takes n²
@@ -120,6 +125,17 @@ def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") 
     -------
     Hits
         Sorted by query; a query without significant alignment has no rows.
+
+    See Also
+    --------
+    find_similar : All pairs of similar proteins.
+    plmlearn.model_selection.leakage_report : How close test proteins are to training.
+
+    Examples
+    --------
+    >>> from plmlearn.similarity import find_nearest
+    >>> find_nearest(["MKTAYI"], ["MKTGYI", "GGGGGG"], method="hamming").target.tolist()
+    [0]
     """
     queries, targets = check_sequences(queries), check_sequences(targets)
     if method == "auto" and are_variants(queries, targets):
@@ -134,6 +150,17 @@ def are_variants(*lists: np.ndarray) -> bool:
     """Whether the clean sequences of all ``lists`` look like variants of one protein.
 
     They have one length and share most positions.
+
+    See Also
+    --------
+    find_nearest : The closest target of every query.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from plmlearn.similarity import are_variants
+    >>> are_variants(np.array(["MKTAYI", "MKTGYI"]))
+    True
     """
     sequences = np.concatenate(lists)
     if len({len(sequence) for sequence in sequences}) > 1:

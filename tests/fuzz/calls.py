@@ -24,6 +24,7 @@ from plmlearn import (
     baselines,
     cache,
     datasets,
+    hub,
     metrics,
     model_selection,
     presets,
@@ -273,6 +274,13 @@ def _of_the_rest() -> Iterator[Call]:
         "save", plmlearn.save, {"estimator": plmlearn.PLMEmbedder("mini").fit(X), "folder": "model"}, anything
     )
     yield Call("load", plmlearn.load, {"folder": "nowhere"}, anything)
+    embedder = plmlearn.PLMEmbedder("mini").fit(X)
+    card = dict.fromkeys(("name", "data", "split", "licence", "usage"))
+    yield _call(
+        hub.model_card, anything, estimator=embedder, X=X, scores={"r2": 0.5}, library="plmlearn", **card
+    )
+    exported = {"estimator": embedder, "folder": "exported"}
+    yield Call("export_transformers", plmlearn.export_transformers, exported, anything)
     yield Call(
         "presets.make", presets.make, {"name": "schmirler2024_full", "task": "gb1", "epochs": 2}, anything
     )
@@ -417,6 +425,7 @@ def estimators(backbone: Path) -> Iterator[Call]:
     """Of every estimator: parameters before ``fit``, data of ``fit``, data and parameters afterwards."""
     for case in made(backbone):
         yield from _ways_to_use(case.estimator, case.data)
+    yield from _of_pictures(backbone)
 
 
 def _ways_to_use(estimator: BaseEstimator, data: Mapping[str, Any]) -> Iterator[Call]:
@@ -446,6 +455,27 @@ def _ways_to_use(estimator: BaseEstimator, data: Mapping[str, Any]) -> Iterator[
         yield Call(f"{name}: fit, parameters", change, good, _results_of(fitted, data["X"]), fixed=fixed)
     yield Call(f"{name}: fit", fit, data, _results_of(None, data["X"]))
     yield Call(f"{name}: ask", ask, {"X": data["X"]}, _results_of(fitted, None))
+
+
+def _of_pictures(backbone: Path) -> Iterator[Call]:
+    """Numbers from inside a fitted estimator."""
+    from plmlearn.plotting import attention_maps, attributions
+
+    fitted = plmlearn.PLMClassifier(backbone, epochs=1, random_state=0, verbose=0).fit(X, CLASSES)
+    good = {"X": X[:3], "method": "occlusion", "target": "yes", "residue": None, "n_steps": 4}
+
+    def contributions(**given: Any) -> Any:
+        return attributions(fitted, **given)
+
+    def maps(**given: Any) -> Any:
+        return attention_maps(fitted, **given)
+
+    def is_finite(rows: Any, given: Arguments) -> bool:
+        return len(rows) == n_rows(given["X"]) and all(np.isfinite(row).all() for row in rows)
+
+    yield Call("attributions", contributions, good, is_finite)
+    attention = {"sequence": X[0], "pretrained": True, "layers": [1, 2]}
+    yield Call("attention_maps", maps, attention, lambda r, a: bool(np.isfinite(r.tuned).all()))
 
 
 def results(fitted: Any, X: Any) -> dict:

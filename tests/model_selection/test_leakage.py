@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from plmlearn.model_selection import LeakageReport, leakage_report
+from plmlearn.model_selection import leakage_report
 
 
 def test_variants_by_hand():
@@ -26,19 +26,3 @@ def test_strangers_have_no_neighbour():
 
 def test_duplicates_are_found_whatever_their_case():
     assert leakage_report(["MKV", "GGG"], ["mkv*", "MKV", "AAA"], method="exact").n_duplicates == 2
-
-
-def test_plot_shows_all_test_proteins():
-    """Bars add up to 1: the proteins without relatives, and the others by identity."""
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("Agg")
-    report = LeakageReport(
-        np.array([0.0, 0.31, 0.99, 1.0]), np.array([0.0, 1, 1, 1]), np.array([-1, 0, 1, 2]), 1
-    )
-    ax = report.plot()
-    heights = [bar.get_height() for bar in ax.patches]
-    assert sum(heights) == pytest.approx(1)
-    assert heights[0] == 0.25
-    assert heights[-1] == 0.5
-    assert report.plot(ax) is ax
-    ax.figure.clear()

@@ -1,0 +1,38 @@
+"""Pictures, and the numbers inside a model that some of them show. Needs ``pip install "plmlearn[plot]"``.
+
+A Display holds its data in attributes. ``from_estimator`` and ``from_predictions`` (or a name that says what
+else it takes) compute and draw; ``plot(ax=...)`` draws again, on axes of your own. Colours are told apart by
+colour-blind readers.
+
+``LearningCurvesDisplay``                        losses and scores by epoch
+``ResidueDisplay``                               predictions along a sequence
+``ClassScoresDisplay``, ``ReliabilityDisplay``   scores by class; how far to trust probabilities
+``EmbeddingMapDisplay``                          proteins as points
+``LeakageDisplay``, ``LayerSweepDisplay``        what a split leaks; what each layer knows
+``attention_maps``, ``AttentionDisplay``         attention before and after tuning
+``attributions``, ``AttributionDisplay``         what each residue contributes to a prediction
+"""
+
+from .attention import AttentionDisplay, AttentionMaps, attention_maps
+from .attribution import AttributionDisplay, attributions
+from .classes import ClassScoresDisplay, ReliabilityDisplay
+from .curves import LearningCurvesDisplay
+from .embeddings import EmbeddingMapDisplay
+from .layers import LayerSweepDisplay
+from .leakage import LeakageDisplay
+from .residues import ResidueDisplay
+
+__all__ = [
+    "AttentionDisplay",
+    "AttentionMaps",
+    "AttributionDisplay",
+    "ClassScoresDisplay",
+    "EmbeddingMapDisplay",
+    "LayerSweepDisplay",
+    "LeakageDisplay",
+    "LearningCurvesDisplay",
+    "ReliabilityDisplay",
+    "ResidueDisplay",
+    "attention_maps",
+    "attributions",
+]
