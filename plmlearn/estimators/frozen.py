@@ -139,8 +139,8 @@ class FrozenPerceptron(
         return self
 
     def _make_mlp(self) -> Any:
-        own = self._mlp_class().get_params()
-        return self._mlp_class(**{name: getattr(self, name) for name in own if hasattr(self, name)})
+        own, plain = self._mlp_class().get_params(), self._plain()
+        return self._mlp_class(**{name: getattr(plain, name) for name in own if hasattr(plain, name)})
 
     def transform(self, X: Any) -> np.ndarray:
         """Pooled embeddings, before they are standardised.

@@ -24,8 +24,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from .checked import COUNT, COUNT_FROM_0, checked
-
 
 def rows_of(X: Any, noun: str) -> Any:
     """The rows of a container: a list, a tuple, or an array (of objects, for a Series or a frame)."""
@@ -200,6 +198,10 @@ def with_state(letter: str, state: str) -> str:
     return chr((ord(state) - ord("@") << 8) | ord(letter))
 
 
+_LENGTHS = {
+    "min_length": [Interval(Integral, 0, None, closed="left")],
+    "max_length": [Interval(Integral, 1, None, closed="left")],
+}
 Invalid = Literal["raise", "replace"]
 LongSequences = Literal["truncate", "window", "raise"]
 
@@ -219,7 +221,6 @@ _HINTS = (
 )
 
 
-@checked(min_length=COUNT_FROM_0)
 def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) -> np.ndarray:
     """Clean protein sequences from whatever holds them, or raise one error that names every bad row.
 
@@ -270,20 +271,20 @@ def check_sequences(X: Any, *, invalid: Invalid = "raise", min_length: int = 1) 
     array(['MKLX'], dtype=object)
     """
     clean, _ = clean_rows(X, invalid, min_length)
-    warn_of_nucleotides(clean, stacklevel=4)
+    warn_of_nucleotides(clean)
     return clean
 
 
 def clean_rows(X: Any, invalid: Invalid, min_length: int = 1) -> tuple[np.ndarray, Sequence]:
     """Clean sequences, and the entries of ``X`` that they were made from; no warning of nucleotides."""
     check_choice("invalid", invalid, get_args(Invalid))
+    check_parameters(_LENGTHS, {"min_length": min_length}, "check_sequences")
     given = one_column(rows_of(X, "sequences"), X)
     cleaned = [clean_one(item, invalid, min_length) for item in given]
     refuse([(row, fault) for row, (_, fault) in enumerate(cleaned) if fault], "Sequence {}", X, given)
     return object_array(sequence for sequence, _ in cleaned), given
 
 
-@checked(max_length=COUNT)
 def truncate(
     sequences: np.ndarray, max_length: int, long_sequences: LongSequences = "truncate"
 ) -> tuple[np.ndarray, int]:
@@ -320,6 +321,7 @@ def truncate(
     (array(['MKV', 'MS'], dtype=object), 0)
     """
     check_choice("long_sequences", long_sequences, get_args(LongSequences))
+    check_parameters(_LENGTHS, {"max_length": max_length}, "truncate")
     flat, per_row = sequences.ravel(), sequences.size // len(sequences)
     long = [i for i, sequence in enumerate(flat.tolist()) if len(sequence) > max_length]
     if not long or long_sequences == "window":
@@ -336,14 +338,14 @@ def truncate(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
         "pass long_sequences='window' to read all.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
     short = flat.copy()
     short[long] = [flat[i][:max_length] for i in long]
     return short.reshape(sequences.shape), len(long)
 
 
-def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
+def warn_of_nucleotides(sequences: Iterable[str]) -> None:
     """Warn where all sequences together look like DNA or RNA."""
     letters: set[str] = set()
     for sequence in sequences:
@@ -355,7 +357,7 @@ def warn_of_nucleotides(sequences: Iterable[str], stacklevel: int = 3) -> None:
             "All sequences are made of the letters A, C, G, T, U and N alone, so they look like DNA or RNA; "
             "expected proteins. Translate coding sequences first, for example with Biopython.",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=3,
         )
 
 

@@ -46,6 +46,7 @@ ROWS = re.compile(r"\b(rows?|sequences?|pairs?|targets?|variants?|lines?|protein
 ALIASES = {
     "random_state": "seed",
     "name": "scorer",
+    "cv": "n_splits",
     "X_val": "X",
     "y_val": "y|[Ll]abels",
     "variants": "X",
