@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any
 
@@ -26,6 +26,7 @@ from .estimators.targets import check_class_y, check_length, check_value_y
 from .metrics import get_scorer
 from .model_selection import ClusterKFold
 from .sequences import check_sequences, truncate
+from .sequences.checked import COUNT, SEED, Range, checked
 
 __all__ = ["LayerSweep", "layer_sweep"]
 
@@ -97,6 +98,12 @@ class LayerSweep:
         return f"{as_table(self.rows)}\n{self.verdict}"
 
 
+@checked(
+    confidence=[Range(Real, 0, 1, closed="neither")],
+    max_residues=COUNT,
+    random_state=SEED,
+    n_jobs=[Range(Integral, None, None, closed="neither"), None],
+)
 def layer_sweep(
     backbone: str | PathLike[str] | PLMEmbedder,
     X: Any,

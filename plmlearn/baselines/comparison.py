@@ -305,6 +305,8 @@ def _scorers(scoring: Any) -> Any:
 
 
 def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: Any) -> list:
+    if y is None:
+        raise ValueError("y is None; expected one target for each row of X.")
     for name, rows in (("y", y), ("groups", groups)):
         if rows is not None and not isinstance(rows, Mapping) and _num_samples(rows) != _num_samples(X):
             found = f"X has {_num_samples(X)} rows and {name} {_num_samples(rows)}"
@@ -316,7 +318,10 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
     # A splitter that does not shuffle has a random_state too, but may not be given one.
     if seed is not None and hasattr(splitter, "random_state") and getattr(splitter, "shuffle", True):
         splitter.random_state = seed
-    splits = list(splitter.split(X, y, groups))
+    try:
+        splits = [(train, test) for train, test in splitter.split(X, y, groups)]
+    except TypeError as error:  # of an iterable that holds something other than pairs
+        raise ValueError(f"cv={cv!r:.100} yields no pairs of row numbers ({error}).") from error
     if not splits:
         raise ValueError(f"cv={cv!r:.100} yields no splits; expected one or more.")
     return splits

@@ -1,6 +1,6 @@
 """``floors``: the cheap models that a tuned one has to beat on a given task."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.dummy import DummyClassifier, DummyRegressor
@@ -10,6 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..sequences import check_sequences, target_kind
+from ..sequences.checked import checked, one_of
+from ..sequences.columns import as_array, check_labels
 from ..sequences.kinds import TargetKind, are_pairs
 from ..similarity import are_variants
 from .composition import CompositionVectorizer
@@ -21,6 +23,7 @@ from .propensities import ResiduePropensityClassifier, ResiduePropensityRegresso
 _ALPHAS = np.logspace(-3, 3, 7)
 
 
+@checked(kind=[*one_of(get_args(TargetKind)), None])
 def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any = None) -> dict[str, Any]:
     """Baselines for a task by name, to be compared with a tuned model.
 
@@ -65,10 +68,10 @@ def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any 
         return {"amino acid": ResiduePropensityClassifier(ignore_label=ignore_label)}
     if kind == "residue_numbers":
         return {"amino acid": ResiduePropensityRegressor()}
-    many = np.ndim(y) > 1
+    many = as_array(y, "y", missing=kind == "numbers").ndim > 1
     if kind == "labels":
         models: dict[str, Any] = {"most frequent": DummyClassifier()}
-        two_classes = not many and len(set(y)) == 2
+        two_classes = not many and len(np.unique(check_labels(y, "y"))) == 2
         return models | (_of_pairs(two_classes) if are_pairs(X) else _of_labels(many))
     return {"mean": DummyRegressor()} | ({} if are_pairs(X) else _of_numbers(X, many))
 

@@ -76,7 +76,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar[dict] = {
         "order": [Interval(Integral, 1, 2, closed="both")],
-        "alpha": [Interval(Real, 0, None, closed="left"), None],
+        "alpha": [Interval(Real, 0, 1e100, closed="both"), None],
     }
 
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":

@@ -37,7 +37,7 @@ def draw_sequence(rng: np.random.RandomState, length: int, frequencies: np.ndarr
 
 def draw_preferences(rng: np.random.RandomState, n_classes: int, class_sep: float) -> np.ndarray:
     """(n_classes, 20) natural frequencies, each amino acid more or less preferred by each class."""
-    weights = FREQUENCIES * np.exp(class_sep * rng.standard_normal((n_classes, len(AMINO_ACIDS))))
+    weights = FREQUENCIES * np.exp(float(class_sep) * rng.standard_normal((n_classes, len(AMINO_ACIDS))))
     return weights / weights.sum(axis=1, keepdims=True)
 
 

@@ -220,6 +220,8 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     0.0
     """
     y_true = check_labels(y_true, "y_true")
+    if y_true.ndim != 1:
+        raise ValueError(f"y_true has shape {y_true.shape}; expected one class for each row.")
     labels = np.unique(y_true) if labels is None else _distinct(labels)
     proba = _score_columns(y_proba, (len(y_true), len(labels)), "y_proba")
     if np.any(proba < -1e-6) or np.any(np.abs(proba.sum(axis=1) - 1) > 1e-3):

@@ -180,7 +180,7 @@ def signal_peptide_table(
     labels = [list(rows_of(side, f"targets in labels_{name}")) for name, side in given.items()]
     kingdoms = np.full(len(true), "ALL") if kingdoms is None else check_labels(kingdoms, "kingdoms")
     counts = [len(true), len(pred), len(kingdoms), *map(len, labels)]
-    if true.ndim > 1 or pred.ndim > 1:
+    if max(true.ndim, pred.ndim, kingdoms.ndim) > 1:
         raise ValueError(
             f"types_true has shape {true.shape}, types_pred {pred.shape}; expected one type each."
         )

@@ -1,12 +1,13 @@
 """``make_folds``: folds that suit the data and do not leak, with what they leak in numbers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from ..sequences import check_pairs, check_sequences, target_kind
+from ..sequences.checked import AT_LEAST_2, SEED, SHARE, checked, one_of
 from ..sequences.kinds import are_pairs
 from ..similarity import are_variants
 from ..similarity.search import Method
@@ -60,6 +61,13 @@ class Folds:
         return self.description
 
 
+@checked(
+    n_splits=AT_LEAST_2,
+    min_identity=SHARE,
+    coverage=SHARE,
+    method=one_of(get_args(Method)),
+    random_state=SEED,
+)
 def make_folds(
     X: Any,
     y: Any = None,

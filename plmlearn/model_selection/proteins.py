@@ -232,10 +232,14 @@ def _check_rows(X: Any, y: Any) -> None:
         raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
 
 
+def _is_no_class(entry: Any) -> bool:
+    return is_missing(entry) or not np.isscalar(entry) or entry in (np.inf, -np.inf)
+
+
 def _has_classes(y: Any, n_each: int) -> bool:
     """Whether y holds classes, of which the largest has enough members to be spread over the folds."""
     entries = np.asarray(y, dtype=object)
-    if entries.ndim != 1 or any(is_missing(entry) or not np.isscalar(entry) for entry in entries):
+    if entries.ndim != 1 or any(map(_is_no_class, entries)):
         return False  # numbers that were not all measured, or a target for each residue
     if type_of_target(check_labels(y, "y")) not in ("binary", "multiclass"):
         return False

@@ -73,7 +73,7 @@ def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     TypeError
         The parameter ``name`` is no path.
     """
-    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes) or path == "":
         raise TypeError(f"{name} is {reprlib.repr(path)}; expected a str or a pathlib.Path.")
     return Path(os.path.expanduser(path))
 

@@ -2,6 +2,7 @@
 
 ``check_labels``    one label per row, or a row of labels
 ``check_numbers``   one number per row, or a row of numbers
+``as_array``        entries of any kind
 """
 
 from typing import Any
@@ -31,11 +32,12 @@ def check_labels(y: Any, name: str) -> np.ndarray:
     TypeError
         It is no list of anything.
     """
-    array = _as_array(y, name)
+    array = as_array(y, name)
     if np.iscomplexobj(array):
         raise ValueError(f"{name} holds complex numbers; expected labels.")
     try:
         np.unique(array)
+        set(array.ravel().tolist())
     except TypeError:
         kinds = sorted({type(entry).__name__ for entry in array.flat})
         raise ValueError(f"{name} mixes {first_few(kinds)}; expected labels of one kind.") from None
@@ -64,7 +66,7 @@ def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     TypeError
         It is no list of anything.
     """
-    array = _as_array(y, name, missing=missing)
+    array = as_array(y, name, missing=missing)
     if array.dtype == object:
         array = np.where(np.vectorize(is_missing, otypes=[bool])(array), np.nan, array)
     try:
@@ -79,7 +81,8 @@ def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     return numbers
 
 
-def _as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
+def as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
+    """One entry per row, or k of them; all are there unless they may be ``missing``. Else one error."""
     rows = rows_of(list(y) if isinstance(y, range) else y, f"entries of {name}")
     try:
         array = np.asarray(rows)

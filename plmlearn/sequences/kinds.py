@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .clean import is_table, text_of
+from .clean import rows_of, text_of
+from .columns import as_array
 
 TargetKind = Literal["labels", "numbers", "residue_labels", "residue_numbers"]
 _MOST_CLASSES = 20  # of whole numbers; more of them count or measure something
@@ -43,22 +44,23 @@ def target_kind(X: Any, y: Any) -> TargetKind:
     >>> target_kind(["MKV", "GSHM"], ["HHE", "CCEE"]), target_kind(["MKV", "GSHM"], [[0.1, 2, 1], [1.5] * 4])
     ('residue_labels', 'residue_numbers')
     """
-    rows = list(y)
+    X, rows = rows_of(X, "sequences in X"), list(rows_of(y, "targets in y"))
     if not are_pairs(X) and _one_per_residue(list(X), rows):
         arrays = [np.ravel(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))]
         are_labels = not arrays or _are_labels(np.concatenate(arrays))
         return "residue_labels" if are_labels else "residue_numbers"
-    values = np.asarray(y)
+    values = as_array(y, "y", missing=True)
     if values.ndim > 1:
-        return "labels" if set(np.unique(values).tolist()) <= {0, 1} else "numbers"
+        return "labels" if np.isin(values, (0, 1)).all() else "numbers"
     return "labels" if _are_labels(values) else "numbers"
 
 
 def are_pairs(X: Any) -> bool:
     """Whether the rows of X are pairs of proteins, in any of the forms of ``check_pairs``."""
-    if isinstance(X, np.ndarray) or is_table(X):
-        return len(X.shape) == 2 and X.shape[1] == 2
-    return len(X) > 0 and isinstance(X[0], (list, tuple, np.ndarray))
+    rows = rows_of(X, "sequences in X")
+    if isinstance(rows, np.ndarray) and rows.ndim > 1:
+        return rows.shape[1:] == (2,)
+    return isinstance(rows[0], (list, tuple, np.ndarray)) and not isinstance(rows, np.ndarray)
 
 
 def _one_per_residue(X: list, y: list) -> bool:

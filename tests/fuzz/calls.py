@@ -146,11 +146,11 @@ def _generated(result: Any, given: Arguments) -> bool:
 # -- functions ------------------------------------------------------------------------------------
 
 
-def functions(home: Path) -> Iterator[Call]:
+def functions(home: Path, backbone: Path) -> Iterator[Call]:
     yield from _of_sequences(home)
     yield from _of_splits()
     yield from _of_metrics()
-    yield from _of_the_rest()
+    yield from _of_the_rest(backbone)
     yield from _of_data(home)
 
 
@@ -172,6 +172,7 @@ def _of_sequences(home: Path) -> Iterator[Call]:
     clean = seq.check_sequences(X)
     yield _call(seq.truncate, lambda r, a: len(r[0]) == N, "sequences", sequences=clean, max_length=5,
                 long_sequences="truncate")  # fmt: skip
+    yield _call(seq.target_kind, anything, X=X, y=CLASSES)
     yield _call(seq.read_variants, as_many("variants"), wild_type=X[0], variants=VARIANTS)
     for target in ("fitness", "label", None):
         yield _call(seq.read_csv, _is_table, path=csv, sequence="sequence", target=target)
@@ -201,6 +202,8 @@ def _of_splits() -> Iterator[Call]:
         own = {"level": level, "n_splits": 2, "clusters": None, "random_state": 0}
         pairs = {"X": edges, "y": [len(edge[0] + edge[1]) % 2 for edge in edges], **own}
         yield Call("PairKFold", _splitter(selection.PairKFold), pairs, splits)
+    folds = {"n_splits": 2, "groups": GROUPS, **similar, "random_state": 0}
+    yield _call(selection.make_folds, anything, X=X, y=CLASSES, **folds)
     yield _call(
         selection.make_negatives, anything, positive_pairs=PAIRS, n=4, method="random", random_state=0
     )
@@ -265,7 +268,7 @@ def _of_metrics() -> Iterator[Call]:
     yield _call(metrics.get_scorer, lambda r, a: callable(r), name="spearman")
 
 
-def _of_the_rest() -> Iterator[Call]:
+def _of_the_rest(backbone: Path) -> Iterator[Call]:
     yield Call("cache.limit", _limit, {"memory": 1, "disk": 1, "folder": "cache"}, lambda r, a: True)
     load = {"name": "mini", "revision": None, "device": "cpu", "precision": "fp32", "init": "pretrained"}
     yield _call(backbones.load_backbone, anything, **load, quantization=None)
@@ -289,6 +292,11 @@ def _of_the_rest() -> Iterator[Call]:
     yield _call(adapters.target_pattern, anything, "backbone", "layers", **pattern)
     yield _call(
         backbones.check_fingerprint, lambda r, a: True, "backbone", backbone=mini, expected=mini.fingerprint
+    )
+    yield _call(baselines.floors, anything, X=X, y=CLASSES, kind="labels", ignore_label=None)
+    sweep = {"cv": 2, "scoring": "accuracy", "groups": GROUPS, "confidence": 0.9, "random_state": 0}
+    yield Call(
+        "layer_sweep", plmlearn.layer_sweep, {"backbone": backbone, "X": X, "y": CLASSES, **sweep}, anything
     )
     candidates = {
         "a": baselines.HomologyClassifier(method="exact"),
@@ -400,6 +408,8 @@ def made(backbone: Path) -> Iterator[Made]:
         yield Made(cls(method="exact"), classes if cls is baselines.HomologyClassifier else values)
     yield Made(baselines.AdditiveMutationRegressor(order=1, alpha=1.0), {"X": VARIANTS, "y": VALUES})
     yield Made(baselines.CompositionVectorizer(kind="kmer"), {"X": X})
+    yield Made(baselines.ResiduePropensityClassifier(ignore_label="-"), {"X": X, "y": STATES})
+    yield Made(baselines.ResiduePropensityRegressor(), {"X": X, "y": NUMBERS})
     yield Made(baselines.PairDegreeClassifier(), {"X": PAIRS, "y": CLASSES})
     yield Made(baselines.PairSimilarityClassifier(method="exact"), {"X": PAIRS, "y": CLASSES})
 

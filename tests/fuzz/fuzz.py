@@ -47,6 +47,7 @@ ALIASES = {
     "random_state": "seed",
     "name": "scorer",
     "cv": "n_splits",
+    "estimator": "estimators",
     "X_val": "X",
     "y_val": "y|[Ll]abels",
     "variants": "X",
@@ -94,7 +95,9 @@ def fuzz(home: Path, arguments: argparse.Namespace) -> int:
         home / "esm", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=8
     )
     calls = [
-        call for call in (*functions(home), *estimators(backbone)) if re.search(arguments.calls, call.name)
+        call
+        for call in (*functions(home, backbone), *estimators(backbone))
+        if re.search(arguments.calls, call.name)
     ]
     chosen = range(arguments.inputs) if arguments.only is None else [arguments.only]
     outcomes, faults = Counter(), defaultdict(list)
@@ -120,7 +123,7 @@ def draw(calls: list, i: int) -> tuple[Any, dict, list[str]]:
     for name in changed:
         make = call.kinds.get(name, kind_of(name))
         given[name] = drawn(make, call.good[name], rng)
-        while WORK.match(name.rpartition("__")[2]) and is_large(given[name]):
+        while is_work(name, given[name]):
             given[name] = drawn(make, call.good[name], rng)
     return call, given, changed
 
@@ -132,7 +135,12 @@ def drawn(make: Any, good: Any, rng: np.random.Generator) -> Any:
             return make(good, rng)
 
 
-def is_large(value: Any) -> bool:
+def is_work(name: str, value: Any) -> bool:
+    """Whether a value is no mistake, but asks for more work, or for a function of the caller's own."""
+    if name == "scoring" and callable(value):
+        return True
+    if not WORK.match(name.rpartition("__")[2]):
+        return False
     with contextlib.suppress(TypeError, ValueError, OverflowError, RuntimeError):
         return 64 < abs(value) < float("inf")
     return False
@@ -198,6 +206,7 @@ def names_the_cause(message: str, given: dict) -> bool:
     """Whether a message names an argument, quotes one that is a text or a path, or names a row."""
     quoted = [str(value) for value in given.values() if isinstance(value, str | Path)]
     names = {part for name in given for part in (name, name.rpartition("__")[2])}
+    names |= {"X" for name in names if name.startswith("X_")}
     names |= {ALIASES[name] for name in names & ALIASES.keys()}
     words = "|".join(sorted(names))
     return bool(re.search(rf"(?<!\w)({words})(?!\w)", message) or ROWS.search(message)) or any(
