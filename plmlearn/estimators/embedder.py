@@ -21,7 +21,7 @@ from ..training.batching import TokenizedSequences
 from ..training.devices import resolve_device
 from ..training.features import embeddings_by_layer, frozen_embeddings
 from .loaded import LoadedModel
-from .parameters import BackboneParameters, RuntimeParameters, fitted_place, keep_place
+from .parameters import BackboneParameters, CutParameters, RuntimeParameters, fitted_place, keep_place
 
 CHUNK = 10_000  # sequences tokenised at once: beyond embeddings, memory does not grow with their number
 _CHUNK_OF_LAYERS = 1_000  # the same where all layers are held at once
@@ -41,6 +41,7 @@ class PLMEmbedder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
+    CutParameters,
     EmbeddingParameters,
 ):
     """Embeddings of proteins by a frozen protein language model.

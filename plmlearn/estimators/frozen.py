@@ -29,6 +29,7 @@ from .embedder import PLMEmbedder
 from .parameters import (
     USED_AFTER_FIT,
     BackboneParameters,
+    CutParameters,
     PoolingParameters,
     RuntimeParameters,
     keep_place,
@@ -80,6 +81,7 @@ class FrozenPerceptron(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     RuntimeParameters,
+    CutParameters,
     PerceptronParameters,
     PoolingParameters,
     BackboneParameters,

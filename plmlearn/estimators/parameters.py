@@ -3,6 +3,7 @@
 ``BackboneParameters``, ``AdapterParameters``, ``LoRAParameters``     which encoder, and how it is adapted
 ``PoolingParameters``, ``HeadParameters``, ``ClassWeightParameters``  what is put on top of it
 ``TrainingParameters``                                                how weights change
+``CutParameters``                                                     how much of the encoder runs
 ``RuntimeParameters``                                                 how a model runs: of every estimator
 
 Fields of a dataclass come in the reverse order of its bases, so a class names the groups that users set
@@ -50,14 +51,21 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BackboneParameters(Parameters):
-    """Which encoder, and how much of it."""
+    """Which encoder."""
 
     backbone: str | PathLike[str] = field(default="esm2-8m", kw_only=False)
+
+    _parameter_constraints: ClassVar[dict] = {"backbone": [str, PathLike]}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class CutParameters(Parameters):
+    """How much of the encoder."""
+
     n_layers: int | None = None
     final_norm: bool = True
 
     _parameter_constraints: ClassVar[dict] = {
-        "backbone": [str, PathLike],
         "n_layers": [Integral, None],  # the backbone knows how many it has
         "final_norm": ["boolean"],
     }
@@ -290,7 +298,7 @@ class RuntimeParameters(Parameters):
         """What a notebook shows: method, backbone, size and scores; parameters folded."""
         parameters: Any = self
         name = "none, new weights" if parameters.backbone is None else str(parameters.backbone)
-        if isinstance(self, BackboneParameters) and self.n_layers is not None:
+        if isinstance(self, CutParameters) and self.n_layers is not None:
             name += f", cut after layer {self.n_layers}"
         rows = {"method": _method_of(self), "backbone": name, **fitted_rows(vars(self))}
         return summary_html(type(self).__name__, rows, super()._html_repr())

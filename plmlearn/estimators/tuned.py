@@ -31,6 +31,7 @@ from .loaded import LoadedModel, run_settings
 from .parameters import (
     USED_AFTER_FIT,
     BackboneParameters,
+    CutParameters,
     HeadParameters,
     RuntimeParameters,
     TrainingParameters,
@@ -47,7 +48,13 @@ from .task import Given, Task
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TunedEstimator(
-    CallbackSupportMixin, RuntimeParameters, HeadParameters, TrainingParameters, BackboneParameters, ABC
+    CallbackSupportMixin,
+    RuntimeParameters,
+    CutParameters,
+    HeadParameters,
+    TrainingParameters,
+    BackboneParameters,
+    ABC,
 ):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
