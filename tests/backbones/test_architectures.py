@@ -434,9 +434,10 @@ def test_a_folder_cut_to_fewer_layers(miniature, kind, tmp_path):
     official(folder).save_pretrained(tmp_path / "dropped")
     dropped = load_backbone(tmp_path / "dropped")
     X = ["MKTAYIAKQR", "GSH"]
-    whole = PLMEmbedder(miniature(kind), pooling=None, layer=1, precision="fp32").fit_transform(X)
+    lowest = {"n_layers": 1, "final_norm": False, "pooling": None, "precision": "fp32"}
+    whole = PLMEmbedder(miniature(kind), **lowest).fit_transform(X)
     for backbone in (cut, dropped):
-        below = PLMEmbedder(backbone.folder, pooling=None, layer=1, precision="fp32").fit_transform(X)
+        below = PLMEmbedder(backbone.folder, **lowest).fit_transform(X)
         np.testing.assert_array_equal(np.concatenate(below), np.concatenate(whole))
         last = PLMEmbedder(backbone.folder, pooling=None, precision="fp32").fit_transform(X)
         assert np.abs(np.concatenate(last) - np.concatenate(whole)).max() > 0.01

@@ -128,7 +128,7 @@ def test_pairs_that_all_share_a_group_are_refused():
 
 
 def test_a_missing_group_is_named():
-    with pytest.raises(ValueError, match="1 of 4 proteins lack a cluster: rows 3"):
+    with pytest.raises(ValueError, match="groups is missing in rows 3; expected an entry in each"):
         draw(4, np.zeros(4), np.array(["a", "b", "a", None], dtype=object)).hold_out(0.5, 0, stratify=False)
 
 
