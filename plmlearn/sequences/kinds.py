@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .clean import rows_of, text_of
+from .clean import is_table, rows_of, text_of
 from .columns import as_array
 
 TargetKind = Literal["labels", "numbers", "residue_labels", "residue_numbers"]
@@ -57,10 +57,9 @@ def target_kind(X: Any, y: Any) -> TargetKind:
 
 def are_pairs(X: Any) -> bool:
     """Whether the rows of X are pairs of proteins, in any of the forms of ``check_pairs``."""
-    rows = rows_of(X, "sequences in X")
-    if isinstance(rows, np.ndarray) and rows.ndim > 1:
-        return rows.shape[1:] == (2,)
-    return isinstance(rows[0], (list, tuple, np.ndarray)) and not isinstance(rows, np.ndarray)
+    if isinstance(X, np.ndarray) or is_table(X):
+        return len(X.shape) == 2 and X.shape[1] == 2
+    return isinstance(X, (list, tuple)) and len(X) > 0 and isinstance(X[0], (list, tuple, np.ndarray))
 
 
 def _one_per_residue(X: list, y: list) -> bool:
