@@ -433,10 +433,8 @@ def run_all(folder: str, only: list[str], results: Path) -> None:
             score, metric, train = run.measure()
             minutes = round((time.perf_counter() - start) / 60, 2)
             today = datetime.date.today().isoformat()
-            row = Row(
-                backbone, run.task, run.method, run.setting, train, metric, round(score, 4), run.published, minutes,
-                0, machine(), today,
-            )  # fmt: skip
+            what = (backbone, run.task, run.method, run.setting, train, metric, round(score, 4))
+            row = Row(*what, run.published, minutes, 0, machine(), today)
             append(row, results)
             print(json.dumps(asdict(row)), flush=True)
 
@@ -449,8 +447,8 @@ def page(rows: list[Row]) -> str:
     lines += ["| backbone | task | method | setting | training | metric | test score | published | minutes |"]
     lines += ["|---|---|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {r.backbone} | {r.task} | {r.method} | {r.setting} | {r.train} | {r.metric} | {r.score:.3f} | {r.published} | "
-        f"{r.minutes:.1f} |"
+        f"| {r.backbone} | {r.task} | {r.method} | {r.setting} | {r.train} | {r.metric} | "
+        f"{r.score:.3f} | {r.published} | {r.minutes:.1f} |"
         for r in tasks
     ]
     return "\n".join(lines + defaults_table([row for row in rows if row.task.startswith("defaults")])) + "\n"
