@@ -208,7 +208,10 @@ def layer_sweep(
     rows = [tuple(np.flatnonzero(np.isin(owners, part)) for part in split) for split in splits]
     scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
     options: dict[str, Any] = {"cv": rows, "scoring": scorer, "n_jobs": n_jobs, "error_score": "raise"}
-    scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
+    try:
+        scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
+    except ValueError as error:
+        raise ValueError(f"scoring={scoring!r} and {probe!r} do not suit this y: {error}") from error
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return LayerSweep(_statistics(scores, ratio, confidence), scores, confidence)
 

@@ -100,7 +100,7 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     alone = name.removesuffix("#3di")
     folder = local_path(alone)
     is_short = alone in BUNDLED or alone in CHECKPOINTS
-    if folder.is_dir() and (not is_short or (folder / "config.json").exists()):
+    if os.path.isdir(folder) and (not is_short or (folder / "config.json").exists()):
         if is_short:
             warnings.warn(
                 f"backbone={name!r} is read from the folder {folder.resolve()}, not from the published "
@@ -130,7 +130,7 @@ def absolute_name(name: str | os.PathLike[str]) -> str:
         warnings.simplefilter("ignore")
         place, alphabet = resolve_name(name)
     alone = os.fspath(name).removesuffix("#3di")
-    if not local_path(alone).is_dir() or place != str(local_path(alone).resolve()):
+    if not os.path.isdir(local_path(alone)) or place != str(local_path(alone).resolve()):
         return os.fspath(name)
     return place if alphabet == "aa" else f"{place}#3di"
 
@@ -163,7 +163,7 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
     BackboneWeightsError
         A file arrived damaged.
     """
-    if Path(place).is_dir():
+    if os.path.isdir(place):
         return Path(place)
     options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(HUB_FILES)}
     try:

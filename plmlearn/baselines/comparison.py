@@ -296,6 +296,8 @@ def _statistics(
 
 def _scorers(scoring: Any) -> Any:
     """Names, this package's among them, as scorers under these names; all else as it is."""
+    if isinstance(scoring, (Mapping, list, tuple, set)) and not scoring:
+        raise ValueError("scoring is empty; expected one scorer or more, or None for the estimator's own.")
     if isinstance(scoring, Mapping):
         if odd := [name for name in scoring if not isinstance(name, str)]:
             raise TypeError(f"scoring has the name {odd[0]!r}; expected str for each of its scorers.")

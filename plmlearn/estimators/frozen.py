@@ -24,6 +24,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters.base import Parameters
+from ..training.engine import TrainingDivergedError
 from .dataset import warn_of_conflicts
 from .embedder import PLMEmbedder
 from .parameters import (
@@ -133,7 +134,15 @@ class FrozenPerceptron(
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
         mlp = self.mlp_ if self.warm_start and hasattr(self, "mlp_") else self._make_mlp()
         weighted = {} if sample_weight is None else {"sample_weight": weights[kept]}
-        mlp.fit(scaler.transform(features), y, **weighted)
+        try:
+            mlp.fit(scaler.transform(features), y, **weighted)
+        except ValueError as error:
+            if "non-finite" not in str(error):
+                raise
+            raise TrainingDivergedError(
+                f"The perceptron's weights became infinite; pass a smaller learning_rate_init (now "
+                f"{self.learning_rate_init:g}), or solver='lbfgs'."
+            ) from error
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_

@@ -318,7 +318,7 @@ class RuntimeParameters(Parameters):
 
 
 # What methods of a fitted estimator read of its parameters.
-USED_AFTER_FIT = {f.name for f in fields(RuntimeParameters)} | {"predict_output"}
+USED_AFTER_FIT = {f.name for f in fields(RuntimeParameters)} | {"predict_output", "gradient_checkpointing"}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -8,6 +8,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 from ..sequences import check_pairs, check_sequences, target_kind
 from ..sequences.checked import AT_LEAST_2, SEED, SHARE, checked, one_of
+from ..sequences.columns import as_array
 from ..sequences.kinds import are_pairs
 from ..similarity import are_variants
 from ..similarity.search import Method
@@ -130,8 +131,11 @@ def make_folds(
         groups = np.array([[found[p] for p in pair] for pair in check_pairs(X)]) if pairs else numbers
         how = f"{len(set(numbers))} clusters at {min_identity:.0%} identity"
     elif groups is not None:
-        groups = np.asarray(groups)
-        how = f"{len(np.unique(groups))} groups"
+        groups = as_array(groups, "groups")
+        try:
+            how = f"{len(np.unique(groups))} groups"
+        except TypeError:
+            raise TypeError("groups holds entries of several kinds; expected numbers, or text.") from None
     if pairs:
         return _of_pairs(X, y, n_splits, groups, "single proteins" if groups is None else how, random_state)
     if groups is None:

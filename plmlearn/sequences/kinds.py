@@ -67,7 +67,7 @@ def _one_per_residue(X: list, y: list) -> bool:
     fits = [
         len(target) == len("".join(str(text_of(sequence)).split()).rstrip("*"))
         for sequence, target in zip(X, y)
-        if isinstance(target, (str, list, tuple, np.ndarray))
+        if isinstance(target, (str, list, tuple)) or (isinstance(target, np.ndarray) and target.ndim)
     ]
     texts = [target for target in y if isinstance(target, str)]
     vary = not texts or len(set(texts)) > min(_MOST_CLASSES, len(y) / 2)
