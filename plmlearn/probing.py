@@ -211,7 +211,7 @@ def layer_sweep(
     try:
         scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
     except ValueError as error:
-        raise ValueError(f"scoring={scoring!r} and {probe!r} do not suit this y: {error}") from error
+        raise ValueError(f"scoring={scoring!r}, or the estimator, does not suit this y: {error}") from error
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return LayerSweep(_statistics(scores, ratio, confidence), scores, confidence)
 

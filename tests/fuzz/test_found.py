@@ -1,0 +1,56 @@
+"""Faults that the fuzzing script found among inputs that no one had mended against."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from plmlearn import PLMFrozenMLPRegressor, PLMMaskedLM, layer_sweep
+from plmlearn.backbones import BackboneNotFoundError, load_backbone
+from plmlearn.baselines import compare
+from plmlearn.model_selection import make_folds
+from plmlearn.sequences import target_kind
+from plmlearn.training.engine import TrainingDivergedError
+
+X = ["MKTAYIAKQR", "GSHMLEDPVA", "MKVLAAGIVG", "DDEEDDKKRR", "MSTNPKPQRK", "MALWMRLLPL"]
+
+
+def test_a_name_longer_than_a_path_may_be_is_unknown():
+    with pytest.raises(BackboneNotFoundError, match="Unknown backbone 'aaa"):
+        load_backbone("a" * 5000)
+
+
+@pytest.mark.parametrize("scoring", [{}, []])
+def test_no_scorer_at_all(scoring):
+    with pytest.raises(ValueError, match="scoring is empty; expected one scorer or more"):
+        compare({"dummy": DummyClassifier()}, X, [0, 1] * 3, cv=2, scoring=scoring)
+
+
+def test_groups_that_cannot_be_compared():
+    groups = np.array([0, 0, 1, {}, 2, 2], dtype=object)
+    with pytest.raises(TypeError, match="groups holds entries of several kinds"):
+        make_folds(X, [0, 1] * 3, n_splits=2, groups=groups)
+
+
+def test_a_masked_target_has_no_length():
+    assert target_kind(X, np.ma.array([0, 1, 0, 1, 0, 1], mask=[0, 1, 0, 0, 0, 0])) == "labels"
+
+
+def test_scores_of_another_kind_of_target():
+    with pytest.raises(ValueError, match="scoring='accuracy', or the estimator, does not suit this y"):
+        layer_sweep("mini", X, np.linspace(0.1, 0.9, 6), cv=2, scoring="accuracy")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_perceptron_that_diverges():
+    model = PLMFrozenMLPRegressor("mini", learning_rate_init=1e30, random_state=0)
+    with pytest.raises(TrainingDivergedError, match="pass a smaller learning_rate_init"):
+        model.fit(X, range(6))
+
+
+def test_a_missing_value_is_no_boolean_after_a_fit_either():
+    settings = {"n_layers": 1, "width": 16, "n_heads": 2, "max_steps": 1, "verbose": 0}
+    model = PLMMaskedLM(**settings, validation_fraction=None, random_state=0).fit(X)
+    model.set_params(gradient_checkpointing=pd.NA)
+    with pytest.raises(ValueError, match="'gradient_checkpointing' parameter of PLMMaskedLM"):
+        model.pseudo_perplexity(X)
