@@ -22,7 +22,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    validate_parameter_constraints,
+)
 
 
 def rows_of(X: Any, noun: str) -> Any:
@@ -170,7 +174,9 @@ def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], c
         ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
         if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
             expected = " or ".join(ranges)
-            raise TypeError(f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead.")
+            raise InvalidParameterError(
+                f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead."
+            )
         if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
             known[name] = float(value)  # a fraction, which NumPy cannot compare
     validate_parameter_constraints(dict(constraints), known, caller)
