@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +15,7 @@ from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
 from ..similarity.kmers import near_duplicates
 from ..similarity.search import are_variants
+from ..training.devices import check_same_in_all, n_processes
 
 
 @dataclass(frozen=True)
@@ -182,4 +185,14 @@ def _require_parts(enough: bool, parts: str, found: str) -> None:
         raise ValueError(
             f"early_stopping sets a part of the {parts} aside to validate on, and {found}. Pass X_val and "
             "y_val, or early_stopping=False."
+        )
+
+
+def check_same_fit(parameters: dict[str, Any], dataset: Dataset) -> None:
+    """Raise an error if processes that fit together were given different parameters or data."""
+    if n_processes() > 1:
+        plain = {k: v for k, v in parameters.items() if isinstance(v, str | int | float | tuple | None)}
+        data = {name: getattr(dataset, name) for name in ("sequences", "y", "weights", "groups")}
+        check_same_in_all(
+            plain | {name: hashlib.sha256(pickle.dumps(v)).digest() for name, v in data.items()}
         )

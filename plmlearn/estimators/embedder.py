@@ -18,7 +18,7 @@ from ..nn.encoders import PackedEncoder
 from ..nn.models import POOLINGS, EncoderModel, ProteinModel, ResidueModel
 from ..sequences.clean import object_array
 from ..training.batching import TokenizedSequences
-from ..training.devices import resolve_device
+from ..training.devices import resolve_device, together
 from ..training.features import embeddings_by_layer, frozen_embeddings
 from .loaded import LoadedModel
 from .parameters import BackboneParameters, CutParameters, RuntimeParameters, fitted_place, keep_place
@@ -140,6 +140,22 @@ class PLMEmbedder(
         self.backbone_fingerprint_ = backbone.fingerprint
         keep_place(self)
         return self
+
+    @together()
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """:meth:`fit`, then :meth:`transform`; processes that were launched together share the work.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+        y : ignored
+
+        Returns
+        -------
+        ndarray of float32, shape (n_proteins, D)
+            As of :meth:`transform`.
+        """
+        return self.fit(X).transform(X)
 
     def transform(self, X: Any) -> np.ndarray:
         """Embeddings of proteins.

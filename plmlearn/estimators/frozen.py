@@ -24,6 +24,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters.base import Parameters
+from ..training.devices import together
 from ..training.engine import TrainingDivergedError
 from .dataset import warn_of_conflicts
 from .embedder import PLMEmbedder
@@ -103,6 +104,7 @@ class FrozenPerceptron(
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
         """Targets as an array, or one error."""
 
+    @together()
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Embed each distinct protein (once per machine), standardise, fit the perceptron.
 

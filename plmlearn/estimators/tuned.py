@@ -22,11 +22,11 @@ from sklearn.utils.validation import check_is_fitted
 from ..adapters import Frozen
 from ..metrics import get_scorer
 from ..training.callbacks import check_callbacks, prepare
-from ..training.devices import resolve_device
+from ..training.devices import is_first_process, of_all_processes, resolve_device, together
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
 from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
-from .dataset import Dataset, warn_of_near_duplicates
+from .dataset import Dataset, check_same_fit, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
     USED_AFTER_FIT,
@@ -71,14 +71,16 @@ class TunedEstimator(
 
     @torch.inference_mode(False)
     @torch.enable_grad()
+    @together()
     @with_callbacks
     def _fit(self, given: Given, given_to_validate: Given) -> Self:
         """Check, build, encode, train, keep."""
         self._check_parameters()
         warn_of_idle(self, self._idle(validates=given_to_validate.X is not None))
         run = self._plain()
-        task, seed = run._task(), seed_from(run.random_state)
+        task, seed = run._task(), of_all_processes(seed_from(run.random_state))[0]
         dataset = run._check(task, given)
+        check_same_fit(run.get_params(), dataset)
         training, validation = run._split(task, dataset, given_to_validate, seed)
         if self.callbacks is not None:
             check_callbacks(self.callbacks, validation is not None)
@@ -133,7 +135,7 @@ class TunedEstimator(
 
     def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
         """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
-        watching: list[Any] = [Progress()] if self.verbose else []
+        watching: list[Any] = [Progress()] if self.verbose and is_first_process() else []
         if self.callbacks is not None:
             watching += prepare(self.callbacks, score_by)
         if hasattr(self, "_skl_callbacks"):

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..estimators.parameters import keep_place
 from ..estimators.tuned import TunedEstimator
 from ..sequences.clean import local_path
+from ..training.devices import is_first_process
 from .adapter import TRAINED, merge_adapter, split_adapter
 from .classes import SAVED
 from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
@@ -54,7 +55,8 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     Returns
     -------
     Path
-        The folder.
+        The folder. Of several processes that ``accelerate launch`` or ``torchrun`` started, the first one
+        writes it.
 
     Raises
     ------
@@ -92,7 +94,8 @@ def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     files: dict[str, bytes] = {}
     if isinstance(estimator, TunedEstimator):
         document["adapter_names"], files = split_adapter(estimator, arrays)
-    write_folder(folder, document, {ARRAYS: safetensors.numpy.save(arrays), **files})
+    if is_first_process():
+        write_folder(folder, document, {ARRAYS: safetensors.numpy.save(arrays), **files})
     return folder
 
 

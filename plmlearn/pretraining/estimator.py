@@ -31,14 +31,13 @@ from ..estimators.parameters import (
     warn_of_idle,
 )
 from ..nn.encoders import PackedEncoder
-from ..training.devices import resolve_device, resolve_precision
+from ..training.devices import of_all_processes, resolve_device, resolve_precision, together
 from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
 from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel
 from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
-from .processes import n_processes, process_device
 from .unlabelled import HeldOut, Unlabelled, frequencies
 from .watch import Watch, check_functions
 
@@ -264,7 +263,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     -----
     Cost: six floating-point operations per parameter and residue; a 3-million-parameter model reads some
     6,000 residues/s on one CPU thread. On several GPUs run the script under ``accelerate launch`` or
-    ``torchrun`` with an int as ``random_state``: every process takes its share of each step.
+    ``torchrun``: every process takes its share of each step.
 
     References
     ----------
@@ -322,7 +321,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         -------
         self
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), together():
             return self._fit(X, groups, X_val, groups_val)
 
     def _fit(self, X: Any, groups: Any, X_val: Any, groups_val: Any) -> Self:
@@ -389,12 +388,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         return rows.sequences[kept], rows.take(out)
 
     def _seed(self) -> int:
-        if n_processes() > 1 and not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"{n_processes()} processes train together and random_state is {self.random_state!r}: each "
-                "would draw other crops. Pass an int."
-            )
-        return seed_from(self.random_state)
+        return of_all_processes(seed_from(self.random_state))[0]
 
     def _schedule(self, config: PretrainingConfig, n_rows: int) -> PretrainingConfig:
         """The configuration with its steps counted."""
@@ -414,7 +408,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
 
     def _build(self, seed: int, tensors: bytes | None) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
-        device = process_device(resolve_device(self.device))
+        device = resolve_device(self.device)
         adapter = adapter_of(self)
         if type(adapter).after_step is not Adapter.after_step:
             raise ValueError(

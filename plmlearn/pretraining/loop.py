@@ -27,11 +27,10 @@ from torch import Tensor, nn
 
 from ..nn.randomness import seeded
 from ..training.config import TrainingConfig
-from ..training.devices import Budget, autocast
+from ..training.devices import Budget, autocast, n_processes, process_rank, sum_gradients
 from ..training.engine import TrainingDivergedError, schedule_shape
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, MaskedBatch, Masking, draw_crops, masked_batches
-from .processes import n_processes, process_rank, sum_over_processes
 
 OPTIMIZERS = ("adamw", "muon")
 
@@ -210,7 +209,7 @@ class Run:
                 total += float(loss.detach())
             return total
 
-        return self._add_up(self.budget.run(run, len(ids)))
+        return sum_gradients(self.budget.run(run, len(ids)), self.trained.values())
 
     def _own_batches(self, ids, masked, positions, lengths) -> Iterator[MaskedBatch]:
         """The crops of a step that are this process's share."""
@@ -223,16 +222,6 @@ class Run:
         if len(lengths):
             budget, device = self.budget.max_tokens, self.config.device
             yield from masked_batches(ids, masked, positions, lengths, budget, device)
-
-    def _add_up(self, loss: float) -> float:
-        """Gradients and loss summed over the processes that train together."""
-        if n_processes() == 1:
-            return loss
-        for tensor in self.trained.values():  # one without crops has no gradients
-            tensor.grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
-        total = torch.tensor(loss, device=self.config.device)
-        sum_over_processes([total, *(t.grad for t in self.trained.values() if t.grad is not None)])
-        return float(total)
 
     def _zero_grad(self) -> None:
         for optimizer in self.optimizers.values():

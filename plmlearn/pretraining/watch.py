@@ -12,8 +12,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..sequences.clean import local_path
+from ..training.devices import alone, any_process, is_first_process
 from .loop import Run
-from .processes import any_process, is_first_process
 
 CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.json"
 
@@ -73,7 +73,8 @@ class Watch:
         now = time.monotonic()
         if now - self.saved >= 60 * self.minutes:
             self.save()
-        asked = [callback(run.progress()) for callback in self.callbacks]
+        with alone():
+            asked = [callback(run.progress()) for callback in self.callbacks]
         is_late = self.time_limit is not None and now - self.started >= 60 * self.time_limit
         return any_process(any(asked) or is_late)
 

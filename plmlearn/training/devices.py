@@ -1,21 +1,34 @@
-"""What a device can do: where to run, in which precision, and how many tokens at once.
+"""What a device can do: where to run, in which precision, how many tokens at once, and how many devices.
 
 ``resolve_device``, ``resolve_precision``   what "auto" means
 ``auto_max_tokens``                         tokens that go through a model at once
 ``Budget``                                  loops that keep to that, and halve it when memory runs out
+``together``, ``n_processes``               processes that work on one fit, each on a device of its own
+
+``accelerate launch`` and ``torchrun`` start several processes of one script. Within ``together`` they share
+the work of one fit: each takes its part of a step or of the sequences, and all end with the same numbers.
+Elsewhere each works alone, so that a script may predict or save in one of them.
 """
 
 from __future__ import annotations
 
+import atexit
 import functools
+import multiprocessing
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from joblib.parallel import get_active_backend
+from torch import Tensor
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _KINDS = ("cpu", "cuda", "mps", "xpu")
@@ -24,7 +37,7 @@ _KINDS = ("cpu", "cuda", "mps", "xpu")
 def resolve_device(device: str) -> torch.device:
     """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"xpu"``."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = device.partition(":")
     if kind not in _KINDS or (index and not index.isdecimal()):
         raise ValueError(
@@ -35,7 +48,17 @@ def resolve_device(device: str) -> torch.device:
     if int(index or 0) >= n_devices:
         seen = f"{n_devices or 'no'} {kind.upper()} device{'s' * (n_devices > 1)}"
         raise ValueError(f"device={device!r}, but torch sees {seen}; pass device='auto' or 'cpu'.")
+    if kind == "cuda" and not index and n_devices > 1:
+        return torch.device(kind, _number_of_process() % n_devices)
     return torch.device(device)
+
+
+def _number_of_process() -> int:
+    """Which of several processes on this machine this one is: they take one GPU each, in turn."""
+    if n_launched() > 1:
+        return int(os.environ.get("LOCAL_RANK", "0"))
+    worker: Any = multiprocessing.current_process()  # of joblib or multiprocessing, counted from 1
+    return max(0, worker._identity[0] - 1) if worker._identity else 0
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
@@ -191,3 +214,117 @@ class Budget:
             UserWarning,
             stacklevel=4,
         )
+
+
+# -- several processes, one per device --------------------------------------------------------------
+
+_are_together: ContextVar[bool] = ContextVar("are_together", default=False)
+
+
+def n_launched() -> int:
+    """How many processes ``accelerate launch`` or ``torchrun`` started; 1 in a worker that joblib started."""
+    if get_active_backend()[0].nesting_level:
+        return 1
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this one writes files and prints."""
+    return n_launched() == 1 or int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Within this context all processes do the same, and share its work."""
+    with _set(n_launched() > 1):
+        if _are_together.get():
+            _meet()
+        yield
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within this context this process works for itself, as outside of :func:`together`."""
+    with _set(False):
+        yield
+
+
+@contextmanager
+def _set(value: bool) -> Iterator[None]:
+    token = _are_together.set(value)
+    try:
+        yield
+    finally:
+        _are_together.reset(token)
+
+
+def _meet() -> None:
+    if not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(resolve_device("cuda"))
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+
+
+def n_processes() -> int:
+    """How many share the work."""
+    return dist.get_world_size() if _are_together.get() else 1
+
+
+def process_rank() -> int:
+    """Which of them this one is, from 0."""
+    return dist.get_rank() if _are_together.get() else 0
+
+
+def own_share(samples: np.ndarray) -> np.ndarray:
+    """Those of some samples that this process works on."""
+    return samples[process_rank() :: n_processes()]
+
+
+def of_all_processes(value: T) -> list[T]:
+    """This value as each of them has it."""
+    if n_processes() == 1:
+        return [value]
+    values: list[Any] = [None] * n_processes()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def sum_gradients(loss: float, trained: Iterable[Tensor]) -> float:
+    """The loss, and the gradient of every trained tensor, summed over all processes.
+
+    Parameters
+    ----------
+    loss : float
+        Of this process's share of a step.
+    trained : iterable of Tensor
+        Of one type, on one device.
+    """
+    if n_processes() == 1:
+        return loss
+    tensors = list(trained)
+    if tensors:
+        parts = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors]  # it may have no samples
+        joined = torch.cat([part.reshape(-1) for part in parts])
+        dist.all_reduce(joined)
+        for tensor, total in zip(tensors, joined.split([t.numel() for t in tensors]), strict=True):
+            tensor.grad = total.view_as(tensor)
+    return sum(of_all_processes(loss))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether any process says so: the same answer in all of them."""
+    return any(of_all_processes(flag))
+
+
+def check_same_in_all(what: dict[str, Any]) -> None:
+    """Raise an error that names what processes which fit together were given differently."""
+    first, *others = of_all_processes(what)
+    for rank, other in enumerate(others, start=1):
+        differ = [name for name in what if first[name] != other[name]]
+        if differ:
+            raise ValueError(
+                f"{n_processes()} processes fit together, but process {rank} was given other "
+                f"{' and '.join(differ)} than process 0. Give all of them the same, drawn with a fixed seed; "
+                "or start the script once, without accelerate launch or torchrun."
+            )

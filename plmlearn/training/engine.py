@@ -30,7 +30,7 @@ from ..nn.packing import Ragged
 from ..nn.randomness import seeded
 from ..sequences.clean import first_few
 from .config import TrainingConfig
-from .devices import Budget
+from .devices import Budget, alone, any_process, process_rank, sum_gradients
 from .inference import outputs_of
 from .steps import Loss, Step, StepGradients, TrainingData, TrainingSteps, ValidationPass
 
@@ -147,7 +147,7 @@ def train(
         One entry per epoch: epoch, train_loss, valid_loss, valid_score, lr, seconds, best; and what callbacks
         recorded.
     """
-    with seeded(config.seed, config.device), contextlib.ExitStack() as at_the_end:
+    with seeded(config.seed + process_rank(), config.device), contextlib.ExitStack() as at_the_end:
         for callback in callbacks or []:
             if isinstance(callback, Progress):
                 at_the_end.callback(callback.close)
@@ -194,13 +194,16 @@ class TuningNet(skorch.NeuralNet):
         is_asked_to_stop = False
         for _, callback in self.callbacks_:
             try:
-                getattr(callback, method_name)(self, **kwargs)
+                with alone():
+                    getattr(callback, method_name)(self, **kwargs)
             except StopTraining:
                 is_asked_to_stop = True
             except KeyboardInterrupt:
                 if not _asks_to_stop(callback):
                     raise
                 is_asked_to_stop = True
+        if method_name == "on_epoch_end":
+            is_asked_to_stop = any_process(is_asked_to_stop)
         if is_asked_to_stop:  # once all have seen the epoch
             raise StopTraining
 
@@ -252,10 +255,11 @@ class TuningNet(skorch.NeuralNet):
     def train_step(self, batch, **fit_params):
         self.last_step_ = batch
         self._set_training(True)
+        trained = [p for p in self.module_.parameters() if p.requires_grad]
         loss = self.budget_.run(lambda: self._put_gradients(batch), batch.data.inputs.n_tokens(batch.samples))
+        loss = sum_gradients(loss, trained)
         self._check_finite(loss, "loss", batch)
         self.scaler_.unscale_(self.optimizer_)
-        trained = [p for p in self.module_.parameters() if p.requires_grad]
         norm = float(nn.utils.clip_grad_norm_(trained, self.config.gradient_clip or math.inf))
         if self.config.dtype != torch.float16:  # the scaler skips such steps by itself
             self._check_finite(norm, "gradient", batch)
@@ -273,7 +277,7 @@ class TuningNet(skorch.NeuralNet):
         self.optimizer_.zero_grad(set_to_none=True)
         loss = self.gradients_.add(step)
         penalty = self.adapter_.penalty(self.module_)
-        if penalty is not None:
+        if penalty is not None and process_rank() == 0:
             self.scaler_.scale(penalty).backward()
         return loss
 
@@ -298,7 +302,7 @@ class TuningNet(skorch.NeuralNet):
         self._set_training(False)
         with torch.no_grad():
             n_tokens = step.data.inputs.n_tokens(step.samples)
-            loss = self.budget_.run(lambda: self.gradients_.add(step), n_tokens)
+            loss = sum_gradients(self.budget_.run(lambda: self.gradients_.add(step), n_tokens), [])
         self._check_finite(loss, "loss after the last update", step)
 
     def _check_finite(self, value: float, what: str, step: Step) -> None:

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from ..backbones import Backbone
-from ..cache import Computed, Entries, default_cache
+from ..cache import BLOCK_BYTES, Compute, Computed, Entries, default_cache
 from ..nn.encoders import FORWARD_VERSION
 from ..nn.models import EncoderModel, ModelInputs
 from ..nn.packing import Activations, Ragged, unpack
-from .batching import Batch, Inputs, TokenizedSequences, to_device
+from .batching import Batch, Inputs, TokenizedSequences, split_by_budget, to_device
 from .config import TrainingConfig
-from .devices import Budget, autocast
+from .devices import Budget, autocast, check_same_in_all, n_processes, of_all_processes, own_share
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,51 @@ class FrozenPart:
 
     def recall(self) -> Entries:
         """Found or computed; None where the cache has no room."""
+        every = np.arange(len(self.tokens))
+        if n_processes() > 1:
+            check_same_in_all({"backbone": self.namespace, "X": b"".join(self._keys)})
+            per_block = max(1, BLOCK_BYTES // self._bytes_of_vector)
+            for block in np.split(every, split_by_budget(self.counts, per_block)[1:]):
+                self._share(block)
+        return self._fetch(every, self.run)
+
+    def _fetch(self, chosen: np.ndarray, run: Compute) -> Entries:
+        """Entries of some sequences (ascending); ``run`` computes those that are missing."""
+
+        def compute(missing: np.ndarray) -> Iterator[Computed]:
+            for samples, counts, vectors in run(chosen[missing]):
+                yield np.searchsorted(chosen, samples), counts, vectors
+
         return default_cache().fetch(
             self.namespace,
-            self.tokens.keys(),
-            self.run,
-            bytes_needed=int(self.counts.sum()) * self.backbone.config.hidden_size * self.item_bytes,
+            [self._keys[i] for i in chosen],
+            compute,
+            bytes_needed=int(self.counts.sum()) * self._bytes_of_vector,
             persist=self.stage == "pooled",
         )
+
+    def _share(self, block: np.ndarray) -> None:
+        """Each process computes its part of some sequences, and keeps what all have computed."""
+        own = own_share(block)
+        found = self._fetch(own, self.run)
+        known = np.setdiff1d(np.arange(len(own)), found.missing)
+        part = (own[known], torch.cat([found[i] for i in known])) if len(known) else None
+        parts = [part for part in of_all_processes(part) if part is not None]
+
+        def received(missing: np.ndarray) -> Iterator[Computed]:
+            for samples, vectors in parts:
+                wanted, counts = np.isin(samples, missing), self.counts[samples]
+                yield samples[wanted], counts[wanted], vectors[torch.from_numpy(np.repeat(wanted, counts))]
+
+        self._fetch(block, received)
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return self.tokens.keys()
+
+    @property
+    def _bytes_of_vector(self) -> int:
+        return self.backbone.config.hidden_size * self.item_bytes
 
     def complete(self, values: Entries) -> Entries:
         """With what the cache had no room for, computed for this call alone."""

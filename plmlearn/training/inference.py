@@ -19,7 +19,7 @@ from ..nn.models import EncoderModel
 from ..nn.packing import Ragged
 from .batching import Batch, Inputs, make_batches
 from .config import TrainingConfig
-from .devices import Budget, autocast
+from .devices import Budget, autocast, n_processes, of_all_processes, own_share
 
 Outputs = Tensor | Ragged
 """What a model says of N samples: one vector each, (N, C), or one per residue of each."""
@@ -56,6 +56,8 @@ def infer(
 ) -> Any:
     """Outputs of all samples, or of those asked for, in their order.
 
+    Where several processes work together, each computes its share and all get everything.
+
     Parameters
     ----------
     forward : callable
@@ -79,8 +81,13 @@ def infer(
     def make(waiting: np.ndarray, max_tokens: int):
         return make_batches(inputs, waiting, max_tokens, config.device)
 
-    for batch, found in Budget(config.max_tokens).run_batches(make, run, wanted, inputs.n_tokens):
+    own = own_share(wanted)
+    for batch, found in Budget(config.max_tokens).run_batches(make, run, own, inputs.n_tokens):
         outputs.put(batch.samples, found)
+    if n_processes() > 1:
+        for samples, part in of_all_processes((own, outputs.take(own) if len(own) else None)):
+            if part is not None:
+                outputs.put(samples, part if isinstance(part, Ragged) else torch.from_numpy(part))
     return outputs.take(wanted)
 
 

@@ -21,7 +21,7 @@ from ..nn.packing import Ragged
 from ..nn.randomness import random_state, replayed
 from .batching import Batch, Inputs, make_batches
 from .config import TrainingConfig
-from .devices import Budget, autocast
+from .devices import Budget, autocast, own_share
 from .inference import Outputs
 
 
@@ -166,11 +166,15 @@ class StepGradients:
     def add(self, step: Step) -> float:
         """Add the step's gradients to those that are there; returns its mean loss.
 
-        Under ``torch.no_grad`` it only computes the loss.
+        Under ``torch.no_grad`` it only computes the loss. Where several processes work together, each adds
+        the gradients and returns the loss of its own share of the samples.
         """
+        samples = own_share(step.samples)
+        if not len(samples):
+            return 0.0
         if step.data.inputs.are_pairs:
-            return self._add_pairs(step)
-        batches = make_batches(step.data.inputs, step.samples, self.budget.max_tokens, self.config.device)
+            return self._add_pairs(step, samples)
+        batches = make_batches(step.data.inputs, samples, self.budget.max_tokens, self.config.device)
         shares = [self._add_batch(batch, step) for batch in batches]
         return sum(map(float, shares))  # asked for last: a GPU computes while the next batch is packed
 
@@ -193,16 +197,16 @@ class StepGradients:
 
     # -- pairs --------------------------------------------------------------------------------
 
-    def _add_pairs(self, step: Step) -> float:
+    def _add_pairs(self, step: Step, samples: np.ndarray) -> float:
         inputs = step.data.inputs
-        distinct, place = np.unique(inputs.index[step.samples], return_inverse=True)
+        distinct, place = np.unique(inputs.index[samples], return_inverse=True)
         batches = list(
             make_batches(inputs.of_each_sequence, distinct, self.budget.max_tokens, self.config.device)
         )
         order = np.concatenate([batch.samples for batch in batches])
         pairs = np.argsort(np.searchsorted(distinct, order))[place.reshape(-1, 2)]
         if len(batches) == 1:
-            return self._score_pairs(self._encode(batches[0]), pairs, step)
+            return self._score_pairs(self._encode(batches[0]), pairs, step, samples)
         states, proteins = [], []
         with torch.no_grad():
             for batch in batches:
@@ -210,7 +214,7 @@ class StepGradients:
                 proteins.append(self._encode(batch))
         whole = Ragged.joined(proteins)
         values: Any = whole.values.requires_grad_()
-        loss = self._score_pairs(whole, pairs, step)
+        loss = self._score_pairs(whole, pairs, step, samples)
         if not (torch.is_grad_enabled() and _trains_below_the_pairs(self.model)):
             return loss
         wanted = values.grad.split([len(part.values) for part in proteins])
@@ -223,11 +227,11 @@ class StepGradients:
         with autocast(self.config.device, self.config.dtype):
             return self.model.embed(batch.inputs)
 
-    def _score_pairs(self, proteins: Ragged, pairs: np.ndarray, step: Step) -> float:
+    def _score_pairs(self, proteins: Ragged, pairs: np.ndarray, step: Step, samples: np.ndarray) -> float:
         """Gradients of the step's loss as far down as ``proteins`` go; returns the loss."""
         with autocast(self.config.device, self.config.dtype):
             outputs = self.model(proteins, torch.from_numpy(pairs).to(self.config.device))
-        loss = self.weighted_loss(outputs, step.samples, step.data) / step.size
+        loss = self.weighted_loss(outputs, samples, step.data) / step.size
         self._send_back(loss)
         return float(loss.detach())
 
