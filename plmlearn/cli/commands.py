@@ -132,6 +132,11 @@ def predict(**options: Any) -> None:
 @_study
 @_folds
 @click.option("--floors/--no-floors", default=True, show_default=True, help="Compare with cheap models.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False),
+    help="HTML file that shows the whole evaluation, with pictures.",
+)
 @_json
 def evaluate(**options: Any) -> None:
     """Cross-validate on folds that do not leak, and compare with cheap models.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
@@ -17,15 +16,14 @@ from typing import Any, get_args
 import numpy as np
 import yaml
 from sklearn.base import BaseEstimator
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, r2_score
 from sklearn.utils.validation import has_fit_parameter
 
 from .. import persistence
 from ..adapters import Adapter, LoRA
 from ..adapters.names import AdapterName, as_adapter
 from ..estimators import frozen, pair, protein, residue
-from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import cluster_sequences
+from ..report.evaluation import metrics_of
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
 from ..sequences.clean import first_few, object_array
 from ..sequences.files import read_lines
@@ -165,19 +163,14 @@ class Study:
     @property
     def metrics(self) -> dict[str, Callable[[Any, Any], float]]:
         """Scores of the task, from true and predicted targets."""
-        if self.kind.startswith("residue"):
-            ignored = partial(residue_accuracy, ignore_label=self.estimator.get_params().get("ignore_label"))
-            return {"accuracy": ignored} if self.kind == "residue_labels" else {"spearman": residue_spearman}
-        if self.kind == "numbers":
-            return {"spearman": spearman_score, "r2": r2_score}
-        if self.table.y is not None and self.table.y.ndim > 1:
-            return {"f1_micro": partial(f1_score, average="micro"), "accuracy": accuracy_score}
-        return {"mcc": matthews_corrcoef, "accuracy": accuracy_score}
+        several = self.table.y is not None and self.table.y.ndim > 1
+        return metrics_of(self.kind, several, self.estimator.get_params().get("ignore_label"))
 
 
 # Options that decide on the outcome, in the order of a file of settings.
 _SETTINGS: tuple[str, ...] = ("data", "sequence", "target", "where", "proteins", "groups", "task")
 _SETTINGS += ("estimator", "folds", "identity", "scoring", "floors", "param", "trials", "jobs", "out")
+_SETTINGS += ("report",)
 
 
 def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
