@@ -1,7 +1,7 @@
 """What each command does, with the options that ``commands`` has read."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -27,6 +27,7 @@ from ..pretraining import PLMMaskedLM
 from ..report.pictures import check_matplotlib
 from ..sequences import ALPHABET, check_sequences, read_fasta
 from ..sequences.clean import local_path
+from .labels import joined
 from .results import check_format, say, show, show_fields, write_csv, write_embeddings
 from .settings import dump, typed
 from .study import (
@@ -38,6 +39,7 @@ from .study import (
     read_settings,
     read_table,
     save_study,
+    with_labels,
 )
 
 Options = dict[str, Any]
@@ -114,14 +116,17 @@ def predict(options: Options) -> None:
         table = read_table(options, target)
     with table.naming_places():
         predicted = model.predict(table.X)
-    columns = table.columns | _named(predicted, target, "predicted")
+    labels = list(settings.get("labels", ()))
+    text = joined(predicted, labels) if labels else predicted
+    columns = table.columns | _named(text, target, "predicted")
     if options["proba"]:
-        columns |= _probabilities(model, table.X)
+        columns |= _probabilities(model, table.X, labels or target)
     scores = {}
     if table.y is not None:
         known = np.flatnonzero([not _is_missing(entry) for entry in table.y])
-        metrics = Study(table.take(known), settings["task"], model, None, {}).metrics
-        scores = {name: float(score(table.y[known], predicted[known])) for name, score in metrics.items()}
+        study = Study(with_labels(table.take(known), labels), settings["task"], model, None, {}, labels)
+        y = study.table.y
+        scores = {name: float(score(y, predicted[known])) for name, score in study.metrics.items()}
     result = {"rows": len(table), "scores": scores}
     if options["as_json"] and options["out"] is None:
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -147,11 +152,12 @@ def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[
     return {f"{prefix}_{name}": column for name, column in zip(names, predicted.T)}
 
 
-def _probabilities(model: Any, X: Any) -> dict[str, np.ndarray]:
+def _probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     if found is None or found.dtype == object:
         raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.")
-    return {f"p_{label}": column for label, column in zip(model.classes_, found.T)}
+    several = len(names) > 1 and len(names) == found.shape[1]  # labels per protein, which have no other name
+    return {f"p_{label}": column for label, column in zip(names if several else model.classes_, found.T)}
 
 
 # -- evaluate and search ----------------------------------------------------------------------
@@ -181,7 +187,7 @@ def evaluate(study: Study) -> None:
         print(f"\nlow and high bound the mean with 95% confidence; difference and p_value are to {name}.")
         print(f"Leakage, mean of the folds: {', '.join(f'{k} {v:.1%}' for k, v in found.leaked.items())}")
     if page is not None:
-        names = options["target"] if len(options["target"]) > 1 else None
+        names = study.labels or (options["target"] if len(options["target"]) > 1 else None)
         title = f"{', '.join(options['target'])} of {options['data']}"
         texts = {"command": typed(), "settings": dump(study.settings())}
         report.write(found, page, title=title, target_names=names, **texts)

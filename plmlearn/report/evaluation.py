@@ -211,7 +211,8 @@ def evaluate(
     arguments = _arguments(given | {"baselines": baselines, "kind": kind, "scoring": scoring})
     kind = target_kind(X, y) if kind is None else kind
     ignored = getattr(estimator, "ignore_label", None)
-    X, y = _read(X, y, kind, getattr(estimator, "invalid", "raise"))
+    given_X, invalid = X, getattr(estimator, "invalid", "raise")
+    X, y = _read(X, y, kind, invalid)
     name = f"{type(estimator).__name__} {getattr(estimator, 'backbone', '')}".strip()
     with _noted() as noted:
         if not isinstance(folds, Folds):
@@ -223,7 +224,7 @@ def evaluate(
             baselines = floors(X, y, kind=kind, ignore_label=ignored)
         comparison = compare(
             {**baselines, name: estimator},
-            X,
+            given_X if invalid == "raise" else X,  # as given, structural states are still there
             y,
             cv=folds.splits,
             scoring=_scorers(kind, y, ignored) if scoring is None else scoring,
