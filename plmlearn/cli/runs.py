@@ -155,7 +155,10 @@ def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[
 def _probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     if found is None or found.dtype == object:
-        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.")
+        more = (
+            " Those per residue are for Python: load(folder).predict_proba(X)." if found is not None else ""
+        )
+        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.{more}")
     several = len(names) > 1 and len(names) == found.shape[1]  # labels per protein, which have no other name
     return {f"p_{label}": column for label, column in zip(names if several else model.classes_, found.T)}
 

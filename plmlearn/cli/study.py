@@ -145,7 +145,8 @@ def _look_up(ids: np.ndarray, path: str) -> np.ndarray:
     table = read_table({"data": path})
     known = dict(zip(table.column("id"), table.X))
     if missing := sorted(set(ids.flat) - known.keys()):
-        raise ValueError(f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}.")
+        told = f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}."
+        raise ValueError(f"{told} It has {first_few(known, n=3)}.")
     return object_array(known[name] for name in ids.flat).reshape(ids.shape)
 
 

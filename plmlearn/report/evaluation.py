@@ -211,20 +211,17 @@ def evaluate(
     arguments = _arguments(given | {"baselines": baselines, "kind": kind, "scoring": scoring})
     kind = target_kind(X, y) if kind is None else kind
     ignored = getattr(estimator, "ignore_label", None)
-    given_X, invalid = X, getattr(estimator, "invalid", "raise")
-    X, y = _read(X, y, kind, invalid)
+    given_X, (X, y) = X, _read(X, y, kind, estimator)
     name = f"{type(estimator).__name__} {getattr(estimator, 'backbone', '')}".strip()
     with _noted() as noted:
         if not isinstance(folds, Folds):
-            target = None if kind.startswith("residue") else y
-            folds = make_folds(X, target, int(folds), groups=groups, min_identity=min_identity)
+            folds = _folds(X, y, kind, int(folds), groups, min_identity)
         if verbose:
             print(f"{folds}.", file=sys.stderr, flush=True)
-        if baselines is None:
-            baselines = floors(X, y, kind=kind, ignore_label=ignored)
+        models = floors(X, y, kind=kind, ignore_label=ignored) if baselines is None else baselines
         comparison = compare(
-            {**baselines, name: estimator},
-            given_X if invalid == "raise" else X,  # as given, structural states are still there
+            {**models, name: estimator},
+            X if _replaces(estimator) else given_X,  # in which structural states still are
             y,
             cv=folds.splits,
             scoring=_scorers(kind, y, ignored) if scoring is None else scoring,
@@ -238,11 +235,23 @@ def evaluate(
     return Evaluation(estimator, X, y, kind, folds, leakage, comparison, noted, arguments)
 
 
-def _read(X: Any, y: Any, kind: TargetKind, invalid: Any) -> tuple[np.ndarray, np.ndarray]:
+def _read(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """X and y as arrays with an entry for each row."""
+    invalid: Any = "replace" if _replaces(estimator) else "raise"
     X = check_pairs(X, invalid=invalid) if are_pairs(X) else check_sequences(X, invalid=invalid)
     per_residue = kind.startswith("residue")
     return X, object_array(rows_of(y, "targets in y")) if per_residue else as_array(y, "y", missing=True)
+
+
+def _folds(X: Any, y: Any, kind: TargetKind, n_splits: int, groups: Any, min_identity: float) -> Folds:
+    """Folds in the way that suits the data; those of residues know no classes."""
+    classes = None if kind.startswith("residue") else y
+    return make_folds(X, classes, n_splits, groups=groups, min_identity=min_identity)
+
+
+def _replaces(estimator: Any) -> bool:
+    """Whether unknown letters are read as X."""
+    return getattr(estimator, "invalid", "raise") == "replace"
 
 
 _USUAL = {"folds": 5, "groups": "clusters", "min_identity": 0.3}

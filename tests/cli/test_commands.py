@@ -380,6 +380,29 @@ def test_search_at_random_with_early_stopping_within_clusters(proteins, tmp_path
     assert plmlearn.load(tmp_path / "m").lr in rates
 
 
+def test_labels_in_a_table_and_sequences_in_a_fasta_file(tmp_path):
+    fasta = tmp_path / "p.fasta"
+    fasta.write_text(">sp|P1|A some protein\nMKTAYIAK\n>sp|P2|B\nGSHMLEDP\n")
+    options = ["-s", "id", "--proteins", fasta, "-t", "place", *FROZEN, "--estimator", "PLMClassifier"]
+    table = write(tmp_path / "l.csv", [("sp|P2|B", "in"), ("sp|P1|A", "out")], ["id", "place"])
+    run("fit", table, *options, "--out", tmp_path / "m")
+    clf = plmlearn.PLMClassifier("mini", adapter=Frozen(), epochs=1, random_state=0, verbose=0)
+    clf.fit(["GSHMLEDP", "MKTAYIAK"], ["in", "out"])
+    assert plmlearn.load(tmp_path / "m").history_[0]["train_loss"] == clf.history_[0]["train_loss"]
+    table = write(tmp_path / "l.csv", [("P2", "in"), ("P1", "out")], ["id", "place"])
+    said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
+    assert "lacks 2 of the proteins: P1, P2. It has sp|P1|A, sp|P2|B." in said
+
+
+def test_probabilities_per_residue_are_for_python(tmp_path):
+    path = write(
+        tmp_path / "r.csv", [("MKTAYIAK", "HHHEEECC"), ("GSHMLEDP", "CCHHHHCC")], ["sequence", "states"]
+    )
+    run("fit", path, "-t", "states", *FROZEN, "--out", tmp_path / "m")
+    said = run("predict", tmp_path / "m", path, "--proba", code=1).stderr
+    assert "load(folder).predict_proba(X)" in said
+
+
 # -- several labels in a column, presets, signal peptides -------------------------------------
 
 
