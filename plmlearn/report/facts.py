@@ -115,7 +115,8 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
         how = evaluation.estimator.long_sequences  # type: ignore[attr-defined]
         facts[f"Longer than {longest:,} residues"] = f"{int((lengths > longest).sum()):,} ({how})"
     facts["Clusters"] = _clusters(evaluation.folds.groups)
-    return facts | {"Predicted": _NOUNS[evaluation.kind]} | _values(evaluation)
+    what = _NOUNS[evaluation.kind] if y.ndim == 1 else f"several {evaluation.kind} per row"
+    return facts | {"Predicted": what} | _values(evaluation)
 
 
 def _conflicts(keys: list, y: np.ndarray) -> int:
@@ -188,19 +189,17 @@ def split_rows(evaluation: Evaluation) -> Rows:
 
 def score_rows(evaluation: Evaluation) -> Rows:
     """Means, intervals and differences of all models."""
-    rows = []
-    for row in evaluation.comparison.rows:
-        own = row["estimator"] == evaluation.comparison.reference
+    rows, comparison = [], evaluation.comparison
+    alone = all(row["estimator"] == comparison.reference for row in comparison.rows)
+    for row in comparison.rows:
+        interval = {f"{comparison.confidence:.0%} interval": f"{row['low']:.3f} to {row['high']:.3f}"}
         rows.append(
-            {
-                "model": row["estimator"],
-                "score": row["metric"],
-                "mean": f"{row['mean']:.3f}",
-                f"{evaluation.comparison.confidence:.0%} interval": f"{row['low']:.3f} to {row['high']:.3f}",
-                "difference": "" if own else f"{row['difference']:+.3f}",
-                "p-value": "" if own else f"{row['p_value']:.2g}",
-            }
+            {"model": row["estimator"], "score": row["metric"], "mean": f"{row['mean']:.3f}"} | interval
         )
+        if not alone:
+            own = row["estimator"] == comparison.reference
+            rows[-1]["difference"] = "" if own else f"{row['difference']:+.3f}"
+            rows[-1]["p-value"] = "" if own else f"{row['p_value']:.2g}"
     return rows
 
 

@@ -92,6 +92,8 @@ def of_scores(evaluation: Evaluation) -> Iterator[Picture]:
     rows = evaluation.comparison.rows
     for metric in dict.fromkeys(row["metric"] for row in rows):
         of_metric = [row for row in rows if row["metric"] == metric]
+        if len(of_metric) < 2:  # nothing to compare
+            return
         options: dict[str, float] = {"height": 1.2 + 0.4 * len(of_metric)}
         yield drawn(f"{metric} with intervals", _intervals, of_metric, evaluation.comparison, **options)
 

@@ -198,6 +198,7 @@ def test_numbers(as_array, tmp_path):
     assert "There are no probabilities to judge" in text
     assert f"{target.min():.4g} to {target.max():.4g}" in text
     assert "It was not compared with baselines." in text
+    assert "p-value" not in text
 
 
 def test_residues(tmp_path):
