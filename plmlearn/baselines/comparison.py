@@ -194,7 +194,8 @@ def compare(
     >>> result.rows[1]["estimator"], bool(result.rows[1]["difference"] > 0)
     ('additive', True)
     """
-    reference, scoring = _check_reference(reference, list(estimators), random_states), _scorers(scoring)
+    reference = _check_names(reference, list(estimators), random_states, inspect)
+    scoring = _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in estimators}
     all_splits: list[tuple[np.ndarray, np.ndarray]] = []
@@ -231,12 +232,14 @@ def _rows(
     ]
 
 
-def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:
+def _check_names(reference: str | None, names: list[str], random_states: Any, inspect: Any) -> str:
     """The estimator to compare with: the first one where none is named."""
     if not len(random_states):
         raise ValueError("random_states is empty; expected at least one seed, or None.")
     if not names or (reference is not None and reference not in names):
         raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
+    if odd := [name for name in inspect or {} if name not in names]:
+        raise ValueError(f"inspect has {odd[0]!r}; expected some of the estimators, which are {names}.")
     return names[0] if reference is None else reference
 
 
