@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
@@ -64,10 +65,15 @@ class Comparison:
         Name of the estimator that the others are compared with.
     confidence : float
         Of the intervals.
+    inspected : dict of str to list
+        What ``inspect`` returned, by the name of the estimator: fold by fold, seed after seed.
+    splits : list of (ndarray, ndarray)
+        Rows of training and test set in the same order.
 
     See Also
     --------
     compare : Cross-validate several estimators on the same folds.
+    plmlearn.report.evaluate : A comparison with the baselines of a task, for a report.
 
     Examples
     --------
@@ -83,6 +89,8 @@ class Comparison:
     scores: dict[tuple[str, str], np.ndarray]
     reference: str
     confidence: float
+    inspected: dict[str, list]
+    splits: list[tuple[np.ndarray, np.ndarray]]
 
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame (needs pandas)."""
@@ -101,6 +109,7 @@ class Comparison:
     reference=[str, None],
     confidence=[Range(Real, 0, 1, closed="neither")],
     n_jobs=[Integral, None],
+    inspect=[Mapping, None],
 )
 def compare(
     estimators: Mapping[str, Any],
@@ -115,6 +124,7 @@ def compare(
     confidence: float = 0.95,
     n_jobs: int | None = None,
     verbose: int = 0,
+    inspect: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Cross-validate several estimators on identical splits and compare them with one of them.
 
@@ -148,6 +158,9 @@ def compare(
         Folds to fit at once, in processes of their own.
     verbose : int, default=0
         1 prints the scores of each fold to the standard error stream as soon as they are known.
+    inspect : mapping of name to callable, default=None
+        Estimators to look into: ``inspect[name](fitted, X_test)`` is called in each fold, in the process of
+        the fit. What it returns is kept, the estimator is not.
 
     Returns
     -------
@@ -181,23 +194,26 @@ def compare(
     >>> result.rows[1]["estimator"], bool(result.rows[1]["difference"] > 0)
     ('additive', True)
     """
-    reference, scoring = _check_reference(reference, list(estimators), random_states), _scorers(scoring)
+    reference = _check_names(reference, list(estimators), random_states, inspect)
+    scoring = _scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in estimators}
-    ratios: list[float] = []
+    all_splits: list[tuple[np.ndarray, np.ndarray]] = []
     for seed in random_states:
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
-        ratios += [len(test) / len(train) for train, test in splits]
+        all_splits += splits
         for name, estimator in estimators.items():
-            task = (_seeded(estimator, seed), X, y, clusters, scoring)
+            task = (_seeded(estimator, seed), X, y, clusters, scoring, (inspect or {}).get(name))
             folds[name] += _run(name, task, splits, n_jobs, verbose)
     table = {
         (name, metric): np.reshape([run[0][metric] for run in runs], (len(random_states), -1))
         for name, runs in folds.items()
         for metric in runs[0][0]
     }
+    ratios = [len(test) / len(train) for train, test in all_splits]
     rows = _rows(table, folds, ratios, reference, confidence)
-    return Comparison(rows, table, reference, confidence)
+    inspected = {name: [run[2] for run in folds[name]] for name in inspect or {}}
+    return Comparison(rows, table, reference, confidence, inspected, all_splits)
 
 
 def _rows(
@@ -216,12 +232,14 @@ def _rows(
     ]
 
 
-def _check_reference(reference: str | None, names: list[str], random_states: Any) -> str:
+def _check_names(reference: str | None, names: list[str], random_states: Any, inspect: Any) -> str:
     """The estimator to compare with: the first one where none is named."""
     if not len(random_states):
         raise ValueError("random_states is empty; expected at least one seed, or None.")
     if not names or (reference is not None and reference not in names):
         raise ValueError(f"reference is {reference!r}; expected one of the estimators, which are {names}.")
+    if odd := [name for name in inspect or {} if name not in names]:
+        raise ValueError(f"inspect has {odd[0]!r}; expected some of the estimators, which are {names}.")
     return names[0] if reference is None else reference
 
 
@@ -242,28 +260,30 @@ def corrected_interval(values: np.ndarray, test_over_train: float, confidence: f
 
 
 def _fold(
-    estimator: Any, X: Any, y: Any, groups: Any, scoring: Any, split: tuple
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores of one fit, and what it cost, measured in the process that runs it."""
+    estimator: Any, X: Any, y: Any, groups: Any, scoring: Any, inspect: Any, split: tuple
+) -> tuple[dict[str, float], dict[str, float], Any]:
+    """Scores of one fit, what it cost, measured in the process that runs it, and what is to be kept of it."""
     options = {"scoring": scoring, "error_score": "raise", "return_estimator": True}
     if groups is not None:
         options["params"] = _groups_of_fit(estimator, groups)
     with PeakMemory() as memory:
         result = cross_validate(estimator, X, y, cv=[split], **options)
-    costs = (result["fit_time"][0], memory.peak_mb, memory.peak_gpu_mb, _size_mb(result["estimator"][0]))
+    [fitted] = result["estimator"]
+    costs = (result["fit_time"][0], memory.peak_mb, memory.peak_gpu_mb, _size_mb(fitted))
     scores = {key[5:]: result[key][0] for key in result if key.startswith("test_")}
-    return scores, dict(zip(_COSTS, costs))
+    kept = None if inspect is None else inspect(fitted, _safe_indexing(X, split[1]))
+    return scores, dict(zip(_COSTS, costs)), kept
 
 
 def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int) -> Iterator[tuple]:
     """What ``_fold`` says of each split, with a line for it where that is wanted."""
     runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fold)(*task, split) for split in splits)
-    for number, (scores, costs) in enumerate(runs, start=1):
+    for number, (scores, costs, kept) in enumerate(runs, start=1):
         if verbose:
             told = ", ".join(f"{metric} {score:.3f}" for metric, score in scores.items())
             text = f"{name}, fold {number}/{len(splits)}: {told}, {costs['fit_seconds']:.1f} s"
             print(text, file=sys.stderr, flush=True)
-        yield scores, costs
+        yield scores, costs, kept
 
 
 def _groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:

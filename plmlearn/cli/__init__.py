@@ -3,6 +3,7 @@
 ``commands``     every command and its options; imports click alone, so that ``--help`` is there at once
 ``settings``     options of all commands: parameters as YAML, a file of options
 ``study``        what the options name: a table, a task, an estimator
+``labels``       several labels in one column
 ``runs``         what each command does
 ``results``      tables, JSON and files of embeddings
 

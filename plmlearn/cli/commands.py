@@ -74,11 +74,20 @@ _study = _options(
         metavar="COLUMN",
         help="Column to predict, or several.",
     ),
+    click.option(
+        "--labels",
+        multiple=True,
+        metavar="LABEL",
+        help='Labels of a target such as "A|B"; without them, all that it has.',
+    ),
     click.option("--task", type=_KINDS, help="What the target holds, where the file is misread."),
     click.option(
         "--groups", metavar="COLUMN", help='Column of clusters; "clusters" computes them, "none": none.'
     ),
     click.option("--estimator", metavar="CLASS", help="Another estimator, such as PLMFrozenMLP."),
+    click.option(
+        "--preset", metavar="NAME", help="A published recipe of plmlearn.presets: NAME or NAME/TASK."
+    ),
     _backbone,
     _set,
     _config,
@@ -132,6 +141,11 @@ def predict(**options: Any) -> None:
 @_study
 @_folds
 @click.option("--floors/--no-floors", default=True, show_default=True, help="Compare with cheap models.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False),
+    help="HTML file that shows the whole evaluation, with pictures.",
+)
 @_json
 def evaluate(**options: Any) -> None:
     """Cross-validate on folds that do not leak, and compare with cheap models.

@@ -1,8 +1,7 @@
 """What each command does, with the options that ``commands`` has read."""
 
 import signal
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -16,19 +15,21 @@ from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils.validation import has_fit_parameter
 
-from .. import datasets, persistence
+from .. import datasets, persistence, report
 from ..adapters import Frozen
 from ..backbones import download_backbone
-from ..baselines import compare, floors
 from ..datasets.origins import TABLES
 from ..estimators.embedder import PLMEmbedder
 from ..metrics import get_scorer
-from ..model_selection import Folds, PairLeakage, make_folds
+from ..model_selection import Folds, make_folds
 from ..persistence.folder import read_folder
 from ..pretraining import PLMMaskedLM
+from ..report.pictures import check_matplotlib
 from ..sequences import ALPHABET, check_sequences, read_fasta
+from ..sequences.clean import local_path
+from .labels import joined
 from .results import check_format, say, show, show_fields, write_csv, write_embeddings
-from .settings import dump
+from .settings import dump, typed
 from .study import (
     Study,
     groups_of_fit,
@@ -38,6 +39,7 @@ from .study import (
     read_settings,
     read_table,
     save_study,
+    with_labels,
 )
 
 Options = dict[str, Any]
@@ -114,14 +116,17 @@ def predict(options: Options) -> None:
         table = read_table(options, target)
     with table.naming_places():
         predicted = model.predict(table.X)
-    columns = table.columns | _named(predicted, target, "predicted")
+    labels = list(settings.get("labels", ()))
+    text = joined(predicted, labels) if labels else predicted
+    columns = table.columns | _named(text, target, "predicted")
     if options["proba"]:
-        columns |= _probabilities(model, table.X)
+        columns |= _probabilities(model, table.X, labels or target)
     scores = {}
     if table.y is not None:
         known = np.flatnonzero([not _is_missing(entry) for entry in table.y])
-        metrics = Study(table.take(known), settings["task"], model, None, {}).metrics
-        scores = {name: float(score(table.y[known], predicted[known])) for name, score in metrics.items()}
+        study = Study(with_labels(table.take(known), labels), settings["task"], model, None, {}, labels)
+        y = study.table.y
+        scores = {name: float(score(y, predicted[known])) for name, score in study.metrics.items()}
     result = {"rows": len(table), "scores": scores}
     if options["as_json"] and options["out"] is None:
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -147,11 +152,15 @@ def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[
     return {f"{prefix}_{name}": column for name, column in zip(names, predicted.T)}
 
 
-def _probabilities(model: Any, X: Any) -> dict[str, np.ndarray]:
+def _probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     if found is None or found.dtype == object:
-        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.")
-    return {f"p_{label}": column for label, column in zip(model.classes_, found.T)}
+        more = (
+            " Those per residue are for Python: load(folder).predict_proba(X)." if found is not None else ""
+        )
+        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.{more}")
+    several = len(names) > 1 and len(names) == found.shape[1]  # labels per protein, which have no other name
+    return {f"p_{label}": column for label, column in zip(names if several else model.classes_, found.T)}
 
 
 # -- evaluate and search ----------------------------------------------------------------------
@@ -160,32 +169,42 @@ def _probabilities(model: Any, X: Any) -> dict[str, np.ndarray]:
 @_on_study
 def evaluate(study: Study) -> None:
     """Cross-validate the estimator and the floors."""
-    table, estimator, options = study.table, study.estimator, study.options
-    folds, name = _folds(study), f"{type(estimator).__name__} {estimator.backbone}"
-    models: dict[str, Any] = {}
-    if options["floors"]:
-        models = floors(table.X, table.y, kind=study.kind, ignore_label=_ignored(estimator))
-    models[name] = _quiet(study)
-    # With whole clusters in each fold there is rarely a relative to take the target from.
-    warnings.filterwarnings("ignore", ".*resemble no training sequence")
-    comparison = compare(
-        models,
-        table.X,
-        table.y,
-        cv=folds.splits,
-        scoring=_scorers(study),
-        groups=folds.groups,
-        reference=name,
+    options, page = study.options, _report_path(study.options["report"])
+    found = report.evaluate(
+        _quiet(study),
+        study.table.X,
+        study.table.y,
+        folds=options["folds"],
+        **_split(study),
+        baselines=None if options["floors"] else {},
+        kind=study.kind,
+        scoring=options["scoring"] or None,
         n_jobs=options["jobs"],
         verbose=1,
     )
-    leakage = _leakage(folds, study)
+    name, rows = found.comparison.reference, found.comparison.rows
     shown = ("estimator", "metric", "mean", "low", "high", "difference", "p_value", "fit_seconds")
-    result = {"folds": str(folds), "leakage": leakage, "reference": name, "rows": comparison.rows}
-    show(result, options["as_json"], [{key: row[key] for key in shown} for row in comparison.rows])
+    result = {"folds": str(found.folds), "leakage": found.leaked, "reference": name, "rows": rows}
+    show(result, options["as_json"], [{key: row[key] for key in shown} for row in rows])
     if not options["as_json"]:
         print(f"\nlow and high bound the mean with 95% confidence; difference and p_value are to {name}.")
-        print(f"Leakage, mean of the folds: {', '.join(f'{k} {v:.1%}' for k, v in leakage.items())}")
+        print(f"Leakage, mean of the folds: {', '.join(f'{k} {v:.1%}' for k, v in found.leaked.items())}")
+    if page is not None:
+        names = study.labels or (options["target"] if len(options["target"]) > 1 else None)
+        title = f"{', '.join(options['target'])} of {options['data']}"
+        texts = {"command": typed(), "settings": dump(study.settings())}
+        report.write(found, page, title=title, target_names=names, **texts)
+        say(f"The report is in {page}.")
+
+
+def _report_path(path: str | None) -> Path | None:
+    """Where the report goes; one error before anything is fitted if it cannot be written."""
+    if path is None:
+        return None
+    check_matplotlib()
+    if not (folder := local_path(path).parent).is_dir():
+        raise FileNotFoundError(f"{folder}, where the report is to go, is no folder; expected one.")
+    return local_path(path)
 
 
 def _quiet(study: Study) -> Any:
@@ -194,16 +213,16 @@ def _quiet(study: Study) -> Any:
     return study.estimator if given else study.estimator.set_params(verbose=0)
 
 
-def _ignored(estimator: Any) -> Any:
-    return estimator.get_params().get("ignore_label")
+def _split(study: Study) -> dict[str, Any]:
+    """How folds are made."""
+    groups = "clusters" if study.groups is None else study.groups
+    groups = None if isinstance(groups, str) and groups == "none" else groups
+    return {"groups": groups, "min_identity": study.options["identity"]}
 
 
 def _folds(study: Study) -> Folds:
-    table, options = study.table, study.options
-    groups = "clusters" if study.groups is None else study.groups
-    groups = None if isinstance(groups, str) and groups == "none" else groups
-    targets = None if study.kind.startswith("residue") else table.y
-    folds = make_folds(table.X, targets, options["folds"], groups=groups, min_identity=options["identity"])
+    targets = None if study.kind.startswith("residue") else study.table.y
+    folds = make_folds(study.table.X, targets, study.options["folds"], **_split(study))
     say(f"{folds}.")
     return folds
 
@@ -213,19 +232,6 @@ def _scorers(study: Study) -> dict[str, Any]:
     if study.options["scoring"]:
         return {name: get_scorer(name) for name in study.options["scoring"]}
     return {name: make_scorer(metric) for name, metric in study.metrics.items()}
-
-
-def _leakage(folds: Folds, study: Study) -> dict[str, float]:
-    """Shares of test rows that resemble training, averaged over folds."""
-    found: dict[str, list[float]] = {}
-    for report in folds.leakage(study.table.X):
-        if isinstance(report, PairLeakage):
-            shares = {f"C{k}": getattr(report, f"share_c{k}") for k in (1, 2, 3)}
-        else:
-            shares = {f"{t:.0%} identical over half": report.share_above(t, 0.5) for t in (0.3, 0.5, 0.9)}
-        for name, share in shares.items():
-            found.setdefault(name, []).append(share)
-    return {name: float(np.mean(shares)) for name, shares in found.items()}
 
 
 @_on_study

@@ -4,9 +4,11 @@
 ``dump``         settings as YAML that ``--config`` reads
 ``Commands``     the group of commands: messages without traceback, exit codes
 ``use_config``   the callback of ``--config``
+``typed``        the command as it was typed
 """
 
 import re
+import shlex
 import warnings
 from typing import Any
 
@@ -86,6 +88,10 @@ def merge(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, An
 class Commands(click.Group):
     """Errors as one message on the standard error stream, warnings as lines; exit codes 0, 1, 2 and 130."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_TYPED] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
@@ -100,6 +106,14 @@ class Commands(click.Group):
                 if ctx.params.get("debug"):
                     raise
                 raise click.ClickException(_message(error)) from error
+
+
+_TYPED = "plmlearn.typed"
+
+
+def typed() -> str:
+    """The command that runs, as a shell reads it."""
+    return shlex.join(["plmlearn", *click.get_current_context().meta[_TYPED]])
 
 
 _EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)

@@ -5,11 +5,10 @@
 ``save_study``              the model, and beside it the settings that made it
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
@@ -17,24 +16,25 @@ from typing import Any, get_args
 import numpy as np
 import yaml
 from sklearn.base import BaseEstimator
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, r2_score
 from sklearn.utils.validation import has_fit_parameter
 
-from .. import persistence
+from .. import persistence, presets
 from ..adapters import Adapter, LoRA
 from ..adapters.names import AdapterName, as_adapter
 from ..estimators import frozen, pair, protein, residue
-from ..metrics import residue_accuracy, residue_spearman, spearman_score
+from ..estimators.signal_states import CHAINS
 from ..model_selection import cluster_sequences
+from ..report.evaluation import metrics_of
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
 from ..sequences.clean import first_few, object_array
 from ..sequences.files import read_lines
 from ..sequences.kinds import TargetKind, are_pairs
+from .labels import MARK, as_indicator, labels_in
 from .settings import dump
 
 SETTINGS = "command.yaml"  # beside a saved model: what made it, for --config
 
-_ESTIMATORS = {
+_ESTIMATORS: dict[tuple[bool, TargetKind], Any] = {
     (False, "labels"): protein.PLMLoRAClassifier,
     (False, "numbers"): protein.PLMLoRARegressor,
     (False, "residue_labels"): residue.PLMResidueClassifier,
@@ -44,6 +44,11 @@ _ESTIMATORS = {
 }
 _OTHERS = (protein.PLMClassifier, protein.PLMRegressor, frozen.PLMFrozenMLP, frozen.PLMFrozenMLPRegressor)
 _BY_NAME: dict[str, Any] = {cls.__name__: cls for cls in (*_ESTIMATORS.values(), *_OTHERS)}
+_SUITED: dict[tuple[bool, TargetKind], set[Any]] = {
+    key: {cls} for key, cls in _ESTIMATORS.items()
+}  # classes of presets, by task
+_SUITED[False, "labels"] |= {protein.PLMClassifier, frozen.PLMFrozenMLP}
+_SUITED[False, "numbers"] |= {protein.PLMRegressor, frozen.PLMFrozenMLPRegressor}
 _ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
 _TOLD = {
     "labels": "labels",
@@ -140,7 +145,8 @@ def _look_up(ids: np.ndarray, path: str) -> np.ndarray:
     table = read_table({"data": path})
     known = dict(zip(table.column("id"), table.X))
     if missing := sorted(set(ids.flat) - known.keys()):
-        raise ValueError(f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}.")
+        told = f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}."
+        raise ValueError(f"{told} It has {first_few(known, n=3)}.")
     return object_array(known[name] for name in ids.flat).reshape(ids.shape)
 
 
@@ -153,10 +159,11 @@ class Study:
     estimator: Any
     groups: Any
     options: dict[str, Any]
+    labels: list[str] = field(default_factory=list)  # of a target such as "A|B", which y has as columns
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides on the outcome, complete, as ``--config`` reads it."""
-        chosen = {"task": self.kind, "estimator": type(self.estimator).__name__}
+        chosen = {"task": self.kind, "labels": self.labels, "estimator": type(self.estimator).__name__}
         given = {name: (self.options | chosen).get(name) for name in _SETTINGS}
         named = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
         kept = {name: value for name, value in named.items() if value not in (None, [], {})}
@@ -165,51 +172,114 @@ class Study:
     @property
     def metrics(self) -> dict[str, Callable[[Any, Any], float]]:
         """Scores of the task, from true and predicted targets."""
-        if self.kind.startswith("residue"):
-            ignored = partial(residue_accuracy, ignore_label=self.estimator.get_params().get("ignore_label"))
-            return {"accuracy": ignored} if self.kind == "residue_labels" else {"spearman": residue_spearman}
-        if self.kind == "numbers":
-            return {"spearman": spearman_score, "r2": r2_score}
-        if self.table.y is not None and self.table.y.ndim > 1:
-            return {"f1_micro": partial(f1_score, average="micro"), "accuracy": accuracy_score}
-        return {"mcc": matthews_corrcoef, "accuracy": accuracy_score}
+        several = self.table.y is not None and self.table.y.ndim > 1
+        return metrics_of(self.kind, several, self.estimator.get_params().get("ignore_label"))
 
 
 # Options that decide on the outcome, in the order of a file of settings.
-_SETTINGS: tuple[str, ...] = ("data", "sequence", "target", "where", "proteins", "groups", "task")
+_SETTINGS: tuple[str, ...] = ("data", "sequence", "target", "where", "proteins", "groups", "task", "labels")
 _SETTINGS += ("estimator", "folds", "identity", "scoring", "floors", "param", "trials", "jobs", "out")
+_SETTINGS += ("report",)
 
 
 def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     """Read the table, tell the task from it, and make the estimator; what was decided is said."""
     table = read_table(options, tuple(options["target"]))
     assert table.y is not None
+    _refuse_text(table.y, options["target"])
     kind, pairs = options.get("task") or target_kind(table.X, table.y), are_pairs(table.X)
     if (pairs, kind) not in _ESTIMATORS:
         raise ValueError(f"task is {kind!r}, but the file holds pairs; expected 'labels' or 'numbers'.")
-    cls = _ESTIMATORS[pairs, kind]
-    if options.get("estimator"):
-        cls = _one_of(_BY_NAME, options["estimator"], "estimator")
+    labels = list(options.get("labels") or (labels_in(table.y) if kind == "labels" else []))
+    table = with_labels(table, labels)
+    estimator = _estimator(options, pairs, kind)
+    told = f"{len(table)} {'pairs' if pairs else 'proteins'}, {', '.join(options['target'])}: {_TOLD[kind]}"
+    told += _classes(table.y, kind, labels)
+    say(f"{told}. {type(estimator).__name__} on {estimator.backbone}.")
+    return Study(table, kind, estimator, _groups(options, table), options, labels)
+
+
+def with_labels(table: Table, labels: Sequence[str]) -> Table:
+    """A table with a target such as "A|B" as a column of 0 and 1 for each label; the same without labels."""
+    if not labels or table.y is None:
+        return table
+    with table.naming_places():
+        return replace(table, y=as_indicator(table.y, labels))
+
+
+def _refuse_text(columns: np.ndarray, names: Sequence[str]) -> None:
+    """Several targets are numbers; types and regions of signal peptides are for Python."""
+    if columns.ndim == 1 or not any(isinstance(entry, str) for entry in columns.flat):
+        return
+    if any(set(column) <= CHAINS.keys() for column in columns.T):
+        raise ValueError(
+            f"{', '.join(names)} hold types and regions of signal peptides, which the command line does not "
+            "fit together. In Python: PLMSignalPeptideClassifier().fit(X, types, regions=regions)."
+        )
+    raise ValueError(
+        f"{', '.join(names)} hold text; expected columns of 0 and 1, or of numbers. Several labels per "
+        f'protein may also stand in one column, as in "A{MARK}B".'
+    )
+
+
+def _classes(y: Any, kind: TargetKind, labels: list[str]) -> str:
+    """How many classes or labels there are, and how frequent, where y has them by name."""
+    if labels:
+        counts = y.sum(axis=0)
+        return f', several per protein, split at "{MARK}", {len(labels)} of {counts.min()} to {counts.max()}'
+    if kind != "labels" or y.ndim > 1:
+        return ""
+    names, counts = np.unique(y.astype(str), return_counts=True)
+    return f", {len(names)} classes of {counts.min()} to {counts.max()}"
+
+
+def _estimator(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
+    """The estimator of the task, of ``estimator`` or of ``preset``, with the parameters of ``set``."""
     backbone = {"backbone": options["backbone"]} if options.get("backbone") else {}
-    estimator = make_estimator(cls, {"random_state": 0, **options["set"], **backbone})
-    what = "pairs" if pairs else "proteins"
-    told = f"{len(table)} {what}, {', '.join(options['target'])}: {_TOLD[kind]}"
-    if kind == "labels" and table.y.ndim == 1:
-        names, counts = np.unique(table.y.astype(str), return_counts=True)
-        told += f", {len(names)} classes of {counts.min()} to {counts.max()}"
-    say(f"{told}. {cls.__name__} on {estimator.backbone}.")
-    return Study(table, kind, estimator, _groups(options, table), options)
+    parameters = {"random_state": 0, **options["set"], **backbone}
+    if options.get("preset"):
+        return changed(_of_preset(options, pairs, kind), parameters)
+    if options.get("estimator"):
+        return make_estimator(_one_of(_BY_NAME, options["estimator"], "estimator"), parameters)
+    return make_estimator(_ESTIMATORS[pairs, kind], parameters)
+
+
+def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
+    """An estimator with the settings of ``preset``, NAME or NAME/TASK, which has to suit the file."""
+    if options.get("estimator"):
+        raise ValueError("--preset decides on the estimator; leave --estimator out.")
+    name, _, task = options["preset"].partition("/")
+    preset = _one_of(presets.PRESETS, name, "preset")
+    if preset.tasks and task not in preset.tasks:
+        raise ValueError(f"{name} needs a task: write {name}/TASK with one of {', '.join(preset.tasks)}.")
+    estimator = presets.make(name, task=task or None)
+    suits = [key for key, classes in _SUITED.items() if type(estimator) in classes]
+    if (pairs, kind) not in suits:
+        told = [f"{_TOLD[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
+        expected = (
+            f"{told[0]}; the file has {_TOLD[kind]} of {'pairs' if pairs else 'proteins'}"
+            if told
+            else (
+                f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
+            )
+        )
+        raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {expected}.")
+    return estimator
 
 
 def make_estimator(cls: Any, parameters: Mapping[str, Any]) -> Any:
     """An estimator with these parameters, or one error that names the one that it does not have."""
-    estimator = cls()
+    return changed(cls(), parameters)
+
+
+def changed(estimator: Any, parameters: Mapping[str, Any]) -> Any:
+    """An estimator with other parameters, or one error that names the one that it does not have."""
     known = estimator.get_params(deep=False)
     for name in parameters:
         if (own := name.split("__")[0]) not in known:
             close = get_close_matches(own, known, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
-            raise ValueError(f"{cls.__name__} has no parameter {own!r}. {hint}")
+            raise ValueError(f"{type(estimator).__name__} has no parameter {own!r}. {hint}")
     return estimator.set_params(**parameters)
 
 

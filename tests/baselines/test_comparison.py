@@ -193,3 +193,25 @@ def test_a_mapping_of_clusters_becomes_those_of_both_proteins():
         letters = [[first[0], second[0]] for first, second in np.reshape(rows, (-1, 2))]
         pairs = set(zip(np.ravel(letters).tolist(), np.ravel(groups).tolist()))
         assert len(pairs) == len(set(np.ravel(letters))) == len(set(np.ravel(groups)))
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_what_is_inspected_is_kept_fold_by_fold(n_jobs):
+    X, y = ["MK", "GS", "AL", "VV", "KK", "LL"], np.array([0, 1, 2, 3, 4, 5.0])
+    models = {"mean": DummyRegressor(), "median": DummyRegressor(strategy="median")}
+    found = compare(
+        models,
+        X,
+        y,
+        cv=KFold(3),
+        scoring="neg_mean_squared_error",
+        random_states=(0, 1),
+        inspect={"median": lambda fitted, X_test: (float(fitted.constant_[0, 0]), list(X_test))},
+        n_jobs=n_jobs,
+    )
+    assert list(found.inspected) == ["median"]
+    assert len(found.splits) == 6
+    expected = [(float(np.median(y[train])), [X[row] for row in test]) for train, test in found.splits]
+    assert found.inspected["median"] == expected
+    with pytest.raises(ValueError, match="inspect has 'nobody'; expected some of the estimators"):
+        compare(models, X, y, cv=3, inspect={"nobody": len})

@@ -380,6 +380,137 @@ def test_search_at_random_with_early_stopping_within_clusters(proteins, tmp_path
     assert plmlearn.load(tmp_path / "m").lr in rates
 
 
+def test_labels_in_a_table_and_sequences_in_a_fasta_file(tmp_path):
+    fasta = tmp_path / "p.fasta"
+    fasta.write_text(">sp|P1|A some protein\nMKTAYIAK\n>sp|P2|B\nGSHMLEDP\n")
+    options = ["-s", "id", "--proteins", fasta, "-t", "place", *FROZEN, "--estimator", "PLMClassifier"]
+    table = write(tmp_path / "l.csv", [("sp|P2|B", "in"), ("sp|P1|A", "out")], ["id", "place"])
+    run("fit", table, *options, "--out", tmp_path / "m")
+    clf = plmlearn.PLMClassifier("mini", adapter=Frozen(), epochs=1, random_state=0, verbose=0)
+    clf.fit(["GSHMLEDP", "MKTAYIAK"], ["in", "out"])
+    assert plmlearn.load(tmp_path / "m").history_[0]["train_loss"] == clf.history_[0]["train_loss"]
+    table = write(tmp_path / "l.csv", [("P2", "in"), ("P1", "out")], ["id", "place"])
+    said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
+    assert "lacks 2 of the proteins: P1, P2. It has sp|P1|A, sp|P2|B." in said
+
+
+def test_probabilities_per_residue_are_for_python(tmp_path):
+    path = write(
+        tmp_path / "r.csv", [("MKTAYIAK", "HHHEEECC"), ("GSHMLEDP", "CCHHHHCC")], ["sequence", "states"]
+    )
+    run("fit", path, "-t", "states", *FROZEN, "--out", tmp_path / "m")
+    said = run("predict", tmp_path / "m", path, "--proba", code=1).stderr
+    assert "load(folder).predict_proba(X)" in said
+
+
+# -- several labels in a column, presets, signal peptides -------------------------------------
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """Proteins with one or two labels each, in one column."""
+    X, y = make_protein_classification(24, median_length=25, max_length=35, random_state=0)
+    rows = [(x, "in|a b" if i % 3 == 0 else ("in", "out ")[label]) for i, (x, label) in enumerate(zip(X, y))]
+    return write(tmp_path_factory.mktemp("several") / "p.csv", rows, ["sequence", "place"])
+
+
+def test_several_labels_in_one_column(several, tmp_path):
+    options = [several, "-t", "place", *FROZEN, "--estimator", "PLMClassifier"]
+    said = run("fit", *options, "--out", tmp_path / "m").stderr
+    data = read_csv(several, target="place")
+    y = np.array(
+        [[label in text.split("|") for label in ("a b", "in", "out")] for text in data.target]
+    ).astype(int)
+    counts = y.sum(axis=0)
+    assert f'labels, several per protein, split at "|", 3 of {min(counts)} to {max(counts)}. PLM' in said
+    clf = plmlearn.PLMClassifier("mini", adapter="frozen", epochs=1, random_state=0, verbose=0)
+    clf.fit(data.sequences, y)
+    found = run("predict", tmp_path / "m", several, "--proba", "--out", tmp_path / "o.csv", "--json")
+    columns = read_csv(tmp_path / "o.csv").columns
+    predicted = clf.predict(data.sequences)
+    texts = ["|".join(np.array(["a b", "in", "out"])[row == 1]) for row in predicted]
+    assert columns["predicted_place"].tolist() == texts
+    assert columns["p_a b"].astype(float) == pytest.approx(clf.predict_proba(data.sequences)[:, 0], rel=1e-6)
+    assert json.loads(found.stdout)["scores"]["accuracy"] == pytest.approx(accuracy_score(y, predicted))
+    rows = json.loads(run("evaluate", *options, "--folds", "2", "--no-floors", "--json").stdout)["rows"]
+    expected = cross_val_score(
+        clf,
+        data.sequences,
+        y,
+        groups=cluster_sequences(data.sequences),
+        cv=ClusterKFold(2),
+        scoring="f1_micro",
+    )
+    assert rows[0]["mean"] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        ("in|out\n|\nin\n", [], "The target is empty in rows 1; expected one label or more."),
+        (
+            "in|out\nin\nup\n",
+            ["--labels", "in", "--labels", "out"],
+            "unknown labels: up, in rows 2; expected some of",
+        ),
+    ],
+)
+def test_labels_that_cannot_be_read_are_named_by_their_lines(tmp_path, text, options, message):
+    path = tmp_path / "p.csv"
+    path.write_text("sequence,place\n" + "".join(f"MKV,{line}\n" for line in text.splitlines()))
+    said = run(
+        "fit", path, "-t", "place", "--backbone", "mini", *options, "--out", tmp_path / "m", code=1
+    ).stderr
+    assert message in said
+    assert re.search(r"row \d is line \d", said)
+
+
+def test_a_preset_is_the_one_of_python(proteins):
+    options = ["--preset", "sledzieski2024_symmetry_lora", "--backbone", "mini", "--set", "epochs=2"]
+    found = yaml.safe_load(run("fit", proteins, "-t", "place", *options, "--out", "m", "--dry-run").stdout)
+    clf = plmlearn.presets.make("sledzieski2024_symmetry_lora", backbone="mini", epochs=2, random_state=0)
+    assert found["estimator"] == "PLMClassifier"
+    expected = {k: list(v) if isinstance(v, tuple) else v for k, v in clf.get_params().items()}
+    expected = expected | {"adapter": "lora"}
+    del expected["callbacks"]
+    assert found["set"] == expected
+    task = run(
+        "fit", proteins, "-t", "place", "--preset", "schmirler2024_full/location", "--out", "m", "--dry-run"
+    )
+    assert yaml.safe_load(task.stdout)["set"]["lr"] == 2e-5
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--preset", "nobody2024"], "preset is 'nobody2024'; expected one of"),
+        (
+            ["--preset", "schmirler2024_full"],
+            "needs a task: write schmirler2024_full/TASK with one of stability",
+        ),
+        (
+            ["--preset", "schmirler2024_full/gb1"],
+            "is a PLMRegressor for numbers of proteins; the file has labels",
+        ),
+        (["--preset", "peft_sp_lora"], "In Python: presets.make('peft_sp_lora')"),
+        (["--preset", "x", "--estimator", "PLMClassifier"], "leave --estimator out"),
+    ],
+)
+def test_presets_that_do_not_suit(proteins, options, message):
+    assert message in run("fit", proteins, "-t", "place", *options, "--out", "m", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "types, message",
+    [(["SP", "NO_SP"], "PLMSignalPeptideClassifier().fit(X, types, regions=regions)"), (["a", "b"], '"A|B"')],
+)
+def test_text_in_several_targets_is_refused(tmp_path, types, message):
+    path = write(
+        tmp_path / "p.csv", zip(["MKV", "GSH"], types, ["SSO", "III"]), ["sequence", "type", "regions"]
+    )
+    assert message in run("fit", path, "-t", "type", "-t", "regions", "--out", tmp_path / "m", code=1).stderr
+
+
 # -- embed, scan, download --------------------------------------------------------------------
 
 
