@@ -15,6 +15,7 @@ from . import sequences as sequences
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone
 from .estimators.embedder import PLMEmbedder as PLMEmbedder
+from .estimators.ensemble import PLMEnsemble as PLMEnsemble
 from .estimators.frozen import PLMFrozenMLP as PLMFrozenMLP
 from .estimators.frozen import PLMFrozenMLPRegressor as PLMFrozenMLPRegressor
 from .estimators.pair import PLMPairClassifier as PLMPairClassifier

@@ -36,7 +36,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    score : callable or mapping, default=None
+    scores : callable or mapping, default=None
         Scores of variants: a function of clean sequences that returns an array, (n,) or (n, k), such as
         ``zero_shot.predict``; or numbers by sequence. None takes the columns of X beside the sequences; where
         X has none, this is plain ridge regression.
@@ -64,7 +64,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
 
     Notes
     -----
-    Cost: seconds for thousands of variants. A function passed as ``score`` is called again on every fit and
+    Cost: seconds for thousands of variants. A function passed as ``scores`` is called again on every fit and
     prediction; numbers by sequence are looked up, and can be pickled whatever they came from.
 
     References
@@ -74,18 +74,18 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
     Examples
     --------
     >>> from plmlearn.baselines import AugmentedRidge
-    >>> X, score = ["MKVL", "AKVL", "MKVA", "AKVA"], [0.0, 1.0, 2.0, 3.0]
-    >>> model = AugmentedRidge(score=dict(zip(X, score)), alpha=1.0).fit(X[:3], [0.0, 10.0, 20.0])
+    >>> X, scores = ["MKVL", "AKVL", "MKVA", "AKVA"], [0.0, 1.0, 2.0, 3.0]
+    >>> model = AugmentedRidge(scores=dict(zip(X, scores)), alpha=1.0).fit(X[:3], [0.0, 10.0, 20.0])
     >>> model.predict(X[3:]).round(1)
     array([30.])
     """
 
-    score: Callable[[np.ndarray], Any] | Mapping[str, Any] | None = None
+    scores: Callable[[np.ndarray], Any] | Mapping[str, Any] | None = None
     encoding: Encoding = "onehot"
     alpha: float | None = None
 
     _parameter_constraints: ClassVar[dict] = {
-        "score": [callable, Mapping, None],
+        "scores": [callable, Mapping, None],
         "encoding": one_of(get_args(Encoding)),
         "alpha": [Interval(Real, 0, 1e100, closed="both"), None],
     }
@@ -136,24 +136,24 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
         table = np.asarray(X, dtype=object) if is_table(X) or np.ndim(X) == 2 else None
         if table is None or table.ndim == 1 or table.shape[1] == 1:
             variants = check_sequences(X)
-            return variants, self._scores(variants)
-        if self.score is not None:
-            raise ValueError(f"X has {table.shape[1]} columns and score is set; expected either.")
+            return variants, self._looked_up(variants)
+        if self.scores is not None:
+            raise ValueError(f"X has {table.shape[1]} columns and scores is set; expected either.")
         return check_sequences(table[:, 0]), check_numbers(table[:, 1:], "the score columns of X")
 
-    def _scores(self, variants: np.ndarray) -> np.ndarray:
-        if self.score is None:
+    def _looked_up(self, variants: np.ndarray) -> np.ndarray:
+        if self.scores is None:
             return np.empty((len(variants), 0))
-        if isinstance(self.score, Mapping):
-            if missing := [row for row, variant in enumerate(variants) if variant not in self.score]:
+        if isinstance(self.scores, Mapping):
+            if missing := [row for row, variant in enumerate(variants) if variant not in self.scores]:
                 rows = f"{len(missing)} of {len(variants)} variants (rows {first_few(missing, n=5)})"
-                raise ValueError(f"score lacks {rows}; expected a number for each.")
-            found = [self.score[variant] for variant in variants]
+                raise ValueError(f"scores lacks {rows}; expected a number for each.")
+            found = [self.scores[variant] for variant in variants]
         else:
-            found = self.score(variants)
-        scores = check_numbers(found, "what score returns")
+            found = self.scores(variants)
+        scores = check_numbers(found, "what scores returns")
         if len(scores) != len(variants):
             raise ValueError(
-                f"score returns {len(scores)} rows for {len(variants)} variants; expected as many."
+                f"scores returns {len(scores)} rows for {len(variants)} variants; expected as many."
             )
         return scores.reshape(len(scores), -1)

@@ -102,7 +102,7 @@ def simulate_campaign(
     floors: bool = True,
     random_state: Any = None,
 ) -> Campaign:
-    """Replay rounds of measuring on a landscape where everything is known: what would have been found?
+    """Replay rounds of measuring on a landscape where everything is known, to see what they would have found.
 
     In the first round all strategies measure the same variants. In each further one a strategy fits its
     estimator on what it has measured, and measures what :func:`propose` makes of the rest.

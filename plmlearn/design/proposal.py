@@ -16,6 +16,7 @@ from ..baselines.comparison import as_table
 from ..sequences import name_variants, read_variants
 from ..sequences.checked import COUNT, SEED, Range, checked, one_of
 from ..sequences.clean import first_few, object_array, one_column, rows_of
+from ..sequences.landscapes import mutated
 from .library import VariantLibrary
 
 Acquisition = Literal["ucb", "ei", "thompson", "greedy"]
@@ -213,29 +214,33 @@ def propose(
             "estimator, or a Gaussian process."
         )
     library, known = _checked_candidates(candidates), _known(candidates, exclude)
-    best = _best_known(estimator, known, batch_size) if acquisition == "ei" and best is None else best
+    if acquisition == "ei" and best is None:
+        best = _best_known(estimator, known, batch_size)
     random = check_random_state(random_state)
-    found, n_excluded = _Best.none(n if diversity == 1 else _SHORTLIST * n), 0
+    found, n_known = _Best.none(n if diversity == 1 else _SHORTLIST * n), 0
     for rows, sequences in _batches(library, batch_size):
         new = np.array([sequence not in known for sequence in sequences])
-        n_excluded += len(new) - int(new.sum())
+        n_known += len(new) - int(new.sum())
         if new.any():
             mean, std = predictions(estimator, sequences[new], with_std=acquisition != "greedy")
             score = _score(acquisition, mean, std, beta, best, random)
             found.add(rows[new], sequences[new], mean, std, score)
-    _warn_of_known(n_excluded, len(library), len(found.rows), n)
-    chosen = _different(found.sequences, n, diversity)
-    sequences = found.sequences[chosen]
+    _warn_of_known(n_known, len(library), len(found.rows), n)
+    return _proposal(library, found, _different(found.sequences, n, diversity), n_known)
+
+
+def _proposal(library: Any, found: _Best, chosen: np.ndarray, n_known: int) -> Proposal:
+    sequences, std = found.sequences[chosen], found.std[chosen]
     named = isinstance(library, VariantLibrary)
     return Proposal(
         sequences,
         found.rows[chosen],
         found.mean[chosen],
-        None if acquisition == "greedy" else found.std[chosen],
+        None if np.isnan(std).all() else std,
         found.score[chosen],
         name_variants(library.wild_type, sequences, first_site=library.first_site) if named else None,
         len(library),
-        n_excluded,
+        n_known,
     )
 
 
@@ -307,13 +312,9 @@ def _known(candidates: Any, exclude: Any) -> set[str]:
         return set()
     if not isinstance(candidates, VariantLibrary):
         return set(one_column(rows_of(exclude, "entries of exclude"), exclude))
-    wild_type, known = candidates.wild_type, set()
-    for changes in read_variants(wild_type, exclude, first_site=candidates.first_site):
-        letters = list(wild_type)
-        for place, new in changes:
-            letters[place] = new
-        known.add("".join(letters))
-    return known
+    wild_type = candidates.wild_type
+    variants = read_variants(wild_type, exclude, first_site=candidates.first_site)
+    return {mutated(wild_type, variant) for variant in variants}
 
 
 def _best_known(estimator: Any, known: set[str], size: int) -> float:

@@ -18,6 +18,7 @@ from plmlearn.metrics.classification import (
 from plmlearn.metrics.residues import rank_correlation, residue_accuracy, residue_mcc, residue_spearman
 from plmlearn.metrics.segments import segment_overlap
 from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
+from plmlearn.metrics.variants import ndcg_score, top_precision, top_recall
 
 from ..sequences.columns import check_numbers
 
@@ -64,6 +65,9 @@ def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
 _CLEAVAGE = {"precision": cleavage_precision, "recall": cleavage_recall, "mcc": cleavage_mcc}
 SCORERS: dict[str, Callable[..., float]] = {
     "spearman": make_scorer(spearman_score),
+    "ndcg": make_scorer(ndcg_score),
+    "top_recall": make_scorer(top_recall),
+    "top_precision_96": make_scorer(top_precision, k=96),
     "mcc": make_scorer(matthews_correlation),
     "specificity": make_scorer(specificity_score),
     "macro_aupr": partial(_of_probabilities, macro_average_precision, 1),

@@ -5,12 +5,15 @@
 ``truncate``                             what to do with long sequences
 ``read_fasta``, ``read_csv``             files
 ``read_variants``, ``name_variants``     substitutions such as "V39A:D40G"
+``read_proteingym``, ``read_flip``,
+``read_mutants``                         tables of measured variants
 ``target_kind``                          labels or numbers, per protein or per residue
 """
 
 from .clean import ALPHABET, AMBIGUOUS, RARE, SequenceError, check_sequences, truncate
 from .files import read_fasta
 from .kinds import target_kind
+from .landscapes import read_flip, read_mutants, read_proteingym
 from .pairs import check_pairs
 from .residue_targets import check_residue_targets
 from .tables import read_csv
@@ -27,6 +30,9 @@ __all__ = [
     "name_variants",
     "read_csv",
     "read_fasta",
+    "read_flip",
+    "read_mutants",
+    "read_proteingym",
     "read_variants",
     "target_kind",
     "truncate",
