@@ -1,10 +1,9 @@
 """Intervals and sets that hold
 ============================
 
-How sure is a prediction? An ensemble says where its members disagree; MAPIE makes intervals and sets of it that
-cover 90 % of new proteins."""
+How sure is a prediction? An ensemble says where its members disagree; MAPIE makes intervals and sets that cover
+90 % of new proteins."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from mapie.classification import SplitConformalClassifier
 from mapie.regression import CrossConformalRegressor, SplitConformalRegressor
@@ -19,7 +18,7 @@ from plmlearn.datasets import fetch_stability, make_protein_regression
 from plmlearn.plotting import PredictedMeasuredDisplay
 
 # %%
-# Real mini-proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
+# Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
 try:
     source, stability = "stability", fetch_stability(subset="train", download_if_missing=False)
     rows = np.random.default_rng(0).permutation(len(stability.data))[:600]

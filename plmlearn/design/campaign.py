@@ -155,9 +155,9 @@ def simulate_campaign(
     Examples
     --------
     >>> from plmlearn.baselines import gaussian_process
-    >>> from plmlearn.datasets import make_mutational_landscape
-    >>> from plmlearn.design import simulate_campaign
-    >>> X, y = make_mutational_landscape(300, parent="MKTAYIAKQRQ", random_state=0)
+    >>> from plmlearn.design import combine_sites, simulate_campaign
+    >>> X = combine_sites("MKVLAAG", [2, 4])[:]
+    >>> y = [len(set(x)) + x.count("L") for x in X]
     >>> found = simulate_campaign(X, y, {"GP": gaussian_process("onehot")}, batch=20, n_campaigns=2, top=0.1,
     ...                           random_state=0)
     >>> [row["strategy"] for row in found.medians() if row["round"] == 3]

@@ -35,9 +35,10 @@ class CampaignDisplay:
     Examples
     --------
     >>> from plmlearn.baselines import gaussian_process
-    >>> from plmlearn.datasets import make_mutational_landscape
+    >>> from plmlearn.design import combine_sites
     >>> from plmlearn.plotting import CampaignDisplay
-    >>> X, y = make_mutational_landscape(200, parent="MKTAYIAKQRQ", random_state=0)
+    >>> X = combine_sites("MKVLAAG", [2, 4])[:]
+    >>> y = [len(set(x)) + x.count("L") for x in X]
     >>> models = {"GP": gaussian_process("onehot")}
     >>> display = CampaignDisplay.from_landscape(X, y, models, batch=20, n_campaigns=2, random_state=0)
     >>> sorted(display.lines_)
