@@ -1,8 +1,8 @@
 """Intervals and sets that hold
 ============================
 
-How sure is a prediction? An ensemble says where its members disagree; MAPIE makes intervals and sets that cover
-90 % of new proteins."""
+How sure is a prediction? An ensemble says where its members disagree; MAPIE makes intervals and sets that
+cover 90 % of new proteins."""
 
 import numpy as np
 from mapie.classification import SplitConformalClassifier
