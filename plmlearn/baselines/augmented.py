@@ -19,7 +19,7 @@ from ..sequences.clean import check_parameters, first_few, is_table
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .composition import residue_scales
-from .inputs import SequenceInput
+from .inputs import SequenceInput, refuse_huge
 
 Encoding = Literal["onehot", "blosum62", "zscales"]
 _ALPHAS = np.logspace(-2, 3, 6)
@@ -98,6 +98,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
             )
+        refuse_huge(y)
         self.length_ = len(variants[0])
         letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))
@@ -115,6 +116,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Predicted measurements, (n,); a residue that training did not have at its site adds none."""
         check_is_fitted(self)
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         variants, scores = self._read(X)
         n_fitted = 0 if self.scaler_ is None else self.scaler_.n_features_in_
         if scores.shape[1] != n_fitted:
@@ -133,8 +135,8 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
 
     def _read(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Clean variants, and their scores, (n, k)."""
-        table = np.asarray(X, dtype=object) if is_table(X) or np.ndim(X) == 2 else None
-        if table is None or table.ndim == 1 or table.shape[1] == 1:
+        table = np.asarray(X, dtype=object) if is_table(X) or isinstance(X, np.ndarray) else None
+        if table is None or table.ndim != 2 or table.shape[1] < 2:
             variants = check_sequences(X)
             return variants, self._looked_up(variants)
         if self.scores is not None:
@@ -150,7 +152,12 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
                 raise ValueError(f"scores lacks {rows}; expected a number for each.")
             found = [self.scores[variant] for variant in variants]
         else:
-            found = self.scores(variants)
+            try:
+                found = self.scores(variants)
+            except Exception as error:
+                raise ValueError(
+                    f"scores raises {type(error).__name__} for clean variants: {error}"
+                ) from error
         scores = check_numbers(found, "what scores returns")
         if len(scores) != len(variants):
             raise ValueError(

@@ -11,7 +11,7 @@ from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
-from .inputs import SequenceInput
+from .inputs import SequenceInput, refuse_huge
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -64,6 +64,7 @@ class PositionMeanRegressor(SequenceInput, RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has shape {y.shape} for {len(variants)} variants; expected one number for each."
             )
+        refuse_huge(y)
         wild = variants[0] if self.wild_type is None else check_sequences([self.wild_type])[0]
         letters = stack_letters(variants, len(wild), "the wild type" if self.wild_type else "the first")
         if self.wild_type is None:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import AdditiveMutationRegressor
 from ..baselines.comparison import as_table
@@ -76,6 +77,7 @@ class Campaign:
 
 
 @checked(
+    estimator=[HasMethods(["fit", "predict"]), Mapping],
     rounds=COUNT,
     batch=COUNT,
     acquisition=ACQUISITION,
@@ -205,7 +207,9 @@ def _strategies(estimator: Any, acquisition: str, floors: bool) -> dict[str, tup
     """Estimator and acquisition function by name; None stands for random choice."""
     named = estimator if isinstance(estimator, Mapping) else {type(estimator).__name__: estimator}
     given = {name: one if isinstance(one, tuple) else (one, acquisition) for name, one in named.items()}
-    for name, (_, how) in given.items():
+    for name, (model, how) in given.items():
+        if not hasattr(model, "fit") or not hasattr(model, "predict"):
+            raise TypeError(f"estimator {name!r} is {model!r:.50}; expected a regressor.")
         if how not in get_args(Acquisition):
             raise ValueError(f"{name} has acquisition {how!r}; expected one of {get_args(Acquisition)}.")
     if floors:
@@ -221,7 +225,7 @@ def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarra
         raise ValueError(f"The rounds measure {n_measured} variants, and the landscape has {len(y)}.")
     if (y == y[0]).all():
         raise ValueError(
-            f"All {len(y)} measurements are {y[0]:g}; expected some that are better than others."
+            f"All {len(y)} measurements in y are {y[0]:g}; expected some that are better than others."
         )
     if repeated := len(variants) - len(set(variants)):
         raise ValueError(f"{repeated} of {len(variants)} variants repeat another one; expected each once.")

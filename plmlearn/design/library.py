@@ -6,7 +6,7 @@
 ``codon_residues``      what a degenerate codon encodes
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from numbers import Integral
 from typing import Any
@@ -19,6 +19,7 @@ from ..sequences.clean import object_array
 from ..sequences.variants import FIRST_SITE
 
 _MOST = 2**62  # what 64 bits number
+_SITES = [list, tuple, range, set, frozenset, np.ndarray, None]
 
 _BASES = "TCAG"
 _ENCODED = "FFLLSSSSYY**CC*WLLLLPPPPHHQQRRRRIIIMTTTTNNKKSSRRVVVVAAAADDEEGGGG"
@@ -97,7 +98,7 @@ class VariantLibrary(Sequence):
 
     def _read(self, choices: Mapping[int, str]) -> tuple[np.ndarray, list[np.ndarray], list[bool]]:
         """Sites counted from 0, in ascending order; other residues, and whether the own one is a choice."""
-        sites = sorted(choices)
+        sites = sorted(_whole(choices, "choices"))
         last = self.first_site + len(self.wild_type) - 1
         if odd := [site for site in sites if not self.first_site <= site <= last]:
             raise ValueError(
@@ -106,7 +107,8 @@ class VariantLibrary(Sequence):
         places = np.array(sites, dtype=int) - self.first_site
         own = [self.wild_type[place] for place in places]
         for site, w in zip(sites, own):
-            if not choices[site] or set(choices[site]) - {*ALPHABET, w}:
+            given = choices[site] if isinstance(choices[site], str) else ""
+            if not given or set(given) - {*ALPHABET, w}:
                 raise ValueError(f"choices of site {site} is {choices[site]!r}; expected some of {ALPHABET}.")
         others = ["".join(dict.fromkeys(choices[s])).replace(w, "") for s, w in zip(sites, own)]
         encoded = [np.frombuffer(letters.encode(), dtype=np.uint8) for letters in others]
@@ -147,6 +149,7 @@ class VariantLibrary(Sequence):
         return f"<{self._n:,} variants at {len(self.sites)} sites ({sites}{more})>"
 
 
+@checked(wild_type=TEXT, sites=_SITES, first_site=FIRST_SITE)
 def single_mutants(
     wild_type: str, sites: Collection[int] | None = None, *, first_site: int = 1
 ) -> VariantLibrary:
@@ -174,12 +177,16 @@ def single_mutants(
     >>> len(single_mutants("MKVL")), single_mutants("MKVL", [2])[:2]
     (76, array(['MAVL', 'MCVL'], dtype=object))
     """
+    [wild_type] = check_sequences([wild_type])
     if sites is None:
         sites = range(first_site, first_site + len(wild_type))
-    choices = {site: ALPHABET + _own(wild_type, site - first_site) for site in sites}
+    choices = {site: ALPHABET + _own(wild_type, site - first_site) for site in _whole(sites, "sites")}
     return VariantLibrary(wild_type, choices, max_mutations=1, first_site=first_site)
 
 
+@checked(
+    wild_type=TEXT, sites=_SITES, codon=[str, Mapping], max_mutations=[*COUNT, None], first_site=FIRST_SITE
+)
 def combine_sites(
     wild_type: str,
     sites: Collection[int],
@@ -219,6 +226,7 @@ def combine_sites(
     >>> len(combine_sites("MKVL", [2, 3, 4])), len(combine_sites("MKVL", [2, 3], codon="NDT"))
     (7999, 144)
     """
+    sites = _whole(sites, "sites")
     codons = dict.fromkeys(sites, codon) if isinstance(codon, str) else dict(codon)
     if missing := sorted(set(sites) - codons.keys()):
         raise ValueError(f"codon has none for the sites {missing}; expected one for each.")
@@ -226,7 +234,7 @@ def combine_sites(
     return VariantLibrary(wild_type, choices, max_mutations=max_mutations, first_site=first_site)
 
 
-@checked(max_mutations=COUNT)
+@checked(wild_type=TEXT, max_mutations=COUNT, first_site=FIRST_SITE)
 def combine_mutations(
     wild_type: str, mutations: Sequence[str], *, max_mutations: int = 2, first_site: int = 1
 ) -> VariantLibrary:
@@ -257,6 +265,7 @@ def combine_mutations(
     >>> combine_mutations("MKVL", ["K2A", "K2R", "L4I"], max_mutations=2)[:]
     array(['MKVI', 'MAVL', 'MAVI', 'MRVL', 'MRVI'], dtype=object)
     """
+    [wild_type] = check_sequences([wild_type])
     choices: dict[int, str] = {}
     for variant in read_variants(wild_type, mutations, first_site=first_site):
         for place, new in variant:
@@ -265,6 +274,14 @@ def combine_mutations(
     if not choices:
         raise ValueError("mutations has no substitution; expected some, such as 'V39A'.")
     return VariantLibrary(wild_type, choices, max_mutations=max_mutations, first_site=first_site)
+
+
+def _whole(sites: Iterable, name: str) -> list[int]:
+    """Numbers of sites, or an error that names the parameter."""
+    found = [] if isinstance(sites, np.ndarray) and sites.ndim != 1 else list(sites)
+    if not found or not all(isinstance(site, Integral) and not isinstance(site, bool) for site in found):
+        raise ValueError(f"{name} has the sites {found!r:.100}; expected some whole numbers.")
+    return [int(site) for site in found]
 
 
 def _own(wild_type: str, place: int) -> str:

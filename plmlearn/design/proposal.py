@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import norm
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods
 
 from ..baselines.comparison import as_table
 from ..sequences import name_variants, read_variants
@@ -112,6 +113,7 @@ class _Best:
 
 
 @checked(
+    estimator=[HasMethods("predict")],
     n=COUNT,
     acquisition=ACQUISITION,
     beta=BETA,
@@ -310,7 +312,7 @@ def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]
 
 def _known(candidates: Any, exclude: Any) -> set[str]:
     """The variants that are not to be proposed, as they stand among the candidates."""
-    if exclude is None or not len(exclude):
+    if exclude is None or (hasattr(exclude, "__len__") and not len(exclude)):
         return set()
     if not isinstance(candidates, VariantLibrary):
         return set(one_column(rows_of(exclude, "entries of exclude"), exclude))

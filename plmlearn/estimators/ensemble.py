@@ -19,7 +19,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..metrics import residue_accuracy, residue_spearman
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, object_array
+from ..sequences.clean import check_parameters, object_array, rows_of
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
 from .embedder import PLMEmbedder
@@ -146,6 +146,9 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
             )
+        n = len(rows_of(X, "proteins in X"))
+        if y is not None and len(rows_of(y, "targets in y")) != n:
+            raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
         random = check_random_state(self.random_state)
         by_row = {"groups": groups, "sample_weight": fit_params.pop("sample_weight", None)}
         by_row = {name: values for name, values in by_row.items() if values is not None}
@@ -231,6 +234,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     def _averaged(self, method: str, X: Any, return_std: bool) -> Any:
         check_is_fitted(self, "estimators_")
+        check_parameters(self._parameter_constraints, {"warn_below": self.warn_below}, type(self).__name__)
         if self.warn_below is not None:
             self._warn_of_new(X)
         found = [getattr(member, method)(X) for member in self.estimators_]
@@ -342,7 +346,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        if self.estimator is not None:
+        if hasattr(self.estimator, "__sklearn_tags__"):
             own = get_tags(self.estimator)
             tags.estimator_type, tags.target_tags, tags.input_tags = (
                 own.estimator_type,

@@ -19,7 +19,7 @@ Substitutions = list[tuple[int, str]]
 """(site counted from 0, new residue) of one variant, in ascending order."""
 
 _NOTATION = re.compile(r"([A-Z])(\d+)([A-Z*=])")
-FIRST_SITE = [Range(Integral, 0, None, closed="left")]
+FIRST_SITE = [Range(Integral, 0, 10**9, closed="both")]
 
 
 @checked(wild_type=TEXT, first_site=FIRST_SITE)

@@ -67,7 +67,7 @@ def test_scores_may_choose_the_first_round():
 
 def test_bad_landscapes_are_refused():
     model = AdditiveMutationRegressor(order=1)
-    for y, message in ((Y[:-1], "y has shape"), (np.ones(len(X)), "All 399 measurements are 1")):
+    for y, message in ((Y[:-1], "y has shape"), (np.ones(len(X)), "All 399 measurements in y are 1")):
         with pytest.raises(ValueError, match=message):
             simulate_campaign(X, y, model, batch=10)
     with pytest.raises(ValueError, match="measure 600 variants, and the landscape has 399"):
