@@ -35,7 +35,7 @@ classes = np.searchsorted(np.quantile(y, [1 / 3, 2 / 3]), y)  # 0 low, 1 middle,
 covered, found = {"intervals": [], "sets": []}, []
 for train, rest in ShuffleSplit(20, train_size=200, random_state=0).split(X):
     held_out, new = rest[:200], rest[200:]
-    model = PLMEnsemble(member, n_members=3, bootstrap=True, random_state=0).fit(X[train], y[train])
+    model = PLMEnsemble(member, n_members=2, bootstrap=True, random_state=0).fit(X[train], y[train])
     conformal = SplitConformalRegressor(model, confidence_level=0.9).conformalize(X[held_out], y[held_out])
     predicted, intervals = conformal.predict_interval(X[new])
     low, high = intervals[:, :, 0].T

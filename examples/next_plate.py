@@ -51,7 +51,7 @@ print(f"\nOf {len(library):,} candidates:\n{plate}\n")
 
 # %%
 # Three rounds of 96, replayed on what is known.
-campaign = simulate_campaign(X, y, {"Gaussian process": gaussian_process()}, n_campaigns=3, random_state=0)
+campaign = simulate_campaign(X, y, {"Gaussian process": gaussian_process()}, n_campaigns=2, random_state=0)
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 CampaignDisplay(campaign).plot(ax=ax)
 figure.savefig("next_plate.png", dpi=120)

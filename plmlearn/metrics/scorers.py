@@ -65,14 +65,14 @@ def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
 _CLEAVAGE = {"precision": cleavage_precision, "recall": cleavage_recall, "mcc": cleavage_mcc}
 SCORERS: dict[str, Callable[..., float]] = {
     "spearman": make_scorer(spearman_score),
-    "ndcg": make_scorer(ndcg_score),
-    "top_recall": make_scorer(top_recall),
-    "top_precision_96": make_scorer(top_precision, k=96),
     "mcc": make_scorer(matthews_correlation),
     "specificity": make_scorer(specificity_score),
     "macro_aupr": partial(_of_probabilities, macro_average_precision, 1),
     "neg_calibration_error": partial(_of_probabilities, expected_calibration_error, -1),
     "precision_at_recall_50": partial(_of_positive, precision_at_recall),
+    "ndcg": make_scorer(ndcg_score),
+    "top_recall": make_scorer(top_recall),
+    "top_precision_96": make_scorer(top_precision, k=96),
     "residue_accuracy": make_scorer(residue_accuracy),
     "residue_accuracy_by_protein": make_scorer(residue_accuracy, average="protein"),
     "residue_mcc": make_scorer(residue_mcc),

@@ -252,6 +252,14 @@ def test_ensembles_of_others_are_for_pickle(X, y, tmp_path):
         save(ensemble, tmp_path)
 
 
+def test_a_folder_holds_two_members_of_one_class_or_more(regressors, tmp_path):
+    for members in (regressors.estimators_[:1], [regressors.estimators_[0], PLMEmbedder("mini").fit(["MK"])]):
+        odd = clone(regressors)
+        vars(odd).update(estimators_=members, sequences_=None)
+        with pytest.raises(SavedModelError, match="expected two or more of one class"):
+            save(odd, tmp_path)
+
+
 def test_an_ensemble_proposes(X, y):
     library = single_mutants(X[0][:8])
     model = make_pipeline(CompositionVectorizer(), Ridge())
