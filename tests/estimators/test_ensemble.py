@@ -25,6 +25,7 @@ from plmlearn import (
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.baselines import AugmentedRidge, CompositionVectorizer
 from plmlearn.design import propose, single_mutants
+from plmlearn.nn.encoders import PackedEncoder
 
 MLP = {"solver": "lbfgs", "max_iter": 20, "hidden_layer_sizes": (4,), "precision": "fp32"}
 TUNING = {"epochs": 1, "batch_size": 8, "precision": "fp32", "verbose": 0}
@@ -78,6 +79,25 @@ def test_members_differ_by_what_they_have_seen(X, y):
     for member in bagged.estimators_:
         rows = random.choice(np.arange(30), 30)
         np.testing.assert_allclose(member.predict(X), clone(plain).fit(X[rows], y[rows]).predict(X))
+
+
+def test_frozen_work_is_done_once(X, y, empty_cache, monkeypatch):
+    """Five members run the encoder over no more tokens than one, in fit and in predict."""
+    tokens, plain = [], PackedEncoder.forward
+
+    def counting(self, row, *args, **kwargs):
+        tokens.append(len(row.ids))
+        return plain(self, row, *args, **kwargs)
+
+    monkeypatch.setattr(PackedEncoder, "forward", counting)
+    single = PLMFrozenMLPRegressor("mini", **MLP, random_state=0)
+    counts = []
+    for model in (single, PLMEnsemble(single, n_members=5, bootstrap=True, random_state=0)):
+        empty_cache.clear()
+        tokens.clear()
+        model.fit(X[:20], y[:20]).predict(X)
+        counts.append(sum(tokens))
+    assert 0 < counts[1] <= counts[0] * 1.2
 
 
 def test_draws_take_whole_groups_and_every_class(X, y):
