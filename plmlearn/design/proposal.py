@@ -201,7 +201,6 @@ def propose(
 
     Examples
     --------
-    >>> from sklearn.pipeline import make_pipeline
     >>> from plmlearn.baselines import gaussian_process
     >>> from plmlearn.design import combine_sites, propose
     >>> library = combine_sites("MKVLAAG", [2, 4], codon="NDT")
