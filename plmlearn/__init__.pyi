@@ -3,6 +3,7 @@ from . import backbones as backbones
 from . import baselines as baselines
 from . import cache as cache
 from . import datasets as datasets
+from . import design as design
 from . import hub as hub
 from . import metrics as metrics
 from . import model_selection as model_selection
@@ -15,6 +16,7 @@ from . import sequences as sequences
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone
 from .estimators.embedder import PLMEmbedder as PLMEmbedder
+from .estimators.ensemble import PLMEnsemble as PLMEnsemble
 from .estimators.frozen import PLMFrozenMLP as PLMFrozenMLP
 from .estimators.frozen import PLMFrozenMLPRegressor as PLMFrozenMLPRegressor
 from .estimators.pair import PLMPairClassifier as PLMPairClassifier

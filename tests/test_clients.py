@@ -8,9 +8,14 @@ from sklearn.base import clone
 from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor, BaggingClassifier, BaggingRegressor
 from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.inspection import permutation_importance
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from plmlearn import (
+    PLMEnsemble,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
     PLMLoRARegressor,
@@ -18,7 +23,8 @@ from plmlearn import (
     PLMPairRegressor,
     PLMResidueClassifier,
 )
-from plmlearn.baselines import PairDegreeClassifier, PairSimilarityClassifier
+from plmlearn.baselines import CompositionVectorizer, PairDegreeClassifier, PairSimilarityClassifier
+from plmlearn.datasets import fetch_stability
 
 FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 
@@ -131,6 +137,23 @@ def test_intervals_and_sets_of_mapie(classifier, regressor, X, y):
     assert sets.conformalize(X, y).predict_set(X)[1].shape == (16, 2, 1)
     crossed = regression.CrossConformalRegressor(regressor, confidence_level=0.8, cv=2)
     assert crossed.fit_conformalize(X, numbers).predict_interval(X)[1].shape == (16, 2, 1)
+
+
+@pytest.mark.data
+def test_intervals_of_an_ensemble_cover_what_they_promise(data_home):
+    """90 %, on twenty splits of real proteins; by a model without a backbone, which is as good a test."""
+    regression = pytest.importorskip("mapie.regression")
+    X, y = fetch_stability(subset="valid", data_home=data_home, return_X_y=True)
+    plain = make_pipeline(CompositionVectorizer(), StandardScaler(), Ridge())
+    member = PLMEnsemble(plain, n_members=2, bootstrap=True, random_state=0)
+    covered = []
+    for train, rest in ShuffleSplit(20, train_size=500, random_state=0).split(X):
+        held_out, new = rest[:1000], rest[1000:]
+        model = member.fit(X[train], y[train])
+        conformal = regression.SplitConformalRegressor(model, confidence_level=0.9)
+        ends = conformal.conformalize(X[held_out], y[held_out]).predict_interval(X[new])[1][:, :, 0]
+        covered.append(np.mean((ends[:, 0] <= y[new]) & (y[new] <= ends[:, 1])))
+    assert 0.88 < np.mean(covered) < 0.92
 
 
 def test_skops_asks_to_trust_our_types_alone(classifier, X, y):

@@ -39,6 +39,7 @@ import plmlearn.estimators.parameters
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
+    PLMEnsemble,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -80,7 +81,7 @@ ELSEWHERE = {
         PLMResidueRegressor,
         PLMSignalPeptideClassifier,
     )
-}
+} | {"PLMEnsemble": PLMEnsemble(PLMFrozenMLP("mini"))}
 PREDICTORS = [name for name in ESTIMATORS if name not in TRANSFORMERS]
 CLASSIFIERS = [name for name, estimator in ESTIMATORS.items() if is_classifier(estimator)]
 REGRESSORS = [name for name, estimator in ESTIMATORS.items() if is_regressor(estimator)]

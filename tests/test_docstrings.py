@@ -45,7 +45,7 @@ DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "quantization": [EMBEDDER + FROZEN],
     "standardize": [RESIDUES + SIGNAL_PEPTIDES],
     "predict_output": [SIGNAL_PEPTIDES],
-    "random_state": [MASKED_LM, FROZEN],
+    "random_state": [MASKED_LM, FROZEN, ("PLMEnsemble",)],
     "validation_fraction": [PAIRS, MASKED_LM],
     "verbose": [FROZEN],
     "warm_start": [FROZEN],

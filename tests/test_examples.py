@@ -13,6 +13,7 @@ REAL = (
     "CheZOD",
     "GB1",
     "Bernett",
+    "stability",
     "generated pairs, both",
 )  # what an example calls the data it found
 EXAMPLES = sorted(Path(__file__).parent.parent.joinpath("examples").glob("*.py"))

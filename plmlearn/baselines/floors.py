@@ -18,6 +18,7 @@ from .composition import CompositionVectorizer
 from .homology import HomologyClassifier, HomologyRegressor
 from .interactions import PairDegreeClassifier, PairSimilarityClassifier
 from .mutations import AdditiveMutationRegressor
+from .positions import PositionMeanRegressor
 from .propensities import ResiduePropensityClassifier, ResiduePropensityRegressor
 
 _ALPHAS = np.logspace(-3, 3, 7)
@@ -32,7 +33,7 @@ def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any 
     ============================= ======================================================================
     labels per protein            most frequent class, composition with logistic regression, homology
     numbers per protein           mean, composition with ridge regression, homology
-    numbers per variant           mean, additive effects of mutations, nearest variant
+    numbers per variant           mean, additive effects of mutations, position mean, nearest variant
     labels or numbers per residue the amino acid alone
     two classes of pairs          most frequent class, degree, similar pairs
     other targets of pairs        most frequent class or mean
@@ -92,8 +93,8 @@ def _of_labels(many: bool) -> dict[str, Any]:
 
 def _of_numbers(X: Any, many: bool) -> dict[str, Any]:
     if are_variants(check_sequences(X)):
-        additive = {} if many else {"additive": AdditiveMutationRegressor(order=1)}
-        return additive | {"nearest variant": HomologyRegressor()}
+        own = {"additive": AdditiveMutationRegressor(order=1), "position mean": PositionMeanRegressor()}
+        return ({} if many else own) | {"nearest variant": HomologyRegressor()}
     return {"composition": _on_composition(RidgeCV(_ALPHAS)), "homology": HomologyRegressor()}
 
 

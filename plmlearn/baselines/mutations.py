@@ -16,11 +16,10 @@ from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
-from .inputs import SequenceInput
+from .inputs import SequenceInput, refuse_huge
 
 _ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
-_LARGEST = 1e100  # its square and sums of such are numbers still
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -87,8 +86,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
             )
-        if np.abs(y).max() > _LARGEST:
-            raise ValueError(f"y holds numbers up to {np.abs(y).max():g}. Look for placeholders among them.")
+        refuse_huge(y)
         self.length_ = len(variants[0])
         letters = stack_letters(variants, self.length_, "the first")
         self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))

@@ -4,6 +4,7 @@ Each converter takes the downloaded files as bytes, in the order of the table's 
 rows as tuples of text:
 
 - ``gb1_rows``: FLIP's ``splits.zip``, one CSV per split.
+- ``beta_lactamase_rows``: one CSV with a column per condition and one per ESM-1v model.
 - ``stability_rows``: three CSV files, one per subset.
 - ``deeploc2_rows``, ``hpa_rows``: one CSV with a 0/1 column per location.
 - ``secondary_structure_rows``: FLIP's ``splits.zip``, three FASTA files (sequences, labels, mask).
@@ -18,6 +19,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Literal, get_args
 
 from ..sequences.files import fasta_records
@@ -53,6 +55,17 @@ def gb1_rows(archive: bytes) -> Iterator[Row]:
     for record in tables["sampled"]:
         sequence = record["sequence"]
         yield (sequence, str(float(record["target"])), *(subset[split][sequence] for split in GB1_SPLITS))
+
+
+def beta_lactamase_rows(file: bytes) -> Iterator[Row]:
+    """(mutant, sequence, fitness, fitness_625, esm1v), the last one the mean of five models."""
+    records = _records(file)
+    wild = {int(record["mutant"][1:-1]): record["mutant"][0] for record in records}
+    for record in records:
+        changed = {**wild, int(record["mutant"][1:-1]): record["mutant"][-1]}
+        sequence = "".join(changed[site] for site in sorted(changed))
+        esm1v = fmean(float(record[f"esm1v_t33_650M_UR90_{number}"]) for number in range(1, 6))
+        yield record["mutant"], sequence, record["2500"], record["625"], str(round(esm1v, 4))
 
 
 def stability_rows(train: bytes, valid: bytes, test: bytes) -> Iterator[Row]:

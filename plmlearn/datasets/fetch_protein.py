@@ -1,6 +1,6 @@
 """Data sets with one target per protein or per pair of proteins.
 
-- ``fetch_gb1``, ``fetch_stability``: regression on variants and on designs.
+- ``fetch_gb1``, ``fetch_beta_lactamase``, ``fetch_stability``: regression on variants and on designs.
 - ``fetch_deeploc2``: multi-label location, binary membrane association.
 - ``fetch_ppi``: whether two proteins interact.
 
@@ -95,6 +95,80 @@ def fetch_gb1(
     table = load_table("gb1", data_home, download_if_missing)
     chosen = {"sequence": table["sequence"], "split": table[split]}
     return bundle("gb1", chosen, table["target"], return_X_y, subset=subset, parent=table["sequence"][0])
+
+
+def fetch_beta_lactamase(
+    *,
+    data_home: DataHome = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+) -> Bunch | tuple[np.ndarray, np.ndarray]:
+    """
+    Load the deep mutational scan of TEM-1 beta-lactamase: 4,996 single mutants (regression).
+
+    Each mutant's fitness is how well bacteria with it grow in ampicillin, relative to the wild type [1]_. The
+    zero-shot scores of ESM-1v [2]_ have a Spearman correlation of 0.70 with it.
+
+    Parameters
+    ----------
+    data_home : path-like, default=None
+        See `get_data_home`.
+    download_if_missing : bool, default=True
+        If False, raise when the table is not in the data home.
+    return_X_y : bool, default=False
+        If True, return ``(data, target)``.
+
+    Returns
+    -------
+    Bunch
+        data : ndarray of shape (n,), dtype object
+            Sequences of 263 residues.
+        target : ndarray of shape (n,), dtype float64
+            Fitness in 2,500 µg/ml ampicillin, 0 for the wild type; higher is better.
+        mutant : ndarray of shape (n,), dtype object
+            Substitutions such as "H24C", numbered from 24.
+        fitness_625 : ndarray of shape (n,), dtype float64
+            Fitness in 625 µg/ml.
+        esm1v : ndarray of shape (n,), dtype float64
+            Log-odds of the mutant by ESM-1v, the mean of five models.
+        wild_type : str
+            Its first residue has the number ``first_site``, 24.
+        first_site : int
+        DESCR : str
+            What the set is, its licence and whom to cite.
+
+    Raises
+    ------
+    OSError
+        If the table is missing and cannot be downloaded, or is not the one expected.
+
+    See Also
+    --------
+    fetch_gb1 : Variants with up to four mutations.
+    plmlearn.model_selection.PositionKFold : Folds that share no mutated position.
+
+    References
+    ----------
+    .. [1] Stiffler, Hekstra & Ranganathan (2015), doi:10.1016/j.cell.2015.01.035
+    .. [2] Meier et al. (2021), doi:10.1101/2021.07.09.450648
+
+    Examples
+    --------
+    >>> from plmlearn.datasets import fetch_beta_lactamase
+    >>> bla = fetch_beta_lactamase()  # doctest: +SKIP
+    >>> bla.data.shape, bla.mutant[0], bla.target[0].round(2)  # doctest: +SKIP
+    ((4996,), 'H24C', np.float64(-0.42))
+    """
+    table = load_table("beta_lactamase", data_home, download_if_missing)
+    first, sequence = table["mutant"][0], table["sequence"][0]
+    return bundle(
+        "beta_lactamase",
+        table,
+        table.pop("fitness"),
+        return_X_y,
+        wild_type=first[0] + sequence[1:],
+        first_site=int(first[1:-1]),
+    )
 
 
 def fetch_stability(

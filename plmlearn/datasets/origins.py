@@ -21,6 +21,9 @@ _FLIP = "https://github.com/J-SNACKKB/FLIP/raw"
 _SETH = "https://github.com/DagmarIlz/SETH/archive/0c3917074c470e4513f05468869216e59383254f.zip"
 _DEEPLOC = "https://services.healthtech.dtu.dk/services/DeepLoc-2.0/data"
 _PROTEINBERT = f"{_RAW}/nadavbra/protein_bert/2090b78f09e70f0b960d7b591bf80d3d411c9d3f/protein_benchmarks"
+_ESM = (
+    f"{_RAW}/facebookresearch/esm/3d0a8a0d875f7c7166392457c15a94bdebb002dd/examples/variant-prediction/data"
+)
 _SIGNALP = f"{_RAW}/fteufel/signalp-6.0/c370386d0c5d42ac7a439ae351eb23e8c896d00b/data/train_set.fasta"
 
 
@@ -55,6 +58,15 @@ TABLES = {
         numbers={"target": float},
         urls=(f"{_FLIP}/d5c35cc716ca93c3c74a0b43eef5b60cbf88521f/splits/gb1/splits.zip",),
         convert=converters.gb1_rows,
+    ),
+    "beta_lactamase": Table(
+        data_set="beta_lactamase",
+        path="dms/blat_ecolx.csv.gz",
+        columns=("mutant", "sequence", "fitness", "fitness_625", "esm1v"),
+        sha256="4531968a3183ab04cd665f9c63791c278823277ca2694673719d0376906ccb79",
+        numbers={"fitness": float, "fitness_625": float, "esm1v": float},
+        urls=(f"{_ESM}/BLAT_ECOLX_Ranganathan2015_labeled.csv",),
+        convert=converters.beta_lactamase_rows,
     ),
     "stability": Table(
         data_set="stability",

@@ -3,6 +3,7 @@
 ``classification_table``, ``class_table``                       all scores of classes at once
 ``specificity_score``, ``macro_average_precision``, ...         one score
 ``spearman_score``                                              regression
+``ndcg_score``, ``top_recall``, ...                             the top of a ranking of variants
 ``residue_accuracy``, ``residue_spearman``, ...                 one entry per residue
 ``segment_overlap``                                             secondary structure as segments
 ``signal_peptide_table``, ``cleavage_precision``, ...           signal peptides
@@ -27,6 +28,7 @@ from plmlearn.metrics.signal_peptides import (
     cleavage_site,
     signal_peptide_table,
 )
+from plmlearn.metrics.variants import ndcg_score, spearman_by_mutations, top_precision, top_recall
 
 __all__ = [
     "SCORERS",
@@ -39,6 +41,7 @@ __all__ = [
     "expected_calibration_error",
     "get_scorer",
     "macro_average_precision",
+    "ndcg_score",
     "precision_at_recall",
     "residue_accuracy",
     "residue_mcc",
@@ -46,6 +49,9 @@ __all__ = [
     "residue_table",
     "segment_overlap",
     "signal_peptide_table",
+    "spearman_by_mutations",
     "spearman_score",
     "specificity_score",
+    "top_precision",
+    "top_recall",
 ]

@@ -18,6 +18,7 @@ from plmlearn.metrics.classification import (
 from plmlearn.metrics.residues import rank_correlation, residue_accuracy, residue_mcc, residue_spearman
 from plmlearn.metrics.segments import segment_overlap
 from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
+from plmlearn.metrics.variants import ndcg_score, top_precision, top_recall
 
 from ..sequences.columns import check_numbers
 
@@ -69,6 +70,9 @@ SCORERS: dict[str, Callable[..., float]] = {
     "macro_aupr": partial(_of_probabilities, macro_average_precision, 1),
     "neg_calibration_error": partial(_of_probabilities, expected_calibration_error, -1),
     "precision_at_recall_50": partial(_of_positive, precision_at_recall),
+    "ndcg": make_scorer(ndcg_score),
+    "top_recall": make_scorer(top_recall),
+    "top_precision_96": make_scorer(top_precision, k=96),
     "residue_accuracy": make_scorer(residue_accuracy),
     "residue_accuracy_by_protein": make_scorer(residue_accuracy, average="protein"),
     "residue_mcc": make_scorer(residue_mcc),

@@ -151,9 +151,10 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     except (SavedModelError, RecursionError) as error:
         raise SavedModelError(f"{folder / MANIFEST}: {error}") from error
     if backbone is not None:
-        parts = [part for part in (estimator, vars(estimator).get("embedder_")) if part is not None]
-        for part in parts:
-            keep_place(part.set_params(backbone=backbone))
+        for model in vars(estimator).get("estimators_", [estimator]):
+            parts = [part for part in (model, vars(model).get("embedder_")) if part is not None]
+            for part in parts:
+                keep_place(part.set_params(backbone=backbone))
     return estimator
 
 

@@ -29,6 +29,7 @@ from ..estimators import (
     targets,
 )
 from ..estimators.embedder import PLMEmbedder
+from ..estimators.ensemble import PLMEnsemble
 from ..pretraining import PLMMaskedLM
 from .rules import (
     FLAG,
@@ -38,6 +39,7 @@ from .rules import (
     NAME,
     NAMES,
     NOTHING,
+    SEQUENCES,
     TEXT,
     VALUES,
     Rule,
@@ -348,3 +350,14 @@ SAVED: dict[str, Saved] = {
     )
 }
 """By the name that stands in the file; no other class is ever built."""
+
+
+def _check_members(_: Saved, state: State, path: str) -> None:
+    members = state["estimators_"]
+    if len(members) < 2 or len({type(member) for member in members}) > 1:
+        raise SavedModelError(f"{path}.estimators_ is {shown(members)}; expected two or more of one class.")
+
+
+_MODELS = [saved.cls for saved in SAVED.values() if saved.is_model]
+_ENSEMBLE = {"estimators_": each(instance(*_MODELS)), "sequences_": SEQUENCES | NOTHING}
+SAVED["PLMEnsemble"] = Saved(PLMEnsemble, _ENSEMBLE, _check_members, is_model=True)

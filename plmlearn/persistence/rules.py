@@ -139,6 +139,10 @@ NAMES = Rule(
     "a list of plain names, such as ['attention.self.key'] (no regular expression)",
     lambda value: isinstance(value, list | tuple | set | np.ndarray) and _are_names(list(value)),
 )
+SEQUENCES = Rule(
+    "a 1-D array of str",
+    lambda value: _is_array(value, "O", 1, 1) and all(isinstance(item, str) for item in value),
+)
 VALUES = Rule("a 1-D array of finite floats", lambda value: _is_array(value, "f", 1, 1))
 MATRIX = Rule("a 2-D array of finite floats", lambda value: _is_array(value, "f", 2, 1))
 LABELS = Rule(

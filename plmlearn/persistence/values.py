@@ -18,7 +18,7 @@ from .peft_configs import make_config, settings_of
 from .rules import SavedModelError, shown
 
 # State that only a fit needs, that is rebuilt, or that says what `fit` is to be passed.
-_LEFT_OUT = {"_loaded", "_optimizer", "_random_state", "_skl_callbacks", "_metadata_request"}
+_LEFT_OUT = {"_loaded", "_optimizer", "_random_state", "_skl_callbacks", "_metadata_request", "estimator"}
 _SCALARS = bool | int | float | str | None
 _MOST_LETTERS = 2**28  # in an array of text, padding included
 

@@ -8,6 +8,9 @@ colour-blind readers.
 ``ResidueDisplay``                               predictions along a sequence
 ``ClassScoresDisplay``, ``ReliabilityDisplay``   scores by class; how far to trust probabilities
 ``EmbeddingMapDisplay``                          proteins as points
+``MutationHeatmapDisplay``                       effects of mutations, positions against residues
+``PredictedMeasuredDisplay``                     predictions with their intervals against measurements
+``CampaignDisplay``                              what rounds of a campaign find
 ``LeakageDisplay``, ``LayerSweepDisplay``        what a split leaks; what each layer knows
 ``attention_maps``, ``AttentionDisplay``         attention before and after tuning
 ``attributions``, ``AttributionDisplay``         what each residue contributes to a prediction
@@ -15,22 +18,28 @@ colour-blind readers.
 
 from .attention import AttentionDisplay, AttentionMaps, attention_maps
 from .attribution import AttributionDisplay, attributions
+from .campaigns import CampaignDisplay
 from .classes import ClassScoresDisplay, ReliabilityDisplay
 from .curves import LearningCurvesDisplay
 from .embeddings import EmbeddingMapDisplay
 from .layers import LayerSweepDisplay
 from .leakage import LeakageDisplay
+from .mutations import MutationHeatmapDisplay
+from .predictions import PredictedMeasuredDisplay
 from .residues import ResidueDisplay
 
 __all__ = [
     "AttentionDisplay",
     "AttentionMaps",
     "AttributionDisplay",
+    "CampaignDisplay",
     "ClassScoresDisplay",
     "EmbeddingMapDisplay",
     "LayerSweepDisplay",
     "LeakageDisplay",
     "LearningCurvesDisplay",
+    "MutationHeatmapDisplay",
+    "PredictedMeasuredDisplay",
     "ReliabilityDisplay",
     "ResidueDisplay",
     "attention_maps",

@@ -48,14 +48,16 @@ def width_of(sequence: str) -> float:
     return float(np.clip(1.5 + 0.1 * len(sequence), 6.4, 12.0))
 
 
-def mark_residues(ax: Any, sequence: str) -> None:
-    """Number the residues from 1, and write the letters of a sequence that is not too long."""
+def mark_residues(ax: Any, sequence: str, first: int = 1) -> None:
+    """Number the residues from ``first``, and write the letters of a sequence that is not too long."""
     ax.set(xlabel="residue", xlim=(0.5, len(sequence) + 0.5))
+    step = 10 if len(sequence) <= _MOST_LETTERS else 20 * -(-len(sequence) // 400)
+    tens = range(step * (first // step + 1), first + len(sequence), step)
+    numbers = [first, *(number for number in tens if number - first > step / 3)]
+    ax.set_xticks([number - first + 1 for number in numbers], [str(number) for number in numbers])
     if len(sequence) > _MOST_LETTERS:
         return
-    numbers = [1, *range(10, len(sequence) + 1, 10)]
     ax.xaxis.remove_overlapping_locs = False
-    ax.set_xticks(numbers, [str(number) for number in numbers])
     ax.set_xticks(range(1, len(sequence) + 1), list(sequence), minor=True)
     points = 72 * width_of(sequence) / len(sequence)  # of a letter, in a figure of this package
     ax.tick_params(axis="x", which="minor", length=0, pad=3, labelsize=min(9.0, points))

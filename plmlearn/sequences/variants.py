@@ -1,20 +1,29 @@
-"""Variants of a protein as substitutions: ``V39A:D40G``, or whole sequences to compare with the wild type."""
+"""Variants of a protein as substitutions: ``V39A:D40G``, or whole sequences to compare with the wild type.
+
+``read_variants``   what each variant has in place of the wild type's residues
+``name_variants``   sequences in that notation
+"""
 
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
+from typing import Any
 
-from .checked import TEXT, checked
-from .clean import ALPHABET, clean_one, one_column, refuse, rows_of
+import numpy as np
+
+from .checked import TEXT, Range, checked
+from .clean import ALPHABET, check_sequences, clean_one, object_array, one_column, refuse, rows_of
 
 Substitutions = list[tuple[int, str]]
 """(site counted from 0, new residue) of one variant, in ascending order."""
 
-_NOTATION = re.compile(r"([A-Z])(\d+)([A-Z])")
+_NOTATION = re.compile(r"([A-Z])(\d+)([A-Z*=])")
+FIRST_SITE = [Range(Integral, 0, 10**9, closed="both")]
 
 
-@checked(wild_type=TEXT)
-def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions]:
+@checked(wild_type=TEXT, first_site=FIRST_SITE)
+def read_variants(wild_type: str, variants: Sequence[str], *, first_site: int = 1) -> list[Substitutions]:
     """Read what each variant has in place of the wild type's residues.
 
     Parameters
@@ -23,8 +32,10 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
         Clean sequence.
     variants : sequence of str
         Each either a sequence as long as the wild type, or its substitutions, ``"V39A:D40G"``: wild
-        residue, site counted from 1, new residue, with ``:`` or ``,`` between them. "WT" and "" are the wild
-        type itself.
+        residue, site, new residue, with ``:`` or ``,`` between them. "WT" and "" are the wild type itself.
+    first_site : int, default=1
+        Number of the wild type's first residue: 24 where the table counts the precursor and the wild type
+        begins with its residue 24.
 
     Returns
     -------
@@ -39,6 +50,7 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
 
     See Also
     --------
+    name_variants : Sequences in this notation.
     plmlearn.baselines.AdditiveMutationRegressor : Additive effects of mutations.
 
     Examples
@@ -46,18 +58,20 @@ def read_variants(wild_type: str, variants: Sequence[str]) -> list[Substitutions
     >>> from plmlearn.sequences import read_variants
     >>> read_variants("MKVL", ["K2A:L4V", "MAVL", "WT"])
     [[(1, 'A'), (3, 'V')], [(1, 'A')], []]
+    >>> read_variants("MKVL", ["K25A"], first_site=24)
+    [[(1, 'A')]]
     """
     found, problems = [], []
     for row, variant in enumerate(one_column(rows_of(variants, "variants"), variants)):
         try:
-            found.append(_read(wild_type, variant))
+            found.append(_read(wild_type, variant, first_site))
         except ValueError as error:
             problems.append((row, str(error)))
     refuse(problems, "Variant {}")
     return found
 
 
-def _read(wild_type: str, variant: str) -> Substitutions:
+def _read(wild_type: str, variant: str, first_site: int) -> Substitutions:
     """Substitutions of one variant; what is wrong is raised, and reads on from "Variant 3 "."""
     if not isinstance(variant, str):
         raise ValueError(f"is of type {type(variant).__name__}; expected a str.")
@@ -65,8 +79,8 @@ def _read(wild_type: str, variant: str) -> Substitutions:
     if text in ("", "WT"):
         return []
     if any(letter.isdigit() for letter in text):
-        named = sorted(_substitution(wild_type, part) for part in re.split(r"[:,;\s]+", text))
-        if twice := [site + 1 for (site, _), (other, _) in pairwise(named) if site == other]:
+        named = sorted(_substitution(wild_type, part, first_site) for part in re.split(r"[:,;\s]+", text))
+        if twice := [site + first_site for (site, _), (other, _) in pairwise(named) if site == other]:
             raise ValueError(f"has several substitutions at site {twice[0]}; expected one for each site.")
     else:
         sequence, fault = clean_one(text, "raise")
@@ -75,18 +89,69 @@ def _read(wild_type: str, variant: str) -> Substitutions:
         named = list(enumerate(sequence))
     changed = [(site, new) for site, new in named if new != wild_type[site]]
     if odd := [new for _, new in changed if new not in ALPHABET]:
+        if odd[0] == "*":
+            raise ValueError("has a stop codon ('*'), which makes no whole protein. Leave the row out.")
         raise ValueError(f"has {odd[0]!r}, which is not one of the 20 amino acids.")
     return changed
 
 
-def _substitution(wild_type: str, part: str) -> tuple[int, str]:
+def _substitution(wild_type: str, part: str, first_site: int) -> tuple[int, str]:
     match = _NOTATION.fullmatch(part)
     if match is None:
         raise ValueError(f"has {part!r}, which is not a substitution such as 'V39A'.")
-    site = int(match[2])
-    if not 1 <= site <= len(wild_type):
-        raise ValueError(f"has {part!r}, site {site} of {len(wild_type)}; sites are counted from 1.")
-    if wild_type[site - 1] != match[1]:
-        known = wild_type[site - 1]
-        raise ValueError(f"has {part!r}, but the wild type has {known} at site {site}, counted from 1.")
-    return site - 1, match[3]
+    site, last = int(match[2]) - first_site, first_site + len(wild_type) - 1
+    if not 0 <= site < len(wild_type):
+        raise ValueError(f"has {part!r}; sites of the wild type are counted from {first_site} to {last}.")
+    if wild_type[site] != match[1]:
+        raise ValueError(
+            f"has {part!r}, but the wild type has {wild_type[site]} at site {match[2]}, counted from "
+            f"{first_site}."
+        )
+    return site, wild_type[site] if match[3] == "=" else match[3]
+
+
+@checked(wild_type=TEXT, first_site=FIRST_SITE)
+def name_variants(wild_type: str, sequences: Any, *, first_site: int = 1) -> np.ndarray:
+    """Write variants as substitutions of the wild type's residues: ``"V39A:D40G"``.
+
+    Parameters
+    ----------
+    wild_type : str
+    sequences : list, array or Series of str, shape (n_variants,)
+        As long as the wild type.
+    first_site : int, default=1
+        Number of the wild type's first residue.
+
+    Returns
+    -------
+    ndarray of str, shape (n_variants,)
+        In ascending order of the sites; "WT" for the wild type itself.
+
+    Raises
+    ------
+    SequenceError
+        Some sequences have another length; all of them are named.
+
+    See Also
+    --------
+    read_variants : The way back.
+
+    Examples
+    --------
+    >>> from plmlearn.sequences import name_variants
+    >>> name_variants("MKVL", ["MAVV", "MKVL"])
+    array(['K2A:L4V', 'WT'], dtype=object)
+    """
+    variants = check_sequences(sequences)
+    own = f"residues, the wild type has {len(wild_type)}."
+    refuse(
+        [(row, f"has {len(v)} {own}") for row, v in enumerate(variants) if len(v) != len(wild_type)],
+        "Variant {}",
+        sequences,
+    )
+
+    def name(variant: str) -> str:
+        changes = enumerate(zip(wild_type, variant), start=first_site)
+        return ":".join(f"{old}{site}{new}" for site, (old, new) in changes if old != new) or "WT"
+
+    return object_array(map(name, variants))

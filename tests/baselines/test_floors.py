@@ -25,7 +25,7 @@ VALUES = [np.linspace(0, 3, len(x)) for x in RESIDUES]
         (X, y, ["most frequent", "composition", "homology"]),
         (X, np.column_stack([y, 1 - y]), ["most frequent", "composition", "homology"]),
         (X, np.linspace(0, 1.5, 20), ["mean", "composition", "homology"]),
-        (VARIANTS, FITNESS, ["mean", "additive", "nearest variant"]),
+        (VARIANTS, FITNESS, ["mean", "additive", "position mean", "nearest variant"]),
         (VARIANTS, np.column_stack([FITNESS, FITNESS]), ["mean", "nearest variant"]),
         (PAIRS, INTERACT, ["most frequent", "degree", "similar pairs"]),
         (PAIRS, np.arange(40) % 3, ["most frequent"]),

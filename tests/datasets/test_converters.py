@@ -148,6 +148,25 @@ def test_gb1_round_trip(real):
     assert list(converters.gb1_rows(flip_zip(rows))) == rows
 
 
+def test_beta_lactamase_rows():
+    names = [f"esm1v_t33_650M_UR90_{number}" for number in range(1, 6)]
+    rows = [("0", "K24A", "0.5", "-1.25", *"12345"), ("1", "V25C", "1e-05", "0", *("0.1",) * 4, "0.10009")]
+    file = csv_text(("", "mutant", "625", "2500", *names), rows)
+    assert list(converters.beta_lactamase_rows(file)) == [
+        ("K24A", "AV", "-1.25", "0.5", "3.0"),
+        ("V25C", "KC", "0", "1e-05", "0.1"),
+    ]
+
+
+@pytest.mark.data
+def test_beta_lactamase_round_trip(real):
+    rows = [tuple(row.values()) for row in real("dms/blat_ecolx.csv.gz")]
+    names = [f"esm1v_t33_650M_UR90_{number}" for number in range(1, 6)]
+    published = [(mutant, low, high, *(esm1v,) * 5) for mutant, _, high, low, esm1v in rows]
+    file = csv_text(("mutant", "625", "2500", *names), published)
+    assert list(converters.beta_lactamase_rows(file)) == rows
+
+
 @pytest.mark.data
 def test_stability_round_trip(real):
     rows = [tuple(row.values()) for row in real("stability/stability.csv.gz")]

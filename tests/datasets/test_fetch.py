@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from plmlearn import datasets
 from plmlearn.datasets import converters
@@ -191,6 +192,19 @@ def test_gb1(data_home, real, split, sizes):
         if len(set(pair)) > 1
     }
     assert mutated == {39, 40, 41, 54}
+
+
+@pytest.mark.data
+def test_beta_lactamase(data_home, real):
+    rows = real("dms/blat_ecolx.csv.gz")
+    bunch = datasets.fetch_beta_lactamase(data_home=data_home)
+    assert bunch.data.tolist() == [row["sequence"] for row in rows]
+    assert bunch.target.tolist() == [float(row["fitness"]) for row in rows]
+    for mutant, sequence in zip(bunch.mutant, bunch.data):
+        site = int(mutant[1:-1]) - bunch.first_site
+        assert (bunch.wild_type[site], sequence[site]) == (mutant[0], mutant[-1])
+        assert sequence[:site] + mutant[0] + sequence[site + 1 :] == bunch.wild_type
+    assert round(float(spearmanr(bunch.esm1v, bunch.target)[0]), 2) == 0.70
 
 
 @pytest.mark.data

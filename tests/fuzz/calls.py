@@ -24,6 +24,7 @@ from plmlearn import (
     baselines,
     cache,
     datasets,
+    design,
     hub,
     metrics,
     model_selection,
@@ -150,6 +151,7 @@ def functions(home: Path, backbone: Path) -> Iterator[Call]:
     yield from _of_sequences(home)
     yield from _of_splits()
     yield from _of_metrics()
+    yield from _of_design()
     yield from _of_the_rest(backbone)
     yield from _of_data(home)
 
@@ -174,6 +176,7 @@ def _of_sequences(home: Path) -> Iterator[Call]:
                 long_sequences="truncate")  # fmt: skip
     yield _call(seq.target_kind, anything, X=X, y=CLASSES)
     yield _call(seq.read_variants, as_many("variants"), wild_type=X[0], variants=VARIANTS)
+    yield _call(seq.name_variants, as_many("sequences"), wild_type=X[0], sequences=VARIANTS)
     for target in ("fitness", "label", None):
         yield _call(seq.read_csv, _is_table, path=csv, sequence="sequence", target=target)
     yield _call(seq.read_fasta, lambda r, a: len(r.sequences) > 0, path=fasta)
@@ -197,6 +200,9 @@ def _of_splits() -> Iterator[Call]:
         yield Call(cls.__name__, _splitter(cls), {"X": X, "y": VALUES, **own}, splits)
     variants = {"X": VARIANTS[:5] + [X[0]] * 5, "wild_type": X[0], "max_train_mutations": 0}
     yield Call("MutationOrderSplit", _splitter(selection.MutationOrderSplit), variants, splits)
+    sites = {"n_splits": 2, "scheme": "modulo", "first_site": 1, "random_state": 0}
+    positions = {"X": VARIANTS, "wild_type": X[0], **sites}
+    yield Call("PositionKFold", _splitter(selection.PositionKFold), positions, splits)
     for level in ("C1", "C2", "C3"):
         edges = [(f"P{i}", f"P{j}") for i in range(8) for j in range(i)]
         own = {"level": level, "n_splits": 2, "clusters": None, "random_state": 0}
@@ -246,6 +252,11 @@ def _of_metrics() -> Iterator[Call]:
     binary = {"y_true": [0, 1] * 5, "y_score": VALUES, "recall": 0.5}
     yield _call(metrics.precision_at_recall, score, **binary)
     yield _call(metrics.spearman_score, score, y_true=VALUES, y_pred=VALUES[::-1])
+    yield _call(metrics.ndcg_score, score, y_true=VALUES, y_pred=VALUES[::-1], k=3)
+    for metric in (metrics.top_recall, metrics.top_precision):
+        yield _call(metric, score, y_true=VALUES, y_pred=VALUES[::-1], top=0.2, k=3)
+    by_order = {"X": VARIANTS, "y_true": VALUES, "y_pred": VALUES}
+    yield _call(metrics.spearman_by_mutations, table, wild_type=X[0], first_site=1, **by_order)
     states = {"y_true": STATES, "y_pred": [s[::-1] for s in STATES], "ignore_label": "-"}
     yield _call(metrics.residue_accuracy, score, **states, average="residue")
     yield _call(metrics.residue_mcc, score, **states)
@@ -266,6 +277,34 @@ def _of_metrics() -> Iterator[Call]:
                {"labels_true": hostile.targets, "labels_pred": hostile.targets, "kingdoms": hostile.targets},
                )  # fmt: skip
     yield _call(metrics.get_scorer, lambda r, a: callable(r), name="spearman")
+
+
+def _of_design() -> Iterator[Call]:
+    sites = {"sites": [1, 2], "first_site": 1}
+    library = {"wild_type": X[0], **sites}
+    yield _call(design.single_mutants, lambda r, a: len(r) > 0, **library)
+    yield _call(design.combine_sites, lambda r, a: len(r) > 0, **library, codon="NDT", max_mutations=2)
+    mutations = {"mutations": VARIANTS[:3], "max_mutations": 2, "first_site": 1}
+    yield _call(design.combine_mutations, lambda r, a: len(r) > 0, wild_type=X[0], **mutations)
+    yield _call(design.codon_residues, anything, codon="NNK")
+    model = baselines.gaussian_process(random_state=0).fit(VARIANTS, VALUES)
+    candidates = design.single_mutants(X[0])[:40]
+    options = {"n": 3, "acquisition": "ucb", "beta": 1.0, "diversity": 1, "best": 2.0, "batch_size": 16}
+    proposed = {
+        "estimator": model,
+        "candidates": candidates,
+        "exclude": VARIANTS,
+        "random_state": 0,
+        **options,
+    }
+    yield Call(
+        "propose", design.propose, proposed, lambda r, a: 0 < len(r) <= int(a["n"]) and is_finite(r.score),
+        {"candidates": hostile.sequences, "exclude": hostile.sequences},
+    )  # fmt: skip
+    campaign = {"rounds": 2, "batch": 3, "acquisition": "greedy", "start": None, "n_campaigns": 1, "top": 0.2}
+    strategy = {"estimator": baselines.PositionMeanRegressor(), "random_state": 0}
+    replayed = {"X": VARIANTS, "y": VALUES, **campaign, **strategy}
+    yield _call(design.simulate_campaign, lambda r, a: len(r.rows) > 0, **replayed, floors=False)
 
 
 def _of_the_rest(backbone: Path) -> Iterator[Call]:
@@ -407,6 +446,11 @@ def made(backbone: Path) -> Iterator[Made]:
     for cls in (baselines.HomologyClassifier, baselines.HomologyRegressor):
         yield Made(cls(method="exact"), classes if cls is baselines.HomologyClassifier else values)
     yield Made(baselines.AdditiveMutationRegressor(order=1, alpha=1.0), {"X": VARIANTS, "y": VALUES})
+    yield Made(baselines.AugmentedRidge(alpha=1.0), {"X": VARIANTS, "y": VALUES})
+    yield Made(baselines.PositionMeanRegressor(wild_type=X[0]), {"X": VARIANTS, "y": VALUES})
+    plain = baselines.AdditiveMutationRegressor(order=1)
+    ensemble = plmlearn.PLMEnsemble(plain, n_members=2, bootstrap=True, random_state=0)
+    yield Made(ensemble, {"X": VARIANTS, "y": VALUES})
     yield Made(baselines.CompositionVectorizer(kind="kmer"), {"X": X})
     yield Made(baselines.ResiduePropensityClassifier(ignore_label="-"), {"X": X, "y": STATES})
     yield Made(baselines.ResiduePropensityRegressor(), {"X": X, "y": NUMBERS})

@@ -48,6 +48,8 @@ ALIASES = {
     "name": "scorer",
     "cv": "n_splits",
     "estimator": "estimators",
+    "candidates": "X",
+    "exclude": "X",
     "X_val": "X",
     "y_val": "y|[Ll]abels",
     "variants": "X",

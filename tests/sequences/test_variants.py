@@ -2,7 +2,7 @@
 
 import pytest
 
-from plmlearn.sequences import SequenceError, read_variants
+from plmlearn.sequences import SequenceError, name_variants, read_variants
 
 
 def test_both_forms_agree():
@@ -22,7 +22,7 @@ def test_every_bad_row_is_named():
     assert error.value.rows == [0, 1, 2, 3, 4, 5, 7]
     for part in (
         "has K at site 2",
-        "site 9 of 5",
+        "counted from 1 to 5",
         "3 residues, the wild type has 5",
         "'K2', which is not",
         "'X'",
@@ -40,3 +40,26 @@ def test_two_substitutions_at_one_site_are_refused():
 
 def test_a_residue_in_place_of_itself_is_no_substitution():
     assert read_variants("MKVLA", ["K2K:L4V", "M1M"]) == [[(3, "V")], []]
+
+
+def test_numbering_may_begin_elsewhere():
+    assert read_variants("MKVLA", ["K25A:L27V", "M24=", "MAVLA"], first_site=24) == [
+        [(1, "A"), (3, "V")],
+        [],
+        [(1, "A")],
+    ]
+    with pytest.raises(SequenceError, match="wild type has K at site 25, counted from 24") as error:
+        read_variants("MKVLA", ["V25A", "K2A", "K25*"], first_site=24)
+    assert "counted from 24 to 28" in str(error.value)
+    assert "stop codon" in str(error.value)
+    assert error.value.rows == [0, 1, 2]
+
+
+def test_names_are_the_way_back():
+    sequences = ["MAVVA", "MKVLA", "WKVLW"]
+    names = name_variants("MKVLA", sequences, first_site=24)
+    assert names.tolist() == ["K25A:L27V", "WT", "M24W:A28W"]
+    changes = read_variants("MKVLA", names, first_site=24)
+    assert changes == read_variants("MKVLA", sequences)
+    with pytest.raises(SequenceError, match="Variant 1 has 4 residues, the wild type has 5"):
+        name_variants("MKVLA", ["MKVLA", "MKVL"])

@@ -10,6 +10,7 @@ import plmlearn
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
+    PLMEnsemble,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -63,6 +64,8 @@ PLMResidueRegressor("mini", constraints="BIO")  # E: Unexpected keyword argument
 PLMSignalPeptideClassifier("mini", epochs=1)
 PLMSignalPeptideClassifier("mini", epoch=1)  # E: Unexpected keyword argument "epoch"
 PLMEmbedder("mini", pooling="mean", n_layers=2, final_norm=False)
+PLMEnsemble(PLMEmbedder("mini"), n_members=3, bootstrap=True)
+PLMEnsemble(PLMEmbedder("mini"), members=3)  # E: Unexpected keyword argument "members"
 PLMEmbedder("mini", layers=-1)  # E: Unexpected keyword argument "layers"
 PLMMaskedLM(None, n_layers=2, width=64, epochs=1.5)
 PLMMaskedLM("mini", epochs="1")  # E: Argument "epochs"

@@ -1,0 +1,370 @@
+"""``propose``: which candidates to measure next, by what a fitted model predicts of them."""
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal, get_args
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods
+
+from ..baselines.comparison import as_table
+from ..sequences import name_variants, read_variants
+from ..sequences.checked import COUNT, SEED, Range, checked, one_of
+from ..sequences.clean import first_few, object_array, one_column, rows_of
+from ..sequences.landscapes import mutated
+from .library import VariantLibrary
+
+Acquisition = Literal["ucb", "ei", "thompson", "greedy"]
+ACQUISITION = one_of(get_args(Acquisition))
+BETA = [Range(Real, 0, None, closed="left")]
+
+_SHORTLIST = 50  # times n: candidates among which different ones are looked for
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Candidates to measure, best first; ``print`` it for a table.
+
+    Attributes
+    ----------
+    sequences : ndarray of str, shape (n,)
+        As they stand among the candidates.
+    rows : ndarray of int, shape (n,)
+        Their numbers among the candidates.
+    mean, std : ndarray of float, shape (n,)
+        Predicted mean and standard deviation; ``std`` is None for a model that predicts none.
+    score : ndarray of float, shape (n,)
+        What the acquisition function makes of them.
+    names : ndarray of str or None
+        Substitutions such as "V39A:D40G", for candidates of a :class:`VariantLibrary`.
+    n_candidates, n_excluded : int
+        Different candidates, and those among them that were left out because they are known.
+
+    See Also
+    --------
+    propose : Makes it.
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import AdditiveMutationRegressor
+    >>> from plmlearn.design import propose, single_mutants
+    >>> model = AdditiveMutationRegressor(order=1, alpha=0.1).fit(["MKV", "MRV", "MKL"], [0.0, 1.0, 0.5])
+    >>> print(propose(model, single_mutants("MKV"), n=2, acquisition="greedy"))
+    variant  mean    std  score
+    K2R      0.9555  -    0.9555
+    K2A      0.5104  -    0.5104
+    """
+
+    sequences: np.ndarray
+    rows: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray | None
+    score: np.ndarray
+    names: np.ndarray | None
+    n_candidates: int
+    n_excluded: int
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def to_frame(self) -> Any:
+        """The variants, one per row, as a pandas DataFrame (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame(self._columns() | {"sequence": self.sequences, "row": self.rows})
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        std = np.full(len(self), np.nan) if self.std is None else self.std
+        variants = self.sequences if self.names is None else self.names
+        return {"variant": variants, "mean": self.mean, "std": std, "score": self.score}
+
+    def __str__(self) -> str:
+        columns = self._columns()
+        return as_table([dict(zip(columns, row)) for row in zip(*columns.values())])
+
+
+@dataclass
+class _Best:
+    """The best candidates so far: their numbers, sequences, means, deviations and scores."""
+
+    size: int
+    rows: np.ndarray
+    sequences: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    score: np.ndarray
+
+    @classmethod
+    def none(cls, size: int) -> "_Best":
+        empty = np.empty(0)
+        return cls(size, np.empty(0, dtype=np.int64), np.empty(0, dtype=object), empty, empty, empty)
+
+    def add(self, *batch: np.ndarray) -> None:
+        own = self.rows, self.sequences, self.mean, self.std, self.score
+        joined = [np.append(column, more) for column, more in zip(own, batch)]
+        order = np.argsort(-joined[-1], kind="stable")[: self.size]
+        self.rows, self.sequences, self.mean, self.std, self.score = (column[order] for column in joined)
+
+
+@checked(
+    estimator=[HasMethods("predict")],
+    n=COUNT,
+    acquisition=ACQUISITION,
+    beta=BETA,
+    diversity=COUNT,
+    best=[Real, None],
+    batch_size=COUNT,
+    random_state=SEED,
+)
+def propose(
+    estimator: Any,
+    candidates: Any,
+    n: int = 96,
+    *,
+    acquisition: Acquisition = "ucb",
+    beta: float = 1.0,
+    diversity: int = 1,
+    exclude: Any = None,
+    best: float | None = None,
+    batch_size: int = 10_000,
+    random_state: Any = None,
+) -> Proposal:
+    """Choose the candidates to measure next.
+
+    A plate of the highest predictions alone (greedy) repeats what the model knows. The other acquisition
+    functions weigh in how uncertain it is, and so find what it does not know yet.
+
+    Parameters
+    ----------
+    estimator : fitted regressor
+        Higher is better. For all but "greedy" its ``predict`` takes ``return_std=True``, as that of
+        scikit-learn's Gaussian processes does, :class:`plmlearn.PLMEnsemble`, and pipelines that end in one.
+    candidates : VariantLibrary, or list, array or Series of str
+        What can be made. A library is read in batches and never held as a whole.
+    n : int, default=96
+        Variants to propose.
+    acquisition : {"ucb", "ei", "thompson", "greedy"}, default="ucb"
+        "ucb": mean + ``beta`` times standard deviation. "ei": expected improvement over ``best``. "thompson":
+        a random draw from each candidate's predicted normal distribution. "greedy": the mean.
+    beta : float, default=1.0
+        Of "ucb": 0 is greedy; 2 or more mostly explores.
+    diversity : int, default=1
+        Fewest substitutions between any two variants of the plate. 2 or more needs variants of one length.
+    exclude : list, array or Series of str, default=None
+        Variants that are known already. Of a library substitutions such as "V39A" will do.
+    best : float, default=None
+        Of "ei": the best measurement so far. None takes the highest prediction of the variants in
+        ``exclude``.
+    batch_size : int, default=10000
+        Candidates that are predicted at once: it bounds memory.
+    random_state : int, RandomState or None, default=None
+        Of "thompson".
+
+    Returns
+    -------
+    Proposal
+        Variants, best first, none of them twice.
+
+    Raises
+    ------
+    TypeError
+        The estimator predicts no standard deviation, and the acquisition function needs one.
+    ValueError
+        No candidate is left, or predictions are not one finite number each.
+
+    Warns
+    -----
+    UserWarning
+        Candidates are known already, or repeat one another; they are left out. Too few of them are left, or
+        too few that differ enough: then the best of the others fill the plate.
+
+    See Also
+    --------
+    simulate_campaign : What such proposals would have found on a known landscape.
+    single_mutants, combine_sites, combine_mutations : Libraries of candidates.
+
+    Notes
+    -----
+    Cost: one prediction per candidate. Memory: one batch of sequences, and the best 50 ``n`` candidates.
+    Where two are equally good, the first stays. Different variants are chosen one by one from the best 50
+    ``n``.
+
+    References
+    ----------
+    Romero, Krause & Arnold (2013), doi:10.1073/pnas.1215251110
+
+    Examples
+    --------
+    >>> from plmlearn.baselines import gaussian_process
+    >>> from plmlearn.design import combine_sites, propose
+    >>> library = combine_sites("MKVLAAG", [2, 4], codon="NDT")
+    >>> rest = library[::5]
+    >>> X = [variant for variant in library if variant not in rest]
+    >>> model = gaussian_process("onehot").fit(X, [x.count("R") + x.count("V") for x in X])
+    >>> propose(model, rest, n=5).sequences[0]
+    'MVVVAAG'
+    """
+    if acquisition != "greedy" and not offers_std(estimator):
+        raise TypeError(
+            f"acquisition={acquisition!r} needs predict(X, return_std=True), which "
+            f"{type(estimator).__name__} does not offer. Pass acquisition='greedy', a PLMEnsemble of the "
+            "estimator, or a Gaussian process."
+        )
+    library, known = _checked_candidates(candidates), _known(candidates, exclude)
+    if acquisition == "ei" and best is None:
+        best = _best_known(estimator, known, batch_size)
+    random = check_random_state(random_state)
+    found, n_known = _Best.none(n if diversity == 1 else _SHORTLIST * n), 0
+    for rows, sequences in _batches(library, batch_size):
+        new = np.array([sequence not in known for sequence in sequences])
+        n_known += len(new) - int(new.sum())
+        if new.any():
+            mean, std = predictions(estimator, sequences[new], with_std=acquisition != "greedy")
+            score = _score(acquisition, mean, std, beta, best, random)
+            found.add(rows[new], sequences[new], mean, std, score)
+    _warn_of_known(n_known, len(library), len(found.rows), n)
+    return _proposal(library, found, _different(found.sequences, n, diversity), n_known)
+
+
+def _proposal(library: Any, found: _Best, chosen: np.ndarray, n_known: int) -> Proposal:
+    sequences, std = found.sequences[chosen], found.std[chosen]
+    named = isinstance(library, VariantLibrary)
+    return Proposal(
+        sequences,
+        found.rows[chosen],
+        found.mean[chosen],
+        None if np.isnan(std).all() else std,
+        found.score[chosen],
+        name_variants(library.wild_type, sequences, first_site=library.first_site) if named else None,
+        len(library),
+        n_known,
+    )
+
+
+def offers_std(estimator: Any) -> bool:
+    """Whether ``predict`` takes ``return_std``; a pipeline passes it to its last step."""
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    return "return_std" in inspect.signature(last.predict).parameters
+
+
+def predictions(estimator: Any, X: np.ndarray, *, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every candidate; nan for deviations that are not asked for."""
+    if with_std:
+        mean, std = map(np.asarray, estimator.predict(X, return_std=True))
+    else:
+        mean = np.asarray(estimator.predict(X))
+        std = np.full(mean.shape, np.nan)
+    right = mean.shape == std.shape == (len(X),) and mean.dtype.kind in "iuf"
+    if not right or not np.isfinite(mean).all():
+        raise ValueError(
+            f"{type(estimator).__name__} predicts {mean.dtype} of shape {mean.shape} for {len(X)} "
+            "candidates; expected one finite number for each, as of a regressor of one target."
+        )
+    return mean.astype(float), std.astype(float)
+
+
+def _score(kind: str, mean: np.ndarray, std: np.ndarray, beta: float, best: Any, random: Any) -> np.ndarray:
+    if kind == "greedy":
+        return mean
+    if kind == "ucb":
+        return mean + beta * std
+    if kind == "thompson":
+        return mean + std * random.standard_normal(len(mean))
+    gain = mean - best
+    z = gain / np.maximum(std, np.finfo(float).tiny)
+    return np.where(std > 0, gain * norm.cdf(z) + std * norm.pdf(z), np.maximum(gain, 0))
+
+
+def _checked_candidates(candidates: Any) -> Any:
+    """A library as it is, or the different ones of a list with their numbers."""
+    if isinstance(candidates, VariantLibrary):
+        return candidates
+    given = one_column(rows_of(candidates, "candidates"), candidates)
+    if odd := [row for row, entry in enumerate(given) if not isinstance(entry, str)]:
+        raise ValueError(f"candidates has no text in rows {first_few(odd)}; expected one str in each.")
+    first = {entry: row for row, entry in reversed(list(enumerate(given)))}
+    if repeated := len(given) - len(first):
+        warnings.warn(
+            f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.",
+            stacklevel=4,
+        )
+    return dict(sorted(first.items(), key=lambda item: item[1]))
+
+
+def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers and sequences of candidates."""
+    if isinstance(library, dict):
+        sequences, rows = object_array(library), np.array(list(library.values()))
+    for start in range(0, len(library), size):
+        part = slice(start, min(start + size, len(library)))
+        if isinstance(library, dict):
+            yield rows[part], sequences[part]
+        else:
+            yield np.arange(part.start, part.stop), library[part]
+
+
+def _known(candidates: Any, exclude: Any) -> set[str]:
+    """The variants that are not to be proposed, as they stand among the candidates."""
+    if exclude is None or (hasattr(exclude, "__len__") and not len(exclude)):
+        return set()
+    if not isinstance(candidates, VariantLibrary):
+        return set(one_column(rows_of(exclude, "entries of exclude"), exclude))
+    wild_type = candidates.wild_type
+    variants = read_variants(wild_type, exclude, first_site=candidates.first_site)
+    return {mutated(wild_type, variant) for variant in variants}
+
+
+def _best_known(estimator: Any, known: set[str], size: int) -> float:
+    if not known:
+        raise ValueError("acquisition='ei' needs the best measurement so far: pass best=, or exclude=.")
+    sequences = object_array(sorted(known))
+    parts = (sequences[start : start + size] for start in range(0, len(sequences), size))
+    return max(float(predictions(estimator, part, with_std=False)[0].max()) for part in parts)
+
+
+def _warn_of_known(n_excluded: int, n_candidates: int, n_found: int, n: int) -> None:
+    if not n_found:
+        raise ValueError(f"All {n_candidates} candidates are in exclude; expected some that are not known.")
+    told = []
+    if n_excluded:
+        told.append(f"{n_excluded} of {n_candidates} candidates are in exclude and were left out")
+    if n_found < n:
+        told.append(f"{n_found} candidates are left for n={n}, and all of them are proposed")
+    if told:
+        warnings.warn("; ".join(told) + ".", stacklevel=4)
+
+
+def _different(sequences: np.ndarray, n: int, least: int) -> np.ndarray:
+    """Positions of up to n sequences, best first, that differ from one another at ``least`` sites or more."""
+    if least == 1:
+        return np.arange(min(n, len(sequences)))
+    lengths = sorted({len(sequence) for sequence in sequences})
+    if len(lengths) > 1:
+        raise ValueError(
+            f"diversity={least} compares variants site by site; they have {lengths[0]} to {lengths[-1]} "
+            "residues. Pass diversity=1."
+        )
+    letters = np.frombuffer("".join(sequences).encode("utf-32-le"), dtype=np.uint32)
+    letters = letters.reshape(len(sequences), -1)
+    letters = letters[:, (letters != letters[0]).any(axis=0)]
+    nearest = np.full(len(letters), np.inf)
+    chosen: list[int] = []
+    for row in range(len(letters)):
+        if nearest[row] >= least and len(chosen) < n:
+            chosen.append(row)
+            nearest = np.minimum(nearest, (letters != letters[row]).sum(axis=1))
+    if (missing := min(n, len(letters)) - len(chosen)) > 0:
+        warnings.warn(
+            f"{len(chosen)} of the best {len(letters)} candidates differ at {least} sites or more; {missing} "
+            "others fill the plate.",
+            stacklevel=4,
+        )
+        others = np.setdiff1d(np.arange(len(letters)), chosen)
+        chosen = sorted([*chosen, *others[:missing]])
+    return np.array(chosen)

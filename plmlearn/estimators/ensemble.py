@@ -1,0 +1,380 @@
+"""``PLMEnsemble``: several fits of one estimator, their mean and their spread; and how new a protein is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from ..metrics import residue_accuracy, residue_spearman
+from ..sequences import SequenceError, check_sequences
+from ..sequences.clean import check_parameters, object_array, rows_of
+from ..sequences.kinds import are_pairs
+from ..similarity import find_nearest
+from .embedder import PLMEmbedder
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """How far proteins are from those of a fit.
+
+    Attributes
+    ----------
+    identity : ndarray of float, shape (n_proteins,)
+        Share of identical residues in the alignment with the nearest training protein; 0 if none is similar.
+    nearest : ndarray of int, shape (n_proteins,)
+        Number of that protein among the ensemble's ``sequences_``; -1 without.
+    distance : ndarray of float, shape (n_proteins,), or None
+        Of the frozen backbone's embedding to the nearest one of training, in units of the median distance of
+        a training protein to its nearest other: 1 is as near as training proteins are to one another. None
+        for members without a backbone, or a single training protein.
+    """
+
+    identity: np.ndarray
+    nearest: np.ndarray
+    distance: np.ndarray | None
+
+
+def _has_probabilities(ensemble: PLMEnsemble) -> bool:
+    return hasattr(ensemble.estimator, "predict_proba")
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
+    """Several fits of one estimator: their mean is better than each, their spread says how sure they are.
+
+    Members differ by their seeds, and by what they are trained on (``bootstrap``) or how the backbone is
+    adapted (``adapters``). They share the frozen backbone in memory and what it computes in the cache, so
+    that five frozen members cost little more than one.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Classifier, regressor, residue or fitness estimator, or a pipeline of such; ``fit`` refuses None. It
+        is cloned, not fitted.
+    n_members : int, default=5
+        Fits, 2 or more.
+    bootstrap : bool, default=False
+        Train each member on proteins drawn with replacement, as many as there are: within each class, and
+        whole groups where ``fit`` gets ``groups``.
+    adapters : list of adapters, default=None
+        Of the members, in turns, in place of the estimator's own.
+    warn_below : float, default=None
+        Warn at prediction of proteins whose identity to the nearest training protein is lower, from 0 to 1.
+    random_state : int, RandomState or None, default=None
+        Of the members' seeds and draws.
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted members.
+    sequences_ : ndarray of str
+        The different training proteins, for ``novelty``; None for pairs, and for mutations.
+    classes_ : ndarray
+        Classes, where the members have them.
+
+    See Also
+    --------
+    plmlearn.design.propose : Variants to measure next, by mean and spread.
+    plmlearn.baselines.gaussian_process : Means and deviations of a Gaussian process.
+
+    Notes
+    -----
+    Cost: that of ``n_members`` fits, without what is frozen. The spread tells where members disagree; it is
+    no calibrated interval. For those, put the ensemble into MAPIE.
+
+    References
+    ----------
+    Lakshminarayanan, Pritzel & Blundell (2017), arXiv:1612.01474
+
+    Examples
+    --------
+    >>> from plmlearn import PLMEnsemble, PLMFrozenMLPRegressor
+    >>> from plmlearn.datasets import make_protein_regression
+    >>> X, y = make_protein_regression(40, max_length=40, random_state=0)
+    >>> member = PLMFrozenMLPRegressor("mini", solver="lbfgs", max_iter=50)
+    >>> ensemble = PLMEnsemble(member, n_members=3, random_state=0).fit(X[:30], y[:30])
+    >>> mean, std = ensemble.predict(X[30:], return_std=True)
+    >>> mean.shape, bool((std > 0).all())
+    ((10,), True)
+    """
+
+    estimator: Any = field(default=None, kw_only=False)
+    n_members: int = 5
+    bootstrap: bool = False
+    adapters: Sequence[Any] | None = None
+    warn_below: float | None = None
+    random_state: int | np.random.RandomState | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "n_members": [Interval(Integral, 2, None, closed="left")],
+        "bootstrap": ["boolean"],
+        "adapters": [list, tuple, None],
+        "warn_below": [Interval(Real, 0, 1, closed="both"), None],
+        "random_state": ["random_state"],
+    }
+
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None, **fit_params: Any) -> Self:
+        """Fit the members one after another.
+
+        Parameters
+        ----------
+        X, y : as the estimator takes them
+        groups : array of shape (n_proteins,), default=None
+            Clusters of the proteins: draws take whole groups, and a member that stops early gets its own.
+        **fit_params
+            For the members' ``fit``. ``sample_weight`` is drawn with its proteins.
+
+        Returns
+        -------
+        self
+        """
+        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
+        if self.adapters is not None and "adapter" not in self.estimator.get_params(deep=False):
+            raise ValueError(
+                f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
+            )
+        n = len(rows_of(X, "proteins in X"))
+        if y is not None and len(rows_of(y, "targets in y")) != n:
+            raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
+        random = check_random_state(self.random_state)
+        by_row = {"groups": groups, "sample_weight": fit_params.pop("sample_weight", None)}
+        by_row = {name: values for name, values in by_row.items() if values is not None}
+        members = []
+        for number, seed in enumerate(random.randint(2**31 - 1, size=self.n_members)):
+            rows = self._drawn(X, y, groups, random)
+            taken = {name: _safe_indexing(values, rows) for name, values in by_row.items()}
+            own_y = None if y is None else _safe_indexing(y, rows)
+            member = self._member(number, int(seed))
+            members.append(member.fit(_safe_indexing(X, rows), own_y, **taken, **fit_params))
+        self.estimators_ = members
+        self.sequences_ = _proteins_of(X)
+        return self
+
+    def _member(self, number: int, seed: int) -> Any:
+        member = clone(self.estimator)
+        seeds = [name for name in member.get_params() if name.split("__")[-1] == "random_state"]
+        member.set_params(**dict.fromkeys(seeds, seed))
+        if self.adapters is not None:
+            member.set_params(adapter=self.adapters[number % len(self.adapters)])
+        return member
+
+    def _drawn(self, X: Any, y: Any, groups: Any, random: np.random.RandomState) -> np.ndarray:
+        """Rows of one member."""
+        rows = np.arange(_num_samples(X))
+        if not self.bootstrap:
+            return rows
+        if groups is not None:
+            members = [np.flatnonzero(np.asarray(groups) == group) for group in np.unique(groups)]
+            return np.concatenate([members[i] for i in random.randint(len(members), size=len(members))])
+        if not is_classifier(self) or np.ndim(y) > 1:
+            return random.choice(rows, len(rows))
+        classes = np.unique(y, return_inverse=True)[1]
+        own = [rows[classes == number] for number in np.unique(classes)]
+        return np.sort(np.concatenate([random.choice(part, len(part)) for part in own]))
+
+    # -- predict ------------------------------------------------------------------------------
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Mean prediction; of classifiers the class with the highest mean probability.
+
+        Parameters
+        ----------
+        X : as the estimator takes it
+        return_std : bool, default=False
+            Of what predicts numbers: return the standard deviation over the members too.
+
+        Returns
+        -------
+        predictions, in the form of the members
+        std : of the same form, if ``return_std``
+        """
+        if not _has_probabilities(self):
+            return self._averaged("predict", X, return_std)
+        if return_std:
+            raise ValueError(
+                "return_std is for numbers; predict_proba(X, return_std=True) has those of classes."
+            )
+        probabilities = self.predict_proba(X)
+        first = self.estimators_[0].predict(_safe_indexing(X, [0]))
+        if probabilities.dtype == object:
+            return object_array(_like(first[0], p, self.classes_) for p in probabilities)
+        if np.ndim(first) == 2:
+            return (probabilities > 0.5).astype(int)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
+        """Mean probabilities.
+
+        Parameters
+        ----------
+        X : as the estimator takes it
+        return_std : bool, default=False
+            Return the standard deviation over the members too.
+
+        Returns
+        -------
+        probabilities, in the form of the members
+        std : of the same form, if ``return_std``
+        """
+        return self._averaged("predict_proba", X, return_std)
+
+    def _averaged(self, method: str, X: Any, return_std: bool) -> Any:
+        check_is_fitted(self, "estimators_")
+        check_parameters(self._parameter_constraints, {"warn_below": self.warn_below}, type(self).__name__)
+        if self.warn_below is not None:
+            self._warn_of_new(X)
+        found = [getattr(member, method)(X) for member in self.estimators_]
+        mean = _over_members(np.mean, found)
+        return (
+            (mean, _over_members(lambda rows, axis: np.std(rows, axis, ddof=1), found))
+            if return_std
+            else mean
+        )
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Classes of the members."""
+        check_is_fitted(self, "estimators_")
+        return self.estimators_[0].classes_
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of classes, R² of numbers; of residues their accuracy, or rank correlation.
+
+        Parameters
+        ----------
+        X, y : as the estimator takes them
+        sample_weight : array of shape (n_proteins,), default=None
+            Not for residues.
+
+        Returns
+        -------
+        float
+        """
+        predicted = self.predict(X)
+        if is_classifier(self):
+            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        if is_regressor(self):
+            return float(r2_score(y, predicted, sample_weight=sample_weight))
+        if _has_probabilities(self):
+            return residue_accuracy(y, predicted, ignore_label=self.estimators_[0].ignore_label)
+        return residue_spearman(y, predicted)
+
+    # -- what is new ----------------------------------------------------------------------------
+
+    def novelty(self, X: Any) -> Novelty:
+        """How far proteins are from those of the fit: the farther, the less a prediction is worth.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_proteins,)
+
+        Returns
+        -------
+        Novelty
+            ``identity`` to the nearest training protein, which of them it is (``nearest``), and ``distance``
+            of embeddings.
+
+        Notes
+        -----
+        Cost: a search among the training proteins, by position if all are variants of one length, and one
+        pass through the frozen backbone of what is not in the cache.
+        """
+        sequences = check_sequences(X)
+        identity, nearest = self._identity(sequences)
+        return Novelty(identity, nearest, self._distance(sequences))
+
+    def _identity(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        check_is_fitted(self, "estimators_")
+        hits = find_nearest(sequences, self._training_proteins())
+        query, first = np.unique(hits.query, return_index=True)
+        identity, nearest = np.zeros(len(sequences)), np.full(len(sequences), -1)
+        identity[query], nearest[query] = hits.identity[first], hits.target[first]
+        return identity, nearest
+
+    def _distance(self, sequences: np.ndarray) -> np.ndarray | None:
+        member = self.estimators_[0]
+        parameters = member.get_params(deep=False)
+        proteins = self._training_proteins()
+        if "backbone" not in parameters or len(proteins) < 2:
+            return None
+        own = {f.name: parameters[f.name] for f in fields(PLMEmbedder) if f.name in parameters}
+        embedder = PLMEmbedder(**{**own, "pooling": "mean"}).fit(proteins[:1])
+        training = embedder.transform(proteins)
+        search = NearestNeighbors(n_neighbors=1).fit(training)
+        usual = np.median(search.kneighbors()[0])
+        return search.kneighbors(embedder.transform(sequences))[0][:, 0] / max(usual, np.finfo(float).tiny)
+
+    def _training_proteins(self) -> np.ndarray:
+        if self.sequences_ is None:
+            raise ValueError("novelty is for whole sequences of single proteins; fit had none such.")
+        return self.sequences_
+
+    def _warn_of_new(self, X: Any) -> None:
+        identity, _ = self._identity(check_sequences(X))
+        new = np.flatnonzero(identity < self.warn_below)
+        if len(new):
+            shown = ", ".join(map(str, new[:5])) + ", …" * (len(new) > 5)
+            warnings.warn(
+                f"{len(new)} of {len(identity)} proteins (rows {shown}) share less than "
+                f"{self.warn_below:.0%} of their residues with the nearest training protein; see novelty(X).",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def __setstate__(self, state: dict) -> None:
+        """A saved folder holds the members alone; what they are copies of follows from them."""
+        super().__setstate__(state)
+        if vars(self).get("estimator") is None and "estimators_" in vars(self):
+            self.estimator = clone(self.estimators_[0])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimators_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if hasattr(self.estimator, "__sklearn_tags__"):
+            own = get_tags(self.estimator)
+            tags.estimator_type, tags.target_tags, tags.input_tags = (
+                own.estimator_type,
+                own.target_tags,
+                own.input_tags,
+            )
+            tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
+        return tags
+
+
+def _proteins_of(X: Any) -> np.ndarray | None:
+    """The different proteins, in alphabetical order; None for what are no plain sequences."""
+    try:
+        return None if are_pairs(X) else object_array(sorted(set(check_sequences(X))))
+    except SequenceError:
+        return None
+
+
+def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:
+    """A mean or deviation over members, of one array each, or of one array per protein."""
+    if found[0].dtype == object:
+        return object_array(function(np.stack(rows), axis=0) for rows in zip(*found))
+    return function(np.stack(found), axis=0)
+
+
+def _like(example: Any, probabilities: np.ndarray, classes: np.ndarray) -> Any:
+    """Labels of one protein's residues, in the form of a member's prediction."""
+    if np.ndim(example) == 2:  # predict_output="proba"
+        return probabilities
+    labels = classes[probabilities.argmax(axis=1)]
+    return "".join(labels) if isinstance(example, str) else labels

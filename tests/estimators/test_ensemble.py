@@ -1,0 +1,290 @@
+"""Ensembles against their members, one by one."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from plmlearn import (
+    PLMEmbedder,
+    PLMEnsemble,
+    PLMFrozenMLP,
+    PLMFrozenMLPRegressor,
+    PLMPairRegressor,
+    PLMRegressor,
+    PLMResidueClassifier,
+    PLMResidueRegressor,
+    SavedModelError,
+    load,
+    save,
+)
+from plmlearn.adapters import Frozen, LoRA
+from plmlearn.baselines import AugmentedRidge, CompositionVectorizer
+from plmlearn.design import propose, single_mutants
+from plmlearn.nn.encoders import PackedEncoder
+
+MLP = {"solver": "lbfgs", "max_iter": 20, "hidden_layer_sizes": (4,), "precision": "fp32"}
+TUNING = {"epochs": 1, "batch_size": 8, "precision": "fp32", "verbose": 0}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+@pytest.fixture(scope="module")
+def X():
+    """Variants of one protein, a fifth of them mutated: the nearest is found by position, in no time."""
+    random, letters = np.random.default_rng(3), np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    parent = random.choice(letters, 40)
+    variants = [np.where(random.random(40) < 0.2, random.choice(letters, 40), parent) for _ in range(30)]
+    return np.array(["".join(variant) for variant in variants], dtype=object)
+
+
+@pytest.fixture(scope="module")
+def y(X):
+    return np.array([sequence.count("A") / len(sequence) for sequence in X])
+
+
+@pytest.fixture(scope="module")
+def regressors(X, y):
+    return PLMEnsemble(PLMFrozenMLPRegressor("mini", **MLP), n_members=3, random_state=0).fit(X[:20], y[:20])
+
+
+def test_mean_and_deviation_are_those_of_the_members(regressors, X):
+    members = np.array([member.predict(X) for member in regressors.estimators_])
+    mean, std = regressors.predict(X, return_std=True)
+    np.testing.assert_allclose(mean, sum(members) / 3)
+    np.testing.assert_allclose(std, np.sqrt(((members - mean) ** 2).sum(axis=0) / 2))
+    np.testing.assert_array_equal(regressors.predict(X), mean)
+    seeds = [member.random_state for member in regressors.estimators_]
+    assert len(set(seeds)) == 3
+    assert (std > 0).all()
+
+
+def test_equal_seeds_give_equal_members(regressors, X, y):
+    again = clone(regressors).fit(X[:20], y[:20])
+    np.testing.assert_array_equal(again.predict(X), regressors.predict(X))
+
+
+def test_members_differ_by_what_they_have_seen(X, y):
+    plain = make_pipeline(CompositionVectorizer(), Ridge())
+    bagged = PLMEnsemble(plain, n_members=4, bootstrap=True, random_state=0).fit(X, y)
+    assert (bagged.predict(X, return_std=True)[1] > 0).all()
+    # Drawn by hand: seeds first, then the rows of each member.
+    random = np.random.RandomState(0)
+    random.randint(2**31 - 1, size=4)
+    for member in bagged.estimators_:
+        rows = random.choice(np.arange(30), 30)
+        np.testing.assert_allclose(member.predict(X), clone(plain).fit(X[rows], y[rows]).predict(X))
+
+
+def test_frozen_work_is_done_once(X, y, empty_cache, monkeypatch):
+    """Five members run the encoder over no more tokens than one, in fit and in predict."""
+    tokens, plain = [], PackedEncoder.forward
+
+    def counting(self, row, *args, **kwargs):
+        tokens.append(len(row.ids))
+        return plain(self, row, *args, **kwargs)
+
+    monkeypatch.setattr(PackedEncoder, "forward", counting)
+    single = PLMFrozenMLPRegressor("mini", **MLP, random_state=0)
+    counts = []
+    for model in (single, PLMEnsemble(single, n_members=5, bootstrap=True, random_state=0)):
+        empty_cache.clear()
+        tokens.clear()
+        model.fit(X[:20], y[:20]).predict(X)
+        counts.append(sum(tokens))
+    assert 0 < counts[1] <= counts[0] * 1.2
+
+
+def test_draws_take_whole_groups_and_every_class(X, y):
+    seen = []
+
+    class Watching(AugmentedRidge):
+        def fit(self, X, y, groups=None):
+            seen.append((list(X), list(groups)))
+            return self
+
+    Watching.__name__ = "AugmentedRidge"
+    groups = np.repeat(np.arange(10), 3)
+    PLMEnsemble(Watching(), n_members=3, bootstrap=True, random_state=0).fit(X, y, groups=groups)
+    for sequences, own in seen:
+        counts = {group: own.count(group) for group in set(own)}
+        assert all(count % 3 == 0 for count in counts.values())
+        assert len(set(own)) < 10
+        assert all(groups[list(X).index(s)] == g for s, g in zip(sequences, own))
+
+    rare = np.array(["common"] * 29 + ["rare"])
+    classifier = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=4, bootstrap=True, random_state=0)
+    classifier.fit(X, rare)
+    assert all(member.classes_.tolist() == ["common", "rare"] for member in classifier.estimators_)
+
+
+def test_weights_are_drawn_with_their_proteins(X, y):
+    plain = PLMFrozenMLPRegressor("mini", **MLP)
+    weights = np.where(np.arange(30) < 15, 1.0, 0.0)
+    some = PLMEnsemble(plain, n_members=2, random_state=0).fit(X, y, sample_weight=weights)
+    assert [member.n_samples_fit_ for member in some.estimators_] == [15, 15]
+
+
+def test_members_differ_by_adapter(X, y):
+    adapters = [Frozen(), LoRA(rank=1, last_n_layers=1)]
+    ensemble = PLMEnsemble(PLMRegressor("mini", **TUNING), n_members=2, adapters=adapters, random_state=0)
+    ensemble.fit(X[:8], y[:8])
+    assert [type(member.adapter) for member in ensemble.estimators_] == [Frozen, LoRA]
+    n_trained = [member.n_trainable_parameters_ for member in ensemble.estimators_]
+    assert n_trained[0] < n_trained[1]
+    with pytest.raises(ValueError, match="PLMFrozenMLP has no parameter adapter"):
+        PLMEnsemble(PLMFrozenMLP("mini"), adapters=adapters).fit(X, y > 0.1)
+
+
+def test_classes(X, y):
+    labels = np.where(y > np.median(y), "rich", "poor")
+    ensemble = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=3, random_state=0).fit(X, labels)
+    members = [member.predict_proba(X) for member in ensemble.estimators_]
+    proba, std = ensemble.predict_proba(X, return_std=True)
+    np.testing.assert_allclose(proba, sum(members) / 3)
+    np.testing.assert_allclose(std, np.std(members, axis=0, ddof=1))
+    assert ensemble.predict(X).tolist() == [["poor", "rich"][int(p[1] > p[0])] for p in proba]
+    assert ensemble.score(X, labels) == pytest.approx((ensemble.predict(X) == labels).mean())
+    assert is_classifier(ensemble)
+    with pytest.raises(ValueError, match="return_std is for numbers"):
+        ensemble.predict(X, return_std=True)
+    several = np.column_stack([y > 0.05, y > 0.1]).astype(int)
+    ensemble.fit(X, several)
+    np.testing.assert_array_equal(ensemble.predict(X), ensemble.predict_proba(X) > 0.5)
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_residues(X, as_text):
+    y = ["".join("HC"[letter in "ACDEF"] for letter in x) for x in X]
+    y = y if as_text else [np.array(list(row)) for row in y]
+    ensemble = PLMEnsemble(
+        PLMResidueClassifier("mini", adapter=Frozen(), **TUNING), n_members=2, random_state=0
+    )
+    ensemble.fit(X[:10], y[:10])
+    members = [member.predict_proba(X) for member in ensemble.estimators_]
+    expected = [(one + two) / 2 for one, two in zip(*members)]
+    for row, labels, other in zip(ensemble.predict_proba(X), ensemble.predict(X), expected):
+        np.testing.assert_allclose(row, other)
+        assert list(labels) == ["CH"[i] for i in other.argmax(axis=1)]
+        assert isinstance(labels, str) == as_text
+    pairs = zip(ensemble.predict(X), y)
+    right = np.concatenate([np.array(list(found)) == np.array(list(true)) for found, true in pairs])
+    assert ensemble.score(X, y) == pytest.approx(right.mean())
+
+
+def test_residue_numbers(X):
+    y = [np.linspace(0, 1, len(x)) for x in X]
+    ensemble = PLMEnsemble(
+        PLMResidueRegressor("mini", adapter=Frozen(), **TUNING), n_members=2, random_state=0
+    )
+    mean, std = ensemble.fit(X[:10], y[:10]).predict(X, return_std=True)
+    one, two = (member.predict(X) for member in ensemble.estimators_)
+    for row in range(len(X)):
+        np.testing.assert_allclose(mean[row], (one[row] + two[row]) / 2)
+        np.testing.assert_allclose(std[row], abs(one[row] - two[row]) / np.sqrt(2), atol=1e-7)
+    assert -1 <= ensemble.score(X, y) <= 1
+
+
+def test_pairs_have_means_and_no_novelty(X, y):
+    pairs = np.column_stack([X[:10], X[10:20]])
+    ensemble = PLMEnsemble(PLMPairRegressor("mini", adapter=Frozen(), **TUNING), n_members=2, random_state=0)
+    assert ensemble.fit(pairs, y[:10]).predict(pairs).shape == (10,)
+    with pytest.raises(ValueError, match="fit had none such"):
+        ensemble.novelty(X)
+
+
+def test_scikit_learn_takes_ensembles(X, y):
+    ensemble = PLMEnsemble(
+        make_pipeline(PLMEmbedder("mini"), Ridge()), n_members=2, bootstrap=True, random_state=0
+    )
+    assert is_regressor(ensemble)
+    assert cross_val_score(ensemble, X, y, cv=3).shape == (3,)
+    ensemble.set_params(estimator__ridge__alpha=3.0)
+    assert ensemble.get_params()["estimator__ridge__alpha"] == 3.0
+    assert ensemble.fit(X, y).estimators_[1].get_params()["ridge__alpha"] == 3.0
+
+
+def test_bad_parameters_are_named(X, y):
+    for parameters in ({"n_members": 1}, {"estimator": None}, {"bootstrap": "yes"}, {"warn_below": 2}):
+        with pytest.raises(ValueError, match=f"'{next(iter(parameters))}' parameter of PLMEnsemble"):
+            PLMEnsemble(PLMFrozenMLPRegressor("mini")).set_params(**parameters).fit(X, y)
+
+
+# -- novelty ----------------------------------------------------------------------------------------
+
+
+def test_novelty_is_distance_to_the_nearest(regressors, X):
+    changed = X[3][:-1] + ("A" if X[3][-1] != "A" else "C")
+    found = regressors.novelty([X[3], changed])
+    assert regressors.sequences_[found.nearest].tolist() == [X[3], X[3]]
+    np.testing.assert_allclose(found.identity, [1, 1], atol=1.5 / len(X[3]))
+    embedder = PLMEmbedder("mini", precision="fp32").fit(X)
+    training, query = embedder.transform(X[:20]), embedder.transform([X[3], changed])
+    between = np.linalg.norm(training[:, None] - training, axis=2)
+    usual = np.median(np.sort(between, axis=1)[:, 1])
+    expected = np.linalg.norm(query[:, None] - training, axis=2).min(axis=1) / usual
+    np.testing.assert_allclose(found.distance, expected, atol=1e-3)
+
+
+def test_new_proteins_are_warned_of_when_asked_for(regressors, X):
+    ensemble = clone(regressors).set_params(warn_below=0.9)
+    vars(ensemble).update(estimators_=regressors.estimators_, sequences_=regressors.sequences_)
+    ensemble.predict(X[:20])
+    with pytest.warns(UserWarning, match=r"1 of 3 proteins \(rows 2\) share less than 90%"):
+        ensemble.predict([X[0], X[1], X[25]])
+
+
+def test_members_without_a_backbone_have_no_embeddings(X, y):
+    ensemble = PLMEnsemble(make_pipeline(CompositionVectorizer(), Ridge()), bootstrap=True).fit(X, y)
+    assert ensemble.novelty(X[:2]).distance is None
+
+
+# -- kept ---------------------------------------------------------------------------------------------
+
+
+def test_saved_and_pickled_ensembles_predict_the_same(regressors, X, tmp_path):
+    expected = regressors.predict(X, return_std=True)
+    loaded = load(save(regressors, tmp_path / "model"))
+    for kept in (pickle.loads(pickle.dumps(regressors)), loaded):
+        np.testing.assert_array_equal(kept.predict(X, return_std=True), expected)
+        np.testing.assert_array_equal(kept.novelty(X[:2]).nearest, regressors.novelty(X[:2]).nearest)
+    assert loaded.estimator.get_params()["max_iter"] == 20
+    assert loaded.set_params(n_members=2).fit(X[:6], np.arange(6.0)).predict(X).shape == (30,)
+    assert len(pickle.dumps(regressors)) < 100_000
+    assert not any(path.suffix in (".pkl", ".bin") for path in (tmp_path / "model").iterdir())
+
+
+def test_ensembles_of_tuned_models_are_saved(X, y, tmp_path):
+    ensemble = PLMEnsemble(PLMRegressor("mini", adapter=LoRA(rank=1, last_n_layers=1), **TUNING), n_members=2)
+    ensemble.fit(X[:8], y[:8])
+    np.testing.assert_array_equal(load(save(ensemble, tmp_path)).predict(X), ensemble.predict(X))
+    np.testing.assert_array_equal(load(tmp_path, backbone="mini").predict(X), ensemble.predict(X))
+
+
+def test_ensembles_of_others_are_for_pickle(X, y, tmp_path):
+    ensemble = PLMEnsemble(make_pipeline(CompositionVectorizer(), Ridge()), bootstrap=True).fit(X, y)
+    with pytest.raises(SavedModelError, match="estimators_ is"):
+        save(ensemble, tmp_path)
+
+
+def test_a_folder_holds_two_members_of_one_class_or_more(regressors, tmp_path):
+    for members in (regressors.estimators_[:1], [regressors.estimators_[0], PLMEmbedder("mini").fit(["MK"])]):
+        odd = clone(regressors)
+        vars(odd).update(estimators_=members, sequences_=None)
+        with pytest.raises(SavedModelError, match="expected two or more of one class"):
+            save(odd, tmp_path)
+
+
+def test_an_ensemble_proposes(X, y):
+    library = single_mutants(X[0][:8])
+    model = make_pipeline(CompositionVectorizer(), Ridge())
+    ensemble = PLMEnsemble(model, bootstrap=True, random_state=0).fit(X, y)
+    mean, std = ensemble.predict(library[:], return_std=True)
+    assert (
+        propose(ensemble, library, 4).rows.tolist() == np.argsort(-(mean + std), kind="stable")[:4].tolist()
+    )
