@@ -25,7 +25,7 @@ from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from ..training.steps import TrainingData
+from ..training.steps import Loss, TrainingData
 from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
 from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
@@ -91,11 +91,10 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         if validation is not None:
             decoder = task.decoder(model.module, target, validation.extras)
             score_by = partial(make_score, self, decoder, validation)
-        history = train(
-            model.module,
+        history = run._train(
+            model,
             task.make_loss(model.module, target),
             data,
-            model.config,
             validation=held_out,
             scorer=None if run.scoring is None or score_by is None else score_by(run.scoring),
             callbacks=self._callbacks(given, model, target, dataset, score_by),
@@ -180,6 +179,12 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         """What the model reads of clean sequences."""
         return model.inputs(sequences, self._window)
 
+    def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
+        """Train what there is to train; the history is returned."""
+        if not model.n_trainable_parameters:
+            return []
+        return train(model.module, loss, data, model.config, **options)
+
     def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
         """What there is to measure before training."""
 
@@ -228,7 +233,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         self.n_trainable_parameters_ = model.n_trainable_parameters
         self.backbone_fingerprint_ = model.backbone.fingerprint
         best = [epoch for epoch in history if epoch.get("best")]
-        kept = best[-1] if best else history[-1]
+        kept = [{"epoch": 0}, *history, *best][-1]
         self.best_epoch_ = kept["epoch"]
         self.best_score_ = kept.get("valid_score")
 
@@ -331,6 +336,12 @@ class HeadedEstimator(
     @property
     def _of_encoder(self) -> dict[str, Any]:
         return {"layer_mixing": self.layer_mixing}
+
+    def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
+        """Train what there is to train; the history is returned."""
+        if not model.n_trainable_parameters:
+            return []
+        return train(model.module, loss, data, model.config, **options)
 
     def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
         if self.standardize:

@@ -31,15 +31,14 @@ from ..estimators.parameters import (
     seed_from,
     warn_of_idle,
 )
-from ..nn.encoders import PackedEncoder
 from ..training.devices import resolve_device, resolve_precision
 from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
-from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel
 from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
 from .processes import n_processes, process_device
+from .start import make_language_model, require_esm
 from .unlabelled import HeldOut, Unlabelled, frequencies
 from .watch import Watch, check_functions
 
@@ -439,20 +438,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
                 "pass LoRA(), or adapter=None to train all weights."
             )
         backbone, head_tensors = self._start(device, seed)
-        config = backbone.config
-
-        def make_module(encoder: PackedEncoder) -> MaskedLanguageModel:
-            tied = config.tie_word_embeddings
-            head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
-            if head_tensors:
-                head.load(head_tensors)
-            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
-
         return LoadedModel.build(
             self,
             backbone,
             adapter,
-            make_module,
+            lambda encoder: make_language_model(encoder, backbone, head_tensors),
             device=device,
             seed=seed,
             tensors=tensors,
@@ -475,12 +465,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         """The encoder to begin with, and the tensors of its language head where it has one."""
         if self.backbone is not None:
             backbone = self._load_backbone(self.backbone, device)
-            if backbone.config.model_type != "esm" or backbone.token_format.reads_states:
-                kind = "SaProt" if backbone.token_format.reads_states else backbone.config.model_type
-                raise ValueError(
-                    f"backbone={self.backbone!r} is of architecture {kind!r}; masked-language-model training "
-                    "is for ESM's."
-                )
+            require_esm(backbone)
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
             raise ValueError("adapter is for going on from a backbone; with backbone=None all is trained.")

@@ -1,0 +1,312 @@
+"""``PLMFitnessRegressor``: the likelihood of a protein language model, tuned to rank measured variants."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from ..adapters import Frozen
+from ..backbones import Backbone, BackboneWeightsError
+from ..backbones.checkpoints import read_language_head
+from ..estimators.dataset import Dataset
+from ..estimators.loaded import LoadedModel
+from ..estimators.parameters import AdapterParameters, adapter_of
+from ..estimators.targets import check_value_y, check_weights
+from ..estimators.task import Given, Task
+from ..estimators.tuned import TunedEstimator
+from ..nn.encoders import PackedEncoder
+from ..pretraining.mutations import marginal_ratios, pseudo_ratios
+from ..pretraining.start import make_language_model, require_esm
+from ..sequences import check_sequences, truncate
+from ..sequences.clean import object_array
+from ..training.batching import Inputs
+from ..training.devices import resolve_device
+from ..training.inference import outputs_of
+from ..training.steps import Loss, TrainingData
+from .inputs import Strategy, VariantInputs, variant_inputs
+from .losses import LOSSES
+from .model import FitnessModel
+from .target import Calibration, FitnessTarget
+from .wild_type import consensus, read_table, write_out
+
+_ANY_LENGTH = "pseudo-perplexity"
+
+
+@dataclass(frozen=True)
+class FitnessDecoder:
+    """Scores of a model in training on the scale of the measurements: both have one mean and deviation."""
+
+    model: FitnessModel
+    target: FitnessTarget
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        mean, scale = (float(buffer) for buffer in (self.model.scaler.mean, self.model.scaler.scale))
+        return self.target.mean[0] + self.target.scale[0] * (outputs[:, 0] - mean) / scale
+
+
+@dataclass(frozen=True)
+class FitnessTask(Task):
+    """One measurement per variant, from the log-likelihood ratio of its residues."""
+
+    backbone: Backbone
+    wild_type: str
+    loss: str
+    kl: float
+    train_head: bool
+
+    def check(self, sequences: np.ndarray, given: Given) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        y = check_value_y(given.y, len(sequences))
+        if y.ndim > 1:
+            raise ValueError(f"y has shape {y.shape}; expected one measurement per variant, ({len(y)},).")
+        return y, {}
+
+    def learn(self, y: np.ndarray) -> FitnessTarget:
+        if len(y) < 2:
+            raise ValueError(
+                f"y holds {len(y)} measurement; ranking needs at least 2. Without any, fit(X) alone scores "
+                "variants by the untuned model."
+            )
+        if (y == y[0]).all():
+            raise ValueError(
+                f"All {len(y)} measurements in y (rows 0 to {len(y) - 1}) are {y[0]:g}, so there is nothing "
+                "to rank. Pass variants that differ, or fit(X) alone."
+            )
+        return FitnessTarget.learn(self.wild_type, y)
+
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> FitnessModel:
+        tensors = read_language_head(self.backbone)
+        if not tensors:
+            raise BackboneWeightsError(
+                f"The checkpoint of {self.backbone.name!r} holds no language head (tensors lm_head.*). Train "
+                "one: PLMMaskedLM(backbone, adapter=Frozen()).fit(proteins).save_pretrained(folder)."
+            )
+        model = make_language_model(encoder, self.backbone, tensors)
+        model.lm_head.requires_grad_(self.train_head)
+        return FitnessModel(encoder, model.lm_head, model.first_token)
+
+    def encode(self, inputs: Inputs, target: FitnessTarget, dataset: Dataset) -> TrainingData:
+        """Weights stand beside the measurements: the loss needs those of both variants of a pair."""
+        weights = (dataset.weights / dataset.weights.mean()).astype(np.float32)
+        targets = np.column_stack([target.encode(dataset.y)[:, 0], weights])
+        return TrainingData(inputs, targets, np.ones(len(targets), dtype=np.float32))
+
+    def make_loss(self, model: Any, target: FitnessTarget) -> Loss:
+        rank = LOSSES[self.loss]
+
+        def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            scores = outputs[:, :1]
+            scores = (model.scaler(scores) if self.loss == "squared" else scores)[:, 0]
+            return rank(scores, targets[:, 0], targets[:, 1]) + self.kl * outputs[:, 1]
+
+        return loss
+
+    def decoder(self, model: Any, target: FitnessTarget, extras: dict[str, np.ndarray]) -> FitnessDecoder:
+        return FitnessDecoder(model, target)
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FitnessParameters(AdapterParameters):
+    """How variants are scored, and how the scores are tuned."""
+
+    wild_type: str | None = None
+    strategy: Strategy = "wt-marginal"
+    loss: Literal["ranking", "listwise", "squared"] = "ranking"
+    kl: float = 0.0
+    calibrate: Calibration | None = "linear"
+    train_head: bool = False
+
+    _parameter_constraints: ClassVar[dict] = {
+        "wild_type": [str, None],
+        "strategy": [StrOptions({"wt-marginal", "masked-marginal", "pseudo-perplexity"})],
+        "loss": [StrOptions(set(LOSSES))],
+        "kl": [Interval(Real, 0, None, closed="left")],
+        "calibrate": [StrOptions({"linear", "isotonic"}), None],
+        "train_head": ["boolean"],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
+    """DOC"""
+
+    epochs: int = 30
+    batch_size: int = 32
+    scoring: str | Callable | None = "spearman"
+    long_sequences: Literal["raise"] = "raise"  # type: ignore[assignment]
+
+    _parameter_constraints: ClassVar[dict] = {"long_sequences": [StrOptions({"raise"})]}
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+    ) -> Self:
+        """Tune the model on measured variants, or take it as it is where nothing is measured.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_variants,)
+            Sequences, or substitutions such as "A23V:G41D" with sites counted from 1; "WT" is the wild type.
+        y : array-like of shape (n_variants,), optional
+            Measurements, the higher the better. None is zero-shot: nothing is trained.
+        sample_weight : array-like of shape (n_variants,), optional
+            Weight of each variant; a pair weighs the product of both. Variants of weight 0 are left out.
+        X_val, y_val : optional
+            A validation set of your own; the epoch that ranks it best is kept.
+        sample_weight_val : array-like, optional
+            Weights of the validation variants in the validation loss.
+        groups : array-like of shape (n_variants,), optional
+            Groups that the inner validation split must not cut (with ``early_stopping``), such as sites.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        self._wild_type = consensus(X) if self.wild_type is None else self._given_wild_type()
+        X = self._write_out(X)
+        if y is None:
+            return self._stay_untuned()
+        held_out = None if X_val is None else self._write_out(X_val)
+        self._fit(Given(X, y, sample_weight, groups), Given(held_out, y_val, sample_weight_val))
+        self._calibrate(X, check_value_y(y, len(X)), check_weights(sample_weight, len(X)))
+        return self
+
+    def _given_wild_type(self) -> str:
+        [sequence] = check_sequences([self.wild_type], invalid=self.invalid)
+        truncate(object_array([sequence]), int(self.max_length), "raise")
+        return str(sequence)
+
+    def _write_out(self, X: Any) -> np.ndarray:
+        return write_out(self._wild_type, X, any_length=self.strategy == _ANY_LENGTH)
+
+    def _stay_untuned(self) -> Self:
+        """Fitted without training: the backbone as it is."""
+        untuned = self._untuned()
+        plain = untuned._plain()
+        model = plain._build(plain._task(), 1)
+        none = np.empty(0)
+        target = FitnessTarget(self._wild_type, np.zeros(1), np.ones(1), none, none, straight=False)
+        untuned._keep(model, target, [], 0)
+        given = self.get_params(deep=False)
+        for name in vars(untuned).keys() - given.keys():
+            setattr(self, name, getattr(untuned, name))
+        return self
+
+    def _untuned(self) -> Self:
+        """A copy that trains nothing."""
+        copied = copy.copy(self)
+        copied.adapter, copied.train_head = Frozen(), False
+        return copied
+
+    def _calibrate(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:
+        """Learn how the scores of measured variants become predictions."""
+        used = np.flatnonzero(weights)
+        scores = self.mutation_scores(X[used])
+        self._target = self._target.calibrated(self.calibrate, scores, y[used], weights[used])
+        ends = self._target.values
+        if len(ends) and ends[0] > ends[-1]:
+            found = np.corrcoef(scores, y[used])[0, 1]
+            warnings.warn(
+                f"The model's scores fall where y rises (correlation {found:.2f} over {len(used)} variants), "
+                "and so predictions fall where likelihood rises. Expected: the higher y, the better. Pass -y "
+                "if lower is better, or calibrate=None for the scores.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _task(self) -> FitnessTask:
+        backbone = self._load_backbone(self.backbone, resolve_device(self.device))
+        require_esm(backbone)
+        wild_type = vars(self).get("_wild_type", "")
+        return FitnessTask(backbone, wild_type, self.loss, self.kl, self.train_head)
+
+    def _inputs(self, model: LoadedModel, sequences: np.ndarray) -> VariantInputs:
+        inputs = variant_inputs(model.backbone, self._wild_type, sequences, self.strategy)
+        if not self.kl:
+            return inputs
+        untuned = self._untuned()
+        before = untuned._build(untuned._task(), 1)
+        return replace(inputs, reference=inputs.sequences.reference(before.module, before.config))
+
+    def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
+        scores = outputs_of(model.module, data.inputs, model.config)[:, :1]
+        model.module.scaler.learn(torch.from_numpy(scores).to(model.config.device))
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        idle = super()._idle(validates)
+        if not self.train_head:
+            idle["head_lr"] = "is that of the language head, and train_head=False keeps it"
+            if isinstance(adapter_of(self), Frozen):
+                names = ("epochs", "lr", "batch_size", "loss", "kl")
+                idle |= dict.fromkeys(names, "is for training, and Frozen() trains nothing")
+        return idle
+
+    # -- predict ------------------------------------------------------------------------------
+
+    @property
+    def wild_type_(self) -> str:
+        """The sequence that variants are compared with."""
+        return self._fitted_target().wild_type
+
+    def mutation_scores(self, X: Any) -> np.ndarray:
+        """Log-likelihood ratio of each variant to the wild type, by the tuned model.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_variants,)
+            Sequences, or substitutions such as "A23V:G41D".
+
+        Returns
+        -------
+        ndarray of float, shape (n_variants,)
+            In nats; 0 for the wild type.
+        """
+        model, wild_type = self._restored(), self.wild_type_
+        strategy = self._as_fitted().strategy
+        language_model = model.module.language_model
+        if strategy == _ANY_LENGTH:
+            variants = write_out(wild_type, X, any_length=True)
+            truncate(variants, int(self.max_length), "raise")
+            return pseudo_ratios(language_model, model.backbone, model.config, wild_type, variants)
+        hide = strategy == "masked-marginal"
+        table = read_table(wild_type, X)
+        return marginal_ratios(language_model, model.backbone, model.config, table, hide=hide)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Fitness of each variant, on the scale of ``y``.
+
+        Parameters
+        ----------
+        X : list, array or Series of str, shape (n_variants,)
+            Sequences, or substitutions such as "A23V:G41D".
+
+        Returns
+        -------
+        ndarray of float, shape (n_variants,)
+            :meth:`mutation_scores`, mapped as ``calibrate`` says.
+        """
+        return self._fitted_target().decode(self.mutation_scores(X))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = False
+        tags.target_tags.multi_output = False
+        return tags
