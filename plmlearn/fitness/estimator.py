@@ -202,8 +202,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         untuned = self._untuned()
         plain = untuned._plain()
         model = plain._build(plain._task(), 1)
-        none = np.empty(0)
-        target = FitnessTarget(self._wild_type, np.zeros(1), np.ones(1), none, none, straight=False)
+        target = FitnessTarget.learn(self._wild_type, np.zeros(1))
         untuned._keep(model, target, [], 0)
         given = self.get_params(deep=False)
         for name in vars(untuned).keys() - given.keys():
@@ -222,7 +221,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         scores = self.mutation_scores(X[used])
         self._target = self._target.calibrated(self.calibrate, scores, y[used], weights[used])
         ends = self._target.values
-        if len(ends) and ends[0] > ends[-1]:
+        if ends[0] > ends[-1]:
             found = np.corrcoef(scores, y[used])[0, 1]
             warnings.warn(
                 f"The model's scores fall where y rises (correlation {found:.2f} over {len(used)} variants), "

@@ -24,7 +24,7 @@ class FitnessTarget(Target):
     mean, scale : ndarray of shape (1,)
         Of the measurements.
     scores, values : ndarray of shape (k,)
-        Points of the map, ascending in ``scores``; none where scores are what is predicted.
+        Points of the map, ascending in ``scores``.
     straight : bool
         A straight line through two points, which goes on beyond them; else pieces, constant beyond the ends.
     """
@@ -38,7 +38,9 @@ class FitnessTarget(Target):
 
     @classmethod
     def learn(cls, wild_type: str, y: np.ndarray) -> FitnessTarget:
-        return cls(wild_type, *mean_and_scale(y[:, None]), np.empty(0), np.empty(0), straight=False)
+        """From measurements; predictions are scores as they are, to begin with."""
+        mean, scale = mean_and_scale(y[:, None])
+        return cls(wild_type, mean, scale, np.array([0.0, 1.0]), np.array([0.0, 1.0]), straight=True)
 
     @property
     def n_outputs(self) -> int:
@@ -71,8 +73,6 @@ class FitnessTarget(Target):
         """Predictions of scores (N,), or of a model's outputs (N, 2)."""
         scores = np.asarray(scores, dtype=np.float64)
         scores = scores[:, 0] if scores.ndim == 2 else scores
-        if not len(self.scores):
-            return scores
         if not self.straight:
             return np.interp(scores, self.scores, self.values)
         slope = (self.values[1] - self.values[0]) / (self.scores[1] - self.scores[0])
