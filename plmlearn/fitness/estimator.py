@@ -136,7 +136,178 @@ class FitnessParameters(AdapterParameters):
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
-    """DOC"""
+    """Rank the variants of one protein by the likelihood of a protein language model, tuned to do so.
+
+    A masked language model tells how plausible each residue is at each site, and so ranks variants before
+    any is measured. This estimator starts there and tunes that very likelihood, so that variants measured as
+    better become more likely than worse ones. A fresh head on embeddings would start from nothing, which
+    matters with tens to hundreds of variants.
+
+    Parameters
+    ----------
+    backbone : str or PathLike, default="esm2-8m"
+        Masked language model of the ESM architecture with its language head: "mini" (bundled, works offline),
+        a short name such as "esm2-35m", a Hugging Face id, or a folder such as
+        :meth:`PLMMaskedLM.save_pretrained` writes, for example of a model continued on the protein's family.
+    adapter : Adapter, str or peft.PeftConfig, optional
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`, LoRA for None. With ``Frozen()``
+        nothing is trained, and only the map of ``calibrate`` is learned.
+    wild_type : str, optional
+        Sequence that variants are compared with. None takes the commonest residue of each column of ``X``,
+        and says so; then ``X`` holds sequences of one length.
+    strategy : {"wt-marginal", "masked-marginal", "pseudo-perplexity"}, default="wt-marginal"
+        How a variant is scored. The marginals add log p(new) - log p(wild type) over the substituted sites,
+        where p comes from the wild type as it is, or with that site hidden. "pseudo-perplexity" compares the
+        log-likelihoods of the whole variant and of the wild type, each residue hidden alone; it alone takes
+        insertions and deletions.
+    loss : {"ranking", "listwise", "squared"}, default="ranking"
+        "ranking": Bradley-Terry over all pairs of a step, ties left out. "listwise": Plackett-Luce over the
+        order of a step. "squared": squared difference of standardised scores and measurements.
+    kl : float, default=0.0
+        Weight of the mean Kullback-Leibler divergence, in nats per site, from the untuned model at the sites
+        of a step. Larger values keep the model near it.
+    calibrate : {"linear", "isotonic"} or None, default="linear"
+        Map from scores to the scale of ``y``, learned on the training variants: least squares, or a monotone
+        step function. None predicts the scores. Only "isotonic" can tie what scores tell apart.
+    train_head : bool, default=False
+        Train the language head too.
+    epochs : int, default=30
+        Passes over the training variants.
+    lr : float, optional
+        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
+        fine-tuning).
+    batch_size : int, default=32
+        Variants per optimiser step, which are ranked among themselves.
+
+    Attributes
+    ----------
+    wild_type_ : str
+        The sequence that variants are compared with.
+    history_ : list of dict
+        One entry per epoch: train_loss, valid_loss, valid_score, lr, seconds, residues_per_second (of the
+        variants). Empty where nothing was trained.
+    best_epoch_ : int
+        Epoch whose tensors were kept (the last one without validation); 0 where nothing was trained.
+    best_score_ : float or None
+        Its validation score.
+    n_trainable_parameters_, n_parameters_ : int
+        Trained parameters, and all.
+    n_truncated_ : int
+        Always 0: longer proteins are refused.
+    backbone_fingerprint_ : str
+        Digest of the frozen weights; predictions refuse others.
+
+    Other Parameters
+    ----------------
+    head_lr : float, optional
+        With ``train_head``: highest learning rate of the language head. None takes 1e-3, or ``lr`` where that
+        is larger.
+    weight_decay : float, default=0.01
+        Weight decay of matrices. Norms and biases do not decay.
+    optimizer : {"adamw", "adamax"}, default="adamw"
+        AdamW shrinks the weights directly; Adamax adds the decay to the gradient.
+    schedule : {"linear", "cosine", "constant"}, default="linear"
+        Course of the learning rate after the warm-up.
+    warmup : float, default=0.1
+        Share of all steps in which the learning rate rises from zero, in [0, 1].
+    gradient_clip : float or None, default=1.0
+        Largest norm of all gradients together; None does not clip.
+    early_stopping : bool, default=False
+        Hold out ``validation_fraction`` of the variants (or whole ``groups``), stop after ``patience`` epochs
+        without improvement and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the variants to hold out, in (0, 1).
+    patience : int, default=5
+        Epochs without improvement after which training stops.
+    scoring : str or callable, default="spearman"
+        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+    warm_start : bool, default=False
+        ``fit`` continues from the tensors of the previous fit.
+    random_state : int, RandomState or None, default=None
+        Seed of head, adapter, dropout, order of samples and splits. The same seed on the same CPU gives the
+        same bits.
+    verbose : int, default=1
+        1 shows a progress bar in a terminal or notebook; 0 shows nothing.
+    callbacks : list of callables or skorch callbacks, optional
+        A function is called after each epoch with its entry in ``history_``; if it returns True, training
+        ends. skorch's callbacks record into ``history_`` too. See docs/callbacks.md for which of them work.
+    gradient_checkpointing : bool, default=False
+        Keep only the input of each layer and recompute the rest in the backward pass. Needs a fraction of the
+        memory, and takes a third to a half longer.
+    max_length : int, default=1022
+        Residues of the longest protein, at most 10,000.
+    long_sequences : {"raise"}, default="raise"
+        The only choice: longer proteins are refused.
+    invalid : {"raise", "replace"}, default="raise"
+        What to do with characters of ``wild_type`` that do not denote a residue: refuse them, or read them
+        as X.
+    max_tokens : int or "auto", default="auto"
+        Tokens that go through the model at once; a larger step is split and its gradients are added up.
+        Memory grows with it. Results do not depend on it, except that an adapter's dropout draws
+        its masks part by part. Halved, with a warning, when memory runs out.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Precision of the frozen weights and of all products; trained tensors are always float32. "auto" takes
+        bfloat16 where the device computes faster in it.
+    quantization : {"int8", "nf4"}, optional
+        Hold the frozen matrices in 8 or 4 bits: a half or a quarter of the memory of bfloat16, and slightly
+        slower steps. "nf4" needs ``pip install "plmlearn[quantization]"``. Not with full fine-tuning.
+    compile : bool, default=False
+        Run the layers through ``torch.compile``, for long runs on a GPU. The first steps take some seconds
+        longer; on a CPU nothing is gained.
+    device : str, default="auto"
+        "auto" takes a GPU where there is one; otherwise "cpu", "cuda", "cuda:1", ….
+    revision : str, optional
+        Branch, tag or commit of a Hugging Face repository.
+
+    Raises
+    ------
+    SequenceError
+        Variants that contradict the wild type, name sites that it has not, hold a stop codon or differ in
+        length without ``strategy="pseudo-perplexity"``; all of them are named.
+    ValueError
+        Fewer than two measurements, or all of them equal.
+    BackboneWeightsError
+        The checkpoint has no language head. :class:`PLMMaskedLM` trains one.
+    TrainingDivergedError
+        The loss became infinite or nan; the message names step and samples.
+
+    See Also
+    --------
+    PLMMaskedLM : Trains a language model, and scores mutations without labels.
+    PLMRegressor : A fresh head on the tuned encoder, for proteins that are not variants of one.
+    plmlearn.baselines.AdditiveMutationRegressor : A baseline on the residues alone.
+
+    Notes
+    -----
+    Without ``y``, ``fit(X)`` trains nothing, and ``predict`` gives exactly the ``mutation_scores`` of
+    ``PLMMaskedLM(backbone, adapter=Frozen(), max_steps=0)``. ``score`` is R², as of every regressor; pass
+    ``scoring="spearman"`` to cross-validation.
+
+    Cost of an optimiser step, in passes over one protein, forward and backward: one for "wt-marginal" however
+    many variants there are, one per mutated site for "masked-marginal", and one per residue of each variant
+    and of the wild type for "pseudo-perplexity". ``predict`` needs as many forward passes, also of 100,000
+    variants.
+
+    References
+    ----------
+    Hawkins-Hooker, Kmec, Bent, Duckworth, Likelihood-based fine-tuning of protein language models for
+    few-shot fitness prediction and design, 2024, doi:10.1101/2024.05.28.596156
+
+    Meier et al., Language models enable zero-shot prediction of the effects of mutations on protein function,
+    NeurIPS 2021, doi:10.1101/2021.07.09.450648
+
+    Brandes et al., Genome-wide prediction of disease variant effects with a deep protein language model,
+    Nature Genetics 2023, doi:10.1038/s41588-023-01465-0
+
+    Examples
+    --------
+    >>> from plmlearn import PLMFitnessRegressor
+    >>> wild_type = "MKTAYIAKQRQISFVKSHFSRQLEERLGLI"
+    >>> X, y = ["K2R", "A4V:I6L", "Y5W", "WT"], [-0.2, 0.6, -1.4, 0.0]
+    >>> model = PLMFitnessRegressor("mini", wild_type=wild_type, epochs=20, random_state=0, verbose=0)
+    >>> model.fit(X, y).predict(["I6L", "A4V:Y5W"]).shape
+    (2,)
+    """
 
     epochs: int = 30
     batch_size: int = 32
