@@ -39,6 +39,7 @@ import plmlearn.estimators.parameters
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -74,6 +75,7 @@ TRANSFORMERS = ["PLMEmbedder", "PLMMaskedLM"]
 ELSEWHERE = {
     cls.__name__: cls("mini")
     for cls in (
+        PLMFitnessRegressor,
         PLMPairClassifier,
         PLMPairRegressor,
         PLMResidueClassifier,

@@ -27,7 +27,6 @@ from ..nn.encoders import PackedEncoder
 from ..pretraining.mutations import marginal_ratios, pseudo_ratios
 from ..pretraining.start import make_language_model, require_esm
 from ..sequences import check_sequences, truncate
-from ..sequences.clean import object_array
 from ..training.batching import Inputs
 from ..training.devices import resolve_device
 from ..training.inference import outputs_of
@@ -150,8 +149,11 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         a short name such as "esm2-35m", a Hugging Face id, or a folder such as
         :meth:`PLMMaskedLM.save_pretrained` writes, for example of a model continued on the protein's family.
     adapter : Adapter, str or peft.PeftConfig, optional
-        How the backbone is adapted; any class of :mod:`plmlearn.adapters`, LoRA for None. With ``Frozen()``
-        nothing is trained, and only the map of ``calibrate`` is learned.
+        How the backbone is adapted; any class of :mod:`plmlearn.adapters`: LoRA (also for None), DoRA,
+        AdaLoRA, VeRA, IA3, PrefixTuning, PromptTuning, Bottleneck, LayerNormTuning, FullFineTuning, Frozen,
+        PeftAdapter. A name such as "ia3" or "full_fine_tuning" takes that class with its defaults, a
+        configuration of peft is put into PeftAdapter. The parameters of an adapter, also of the default one,
+        can be searched as ``adapter__rank``.
     wild_type : str, optional
         Sequence that variants are compared with. None takes the commonest residue of each column of ``X``,
         and says so; then ``X`` holds sequences of one length.
@@ -216,7 +218,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         Hold out ``validation_fraction`` of the variants (or whole ``groups``), stop after ``patience`` epochs
         without improvement and keep the best epoch.
     validation_fraction : float, default=0.1
-        Share of the variants to hold out, in (0, 1).
+        Share of the proteins to hold out, in (0, 1).
     patience : int, default=5
         Epochs without improvement after which training stops.
     scoring : str or callable, default="spearman"
@@ -280,7 +282,8 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     Notes
     -----
     Without ``y``, ``fit(X)`` trains nothing, and ``predict`` gives exactly the ``mutation_scores`` of
-    ``PLMMaskedLM(backbone, adapter=Frozen(), max_steps=0)``. ``score`` is R², as of every regressor; pass
+    ``PLMMaskedLM(backbone, adapter=Frozen(), max_steps=0)``. With ``adapter=Frozen()`` and ``y`` nothing is
+    trained either, and only the map of ``calibrate`` is learned. ``score`` is R², as of every regressor; pass
     ``scoring="spearman"`` to cross-validation.
 
     Cost of an optimiser step, in passes over one protein, forward and backward: one for "wt-marginal" however
@@ -351,22 +354,30 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         self
         """
         self._check_parameters()
-        self._wild_type = consensus(X) if self.wild_type is None else self._given_wild_type()
-        X = self._write_out(X)
+        self._wild_type = self._find_wild_type(X)
         if y is None:
+            self._check_X(X)  # or an error
             return self._stay_untuned()
-        held_out = None if X_val is None else self._write_out(X_val)
-        self._fit(Given(X, y, sample_weight, groups), Given(held_out, y_val, sample_weight_val))
-        self._calibrate(X, check_value_y(y, len(X)), check_weights(sample_weight, len(X)))
+        self._fit(Given(X, y, sample_weight, groups), Given(X_val, y_val, sample_weight_val))
+        variants = self._check_X(X)
+        self._calibrate(
+            variants, check_value_y(y, len(variants)), check_weights(sample_weight, len(variants))
+        )
         return self
 
-    def _given_wild_type(self) -> str:
-        [sequence] = check_sequences([self.wild_type], invalid=self.invalid)
-        truncate(object_array([sequence]), int(self.max_length), "raise")
-        return str(sequence)
+    def _find_wild_type(self, X: Any) -> str:
+        """The one given, or the consensus of X."""
+        if self.wild_type is None:
+            return consensus(X)
+        [sequence] = truncate(
+            check_sequences([self.wild_type], invalid=self.invalid), int(self.max_length), "raise"
+        )[0]
+        return sequence
 
-    def _write_out(self, X: Any) -> np.ndarray:
-        return write_out(self._wild_type, X, any_length=self.strategy == _ANY_LENGTH)
+    def _check_X(self, X: Any) -> np.ndarray:
+        """Variants written out."""
+        wild_type = vars(self).get("_wild_type") or self._find_wild_type(X)
+        return write_out(wild_type, X, any_length=self.strategy == _ANY_LENGTH)
 
     def _stay_untuned(self) -> Self:
         """Fitted without training: the backbone as it is."""
@@ -386,8 +397,9 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         copied.adapter, copied.train_head = Frozen(), False
         return copied
 
-    def _calibrate(self, X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> None:
+    def _calibrate(self, X: np.ndarray, y: Any, sample_weight: Any) -> None:
         """Learn how the scores of measured variants become predictions."""
+        y, weights = check_value_y(y, len(X)), check_weights(sample_weight, len(X))
         used = np.flatnonzero(weights)
         scores = self.mutation_scores(X[used])
         self._target = self._target.calibrated(self.calibrate, scores, y[used], weights[used])

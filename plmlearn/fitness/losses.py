@@ -28,8 +28,7 @@ def listwise_loss(scores: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 
     Without ties and weights it is the negative log-likelihood of the measured order, over N.
     """
-    competes = (y[:, None] > y[None, :]) * weights[None, :] / weights[:, None].clamp(min=_TINY)
-    competes = competes + torch.eye(len(y), device=y.device)
+    competes = (y[:, None] > y[None, :]) * weights[None, :] + torch.eye(len(y), device=y.device)
     chosen = torch.logsumexp(scores[None, :] + competes.log(), dim=1) - scores
     return chosen * weights * (len(y) / weights.sum().clamp(min=_TINY))
 
