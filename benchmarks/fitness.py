@@ -16,10 +16,10 @@ test on, so that no site is in both. GB1: training variants are drawn from the s
 "sampled", test variants from "test"; its four sites cannot be parted. All models see the first 56 residues
 of GB1, which are the protein. At most 1,000 test variants, the same for all methods.
 
-The score is Spearman's correlation on the test variants: the mean over the draws of training variants, and its
-95 % interval by Student's t. All methods see the same draws. "zero-shot" has no training variants; its interval
-is that of the test variants' draw. All settings are defaults; those of "squared" and "listwise" differ from
-"ranking" in the loss alone.
+The score is Spearman's correlation on the test variants: the mean over the draws of training variants, and
+its 95 % interval by Student's t. All methods see the same draws. "zero-shot" has no training variants; its
+interval is that of the test variants' draw. All settings are defaults; those of "squared" and "listwise"
+differ from "ranking" in the loss alone.
 """
 
 from __future__ import annotations
