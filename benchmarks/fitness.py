@@ -116,11 +116,11 @@ def _commonest(X: np.ndarray) -> str:
 
 
 @cache
-def zero_shot(protein: str, backbone: str) -> PLMFitnessRegressor:
-    """The untuned model, ready to score."""
+def zero_shot(protein: str, backbone: str) -> dict[str, float]:
+    """Scores of all variants by the untuned model."""
     data = landscape(protein)
     model = PLMFitnessRegressor(backbone, wild_type=data.wild_type, strategy="masked-marginal", verbose=0)
-    return model.fit(data.X[:1])
+    return dict(zip(data.X, model.fit(data.X[:1]).predict(data.X), strict=True))
 
 
 def floor_methods(protein: str) -> dict[str, Callable[[int], Any]]:
@@ -142,7 +142,7 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         own = {"wild_type": landscape(protein).wild_type, "verbose": 0, **settings}
         return lambda seed: PLMFitnessRegressor(backbone, random_state=seed, **own)
 
-    scores = zero_shot(protein, backbone).mutation_scores
+    scores = zero_shot(protein, backbone)
     return {
         "augmented ridge, zero-shot": lambda seed: AugmentedRidge(scores=scores),
         "Gaussian process, embeddings": lambda seed: gaussian_process(
@@ -196,7 +196,8 @@ def _of_draw(protein, split, backbones, floors, sizes, draw) -> Iterator[tuple]:
 def _zero_shot_score(protein: str, split: str, backbone: str, draw: int) -> float:
     data = landscape(protein)
     _, test = data.draw(split, 0, draw)
-    return float(spearmanr(data.y[test], zero_shot(protein, backbone).predict(data.X[test])).statistic)
+    scores = zero_shot(protein, backbone)
+    return float(spearmanr(data.y[test], [scores[variant] for variant in data.X[test]]).statistic)
 
 
 # -- rows, kept and shown ------------------------------------------------------------------------
