@@ -151,7 +151,7 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         "frozen MLP": lambda seed: PLMFrozenMLPRegressor(backbone, random_state=seed),
         "LoRA, new head, squared": lambda seed: PLMRegressor(backbone, random_state=seed, verbose=0),
         "ranking": fitness(),
-        "ranking, masked-marginal": fitness(strategy="masked-marginal"),
+        "ranking, masked-marginal, 30 epochs": fitness(strategy="masked-marginal", epochs=30),
         "ranking, kl=0.1": fitness(kl=0.1),
         "listwise": fitness(loss="listwise"),
         "squared": fitness(loss="squared"),

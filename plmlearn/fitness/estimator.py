@@ -173,8 +173,9 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         step function. None predicts the scores. Only "isotonic" can tie what scores tell apart.
     train_head : bool, default=False
         Train the language head too.
-    epochs : int, default=30
-        Passes over the training variants.
+    epochs : int, default=100
+        Passes over the training variants. With few variants an epoch is few steps; with thousands, or with
+        another strategy than "wt-marginal", fewer epochs will do.
     lr : float, optional
         Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
         fine-tuning).
@@ -312,7 +313,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     (2,)
     """
 
-    epochs: int = 30
+    epochs: int = 100
     batch_size: int = 32
     scoring: str | Callable | None = "spearman"
     long_sequences: Literal["raise"] = "raise"  # type: ignore[assignment]
