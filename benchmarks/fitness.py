@@ -18,8 +18,8 @@ of GB1, which are the protein. At most 1,000 test variants, the same for all met
 
 The score is Spearman's correlation on the test variants: the mean over the draws of training variants, and
 its 95 % interval by Student's t. All methods see the same draws. "zero-shot" has no training variants; its
-interval is that of the test variants' draw. All settings are defaults; those of "squared" and "listwise"
-differ from "ranking" in the loss alone.
+interval is that of the test variants' draw, and "ranking" starts from it. All settings are defaults; those
+of "squared" and "listwise" differ from "ranking" in the loss alone.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _commonest(X: np.ndarray) -> str:
 def zero_shot(protein: str, backbone: str) -> dict[str, float]:
     """Scores of all variants by the untuned model."""
     data = landscape(protein)
-    model = PLMFitnessRegressor(backbone, wild_type=data.wild_type, strategy="masked-marginal", verbose=0)
+    model = PLMFitnessRegressor(backbone, wild_type=data.wild_type, verbose=0)
     return dict(zip(data.X, model.fit(data.X[:1]).predict(data.X), strict=True))
 
 
