@@ -10,6 +10,7 @@ import plmlearn
 from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -64,6 +65,8 @@ PLMSignalPeptideClassifier("mini", epochs=1)
 PLMSignalPeptideClassifier("mini", epoch=1)  # E: Unexpected keyword argument "epoch"
 PLMEmbedder("mini", pooling="mean", n_layers=2, final_norm=False)
 PLMEmbedder("mini", layers=-1)  # E: Unexpected keyword argument "layers"
+PLMFitnessRegressor("mini", wild_type=X[0], loss="ranking", kl=0.1)
+PLMFitnessRegressor("mini", loss="rank")  # E: Argument "loss"
 PLMMaskedLM(None, n_layers=2, width=64, epochs=1.5)
 PLMMaskedLM("mini", epochs="1")  # E: Argument "epochs"
 
