@@ -35,7 +35,7 @@ from .targets import (
     used_rows,
 )
 from .task import Given, Task
-from .tuned import TunedEstimator
+from .tuned import HeadedEstimator
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def encode_samples(inputs: Inputs, target: Target, dataset: Dataset, balance: np
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ProteinEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TunedEstimator, PoolingParameters, ABC
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, HeadedEstimator, PoolingParameters, ABC
 ):
     """A tuned estimator of proteins; see the concrete classes."""
 
