@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import resolve_device
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from .callbacks import CallbackSupportMixin, EpochTasks, FittedReports, with_callbacks
 from .dataset import Dataset, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -62,6 +62,8 @@ class TunedEstimator(
     _trained: bytes = field(init=False)
     _target: Any = field(init=False)
     _loaded: LoadedModel | None = field(init=False)
+    # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
+    _each_epoch: ClassVar[Callable[[Any], bool] | None] = None
 
     @abstractmethod
     def _task(self) -> Task:
@@ -132,16 +134,18 @@ class TunedEstimator(
         return idle
 
     def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
-        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        """All that watch a fit: ours, those of the parameter, those of ``set_callbacks``, and a search."""
+
+        def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+            fitted._keep(model, target, history, dataset.n_truncated)
+
         watching: list[Any] = [Progress()] if self.verbose else []
         if self.callbacks is not None:
             watching += prepare(self.callbacks, score_by)
         if hasattr(self, "_skl_callbacks"):
-
-            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
-                fitted._keep(model, target, history, dataset.n_truncated)
-
             watching.append(EpochTasks(self, given, keep))
+        if self._each_epoch is not None:
+            watching.append(FittedReports(self, keep, self._each_epoch))
         return watching
 
     def _check(self, task: Task, given: Given) -> Dataset:
