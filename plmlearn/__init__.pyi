@@ -12,7 +12,6 @@ from . import pretraining as pretraining
 from . import probing as probing
 from . import search as search
 from . import sequences as sequences
-from . import search as search
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone
 from .estimators.embedder import PLMEmbedder as PLMEmbedder

@@ -9,6 +9,7 @@ colour-blind readers.
 ``ClassScoresDisplay``, ``ReliabilityDisplay``   scores by class; how far to trust probabilities
 ``EmbeddingMapDisplay``                          proteins as points
 ``LeakageDisplay``, ``LayerSweepDisplay``        what a split leaks; what each layer knows
+``SearchDisplay``                                what a search found, and what it cost
 ``attention_maps``, ``AttentionDisplay``         attention before and after tuning
 ``attributions``, ``AttributionDisplay``         what each residue contributes to a prediction
 """
@@ -21,6 +22,7 @@ from .embeddings import EmbeddingMapDisplay
 from .layers import LayerSweepDisplay
 from .leakage import LeakageDisplay
 from .residues import ResidueDisplay
+from .search import SearchDisplay
 
 __all__ = [
     "AttentionDisplay",
@@ -33,6 +35,7 @@ __all__ = [
     "LearningCurvesDisplay",
     "ReliabilityDisplay",
     "ResidueDisplay",
+    "SearchDisplay",
     "attention_maps",
     "attributions",
 ]

@@ -100,10 +100,12 @@ class PLMSearchCV(BaseSearchCV):
             "complete", "pruned" or "failed". What is pruned has no mean, as its other folds are unknown.
         ``n_folds_run``, ``epochs_run``, ``seconds``
             Folds that were scored, epochs and time of all its fits.
+        ``value``
+            What Optuna was told. Of a candidate that was pruned between folds it is the mean that it would
+            have had, if its other folds differed from the best candidate's as the first ones do; between
+            epochs, the last one's score.
     study_ : optuna.Study
-        All trials, for ``optuna.visualization`` and importances. The value of a trial that was pruned between
-        folds is the mean that it would have had, if its other folds differed from the best candidate's as
-        the first ones do.
+        All trials, for ``optuna.visualization`` and importances.
     n_splits_, scorer_, multimetric_
         As of :class:`~sklearn.model_selection.GridSearchCV`.
 
@@ -295,7 +297,7 @@ class PLMSearchCV(BaseSearchCV):
         if differing := differences(here, found["fingerprint"], data):
             raise ValueError(
                 f"storage={str(self.storage)!r} holds another search named {self.study_name!r}: "
-                f"{'; '.join(differing)}. Pass the same settings and data, another storage, or another study_name."
+                f"{'; '.join(differing)}. Pass the same settings and data, or another storage or study_name."
             )
         self._decide(plan, found["seed"])
 
@@ -343,10 +345,17 @@ class PLMSearchCV(BaseSearchCV):
             _insert_error_scores(folds, self.error_score)
         scores = folds[0]["test_scores"]
         self.multimetric_ = isinstance(scores, dict)
-        not_run = {"fit_time": math.nan, "score_time": math.nan, "n_test_samples": 0, "fit_error": None}
+        not_run: dict[str, Any] = {
+            "fit_time": math.nan,
+            "score_time": math.nan,
+            "n_test_samples": 0,
+            "fit_error": None,
+        }
         not_run["test_scores"] = dict.fromkeys(scores, math.nan) if self.multimetric_ else math.nan
         rows = [result["folds"] + [not_run] * (self.n_splits_ - len(result["folds"])) for result in results]
+        values = [math.nan if trial.value is None else trial.value for trial in trials]
         more = {
+            "value": values,
             "state": [result["state"] for result in results],
             "n_folds_run": [len(result["folds"]) for result in results],
             "epochs_run": [result["epochs"] for result in results],

@@ -2,7 +2,8 @@
 
 ``fingerprint``   all that decides on scores, by name
 ``differences``   what differs between two of them, in words
-``text_of``       a value as a text that is the same in every process; ``short_text`` leaves out what is default
+``text_of``       a value as a text that is the same in every process
+``short_text``    the same for a reader
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ def differences(here: Mapping[str, str], there: Mapping[str, str], data: Mapping
     """What differs between a search and the one in the storage, in words; data without its digests."""
     names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     return [
-        f"{name} differs" if name in data else f"{name} is {_shown(here, name)} here, {_shown(there, name)} there"
+        f"{name} differs"
+        if name in data
+        else f"{name} is {_shown(here, name)} here, {_shown(there, name)} there"
         for name in names
     ]
 

@@ -27,7 +27,9 @@ BEAT_SECONDS = 20  # between two signs of life of a trial that runs
 GRACE_SECONDS = 120  # without one, after which a trial on another machine counts as dead
 CREATION_SECONDS = 10  # without progress, after which the process that made a study counts as dead
 
-SETTINGS, SLOT, OWNER, BEAT, RESULT = (f"plmlearn:{n}" for n in ("settings", "slot", "owner", "beat", "result"))
+SETTINGS, SLOT, OWNER, BEAT, RESULT = (
+    f"plmlearn:{n}" for n in ("settings", "slot", "owner", "beat", "result")
+)
 
 
 def open_storage(storage: str | PathLike[str] | None) -> Any:
@@ -49,10 +51,14 @@ def open_storage(storage: str | PathLike[str] | None) -> Any:
     if storage is None:
         return InMemoryStorage()
     if isinstance(storage, str) and "://" in storage:
+        with suppress(Exception):  # two processes cannot make the tables of one database at the same time
+            return RDBStorage(storage)
+        time.sleep(1)
         return RDBStorage(storage)
     path = str(Path(fspath(storage)).expanduser())
     try:
-        return JournalStorage(JournalFileBackend(path, lock_obj=_JournalLock(path)))
+        lock: Any = _JournalLock(path)
+        return JournalStorage(JournalFileBackend(path, lock_obj=lock))
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"storage={path!r} is no journal of Optuna ({error}); expected a new file, or that of an earlier "
@@ -129,7 +135,9 @@ class TrialQueue:
         if len(trials) > 0 and self._n_begun(trials) >= self.n_trials:
             return None
         order = {slot: place for place, slot in enumerate(self.slots)}
-        waiting = [t for t in self._trials() if t.state == TrialState.WAITING and t.user_attrs.get(SLOT) in order]
+        waiting = [
+            t for t in self._trials() if t.state == TrialState.WAITING and t.user_attrs.get(SLOT) in order
+        ]
         for frozen in sorted(waiting, key=lambda t: (order[t.user_attrs[SLOT]], t.number)):
             if self._claim(frozen):
                 self.study._thread_local.cached_all_trials = None  # as Study.ask does
@@ -177,7 +185,9 @@ class TrialQueue:
 
     def finished(self) -> list[Any]:
         """Trials that have a result, by slot."""
-        ended = {t.user_attrs[SLOT]: t for t in self._trials() if t.state.is_finished() and RESULT in t.user_attrs}
+        ended = {
+            t.user_attrs[SLOT]: t for t in self._trials() if t.state.is_finished() and RESULT in t.user_attrs
+        }
         return [ended[slot] for slot in sorted(ended)]
 
     @contextmanager

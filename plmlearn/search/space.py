@@ -50,7 +50,7 @@ class Space:
         ValueError
             It is empty, or the estimator lacks some of the names; the message names all faults.
         """
-        grids = [given] if isinstance(given, Mapping) else list(given)
+        grids: list[Any] = [given] if isinstance(given, Mapping) else list(given)
         if not grids or not all(isinstance(grid, Mapping) and grid for grid in grids):
             raise ValueError(
                 f"param_distributions={given!r} has nothing to search; expected a dict such as "
@@ -188,8 +188,11 @@ def cheap_first(estimator: Any, candidates: Sequence[Candidate]) -> list[int]:
     return sorted(range(len(candidates)), key=lambda i: keys[i])
 
 
-_TRUNK = ("backbone", "revision", "n_layers", "final_norm", "max_length", "long_sequences", "precision")
-_TRUNK += ("quantization", "backbone_init", "last_n_layers")
+# Parameters that decide which layers are frozen, and what these compute.
+_TRUNK = (
+    *("backbone", "revision", "n_layers", "final_norm", "max_length", "long_sequences", "precision"),
+    *("quantization", "backbone_init", "last_n_layers"),
+)
 
 
 def _trunk(estimator: Any, candidate: Candidate) -> Iterator[tuple[str, Any]]:
@@ -248,7 +251,9 @@ def _unless_known(estimator: Any, name: str, grid: Mapping[str, Any]) -> list[st
         if isinstance(estimator, AdapterChoice) and head == "adapter":
             part = as_adapter(part, estimator._default_adapter)
         if hasattr(part, "get_params"):
-            deeper = {key.removeprefix(f"{head}__"): v for key, v in grid.items() if key.startswith(f"{head}__")}
+            deeper = {
+                key.removeprefix(f"{head}__"): v for key, v in grid.items() if key.startswith(f"{head}__")
+            }
             found = _unless_known(part, rest, deeper)
             if found is None:
                 return None
