@@ -10,10 +10,12 @@ waits in its place. When two processes put a trial in the place of the same one,
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ import psutil
 
 BEAT_SECONDS = 20  # between two signs of life of a trial that runs
 GRACE_SECONDS = 120  # without one, after which a trial on another machine counts as dead
+LOCK_SECONDS = 30  # after which a lock that a process on another machine has kept is broken
 CREATION_SECONDS = 10  # without progress, after which the process that made a study counts as dead
 
 SETTINGS, SLOT, OWNER, BEAT, RESULT = (
@@ -67,25 +70,65 @@ def open_storage(storage: str | PathLike[str] | None) -> Any:
 
 
 class _JournalLock:
-    """Optuna's lock on a journal; who gets it cuts off the line that a killed process was writing."""
+    """A lock on a journal, a file as Optuna's is, that tells whose it is: that of a killed process is broken.
+
+    Who gets it cuts off the line that a killed process was writing.
+    """
 
     def __init__(self, path: str):
-        from optuna.storages.journal import JournalFileOpenLock
-
-        self._path, self._lock = path, JournalFileOpenLock(path)
+        self._path, self._lock = path, Path(f"{path}.lock")
 
     def acquire(self) -> bool:
-        acquired = self._lock.acquire()
+        seen, since, pause = None, time.monotonic(), 0.001
+        while not self._take():
+            holder = self._holder()
+            if holder != seen:
+                seen, since = holder, time.monotonic()
+            if holder is not None and (_has_died(holder) or time.monotonic() - since > LOCK_SECONDS):
+                self._break(holder)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+        self._cut_unfinished_line()
+        return True
+
+    def release(self) -> None:
+        self._lock.unlink(missing_ok=True)
+
+    def _take(self) -> bool:
+        try:
+            with self._lock.open("x") as file:
+                json.dump({**_this_process(), "token": uuid.uuid4().hex}, file)
+        except FileExistsError:
+            return False
+        return True
+
+    def _holder(self, lock: Path | None = None) -> dict[str, Any] | None:
+        """Whose the lock is; nothing is known of it while it is written, or if Optuna made it."""
+        try:
+            holder = json.loads((lock or self._lock).read_text())
+            return holder if "machine" in holder else {}
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+
+    def _break(self, holder: dict[str, Any]) -> None:
+        """Remove the lock of this holder; that of another, who has got it meanwhile, is put back."""
+        aside = Path(f"{self._lock}{uuid.uuid4().hex}.rename")
+        with suppress(FileNotFoundError):
+            self._lock.rename(aside)
+            if self._holder(aside) != holder:
+                with suppress(OSError):
+                    os.link(aside, self._lock)
+            aside.unlink()
+
+    def _cut_unfinished_line(self) -> None:
         with open(self._path, "rb+") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
             if size and file.read(1) != b"\n":
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-        return acquired
-
-    def release(self) -> None:
-        self._lock.release()
 
 
 @dataclass
@@ -106,6 +149,7 @@ class TrialQueue:
     n_trials: int
     _seen: dict[int, tuple[Any, float]] = field(default_factory=dict)
     _running: int | None = None  # the trial of this process
+    _token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def fill(self, trials: Sequence[Any] | None = None) -> None:
         """Let a trial wait for every slot that has none; those of dead processes are marked as failed."""
@@ -147,13 +191,14 @@ class TrialQueue:
     def _claim(self, frozen: Any) -> bool:
         from optuna.trial import TrialState
 
-        storage = self.study._storage
+        storage, me = self.study._storage, {**_this_process(), "token": self._token}
         try:
+            storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # lest it has none if this process dies
             if not storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING):
                 return False
         except RuntimeError:  # another process has finished it already
             return False
-        storage.set_trial_user_attr(frozen._trial_id, OWNER, _this_process())
+        storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # another may have written there as well
         slot = frozen.user_attrs[SLOT]
         rivals = [t for t in self._trials() if t.user_attrs.get(SLOT) == slot and t.number < frozen.number]
         if any(not _is_released(rival) for rival in rivals):
@@ -220,7 +265,9 @@ class TrialQueue:
 
     def _is_dead(self, trial: Any) -> bool:
         """Whether the process of a trial that runs has died: known at once here, by silence elsewhere."""
-        owner = trial.user_attrs.get(OWNER)
+        owner = trial.user_attrs.get(OWNER, {})
+        if owner.get("token") == self._token:
+            return trial._trial_id != self._running
         if (is_known := _has_died(owner)) is not None:
             return is_known
         sign = (owner, trial.user_attrs.get(BEAT))
@@ -285,7 +332,7 @@ def _machine() -> str:
 
 def _has_died(owner: Mapping[str, Any] | None) -> bool | None:
     """Whether a process has died; None if it is unknown, or runs on another machine."""
-    if owner is None or owner["machine"] != _machine():
+    if not owner or owner["machine"] != _machine():
         return None
     try:
         process = psutil.Process(owner["pid"])

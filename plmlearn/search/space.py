@@ -232,8 +232,9 @@ def _faults(estimator: Any, grid: Mapping[str, Any]) -> Iterator[str]:
         elif isinstance(values, list) and not values:
             yield f"{name} is an empty list; expected at least one value"
         elif (known := _unless_known(estimator, name, grid)) is not None:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            lower = {other.lower(): other for other in known}
+            near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.0)
+            meant = f"; did you mean {lower[near[0]]!r}?" if near else ""
             yield f"{name!r} is no parameter of {type(estimator).__name__}{meant}"
 
 

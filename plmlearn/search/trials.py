@@ -259,11 +259,12 @@ class _Trial:
         with _no_experiments():
             pruner = WilcoxonPruner(p_threshold=self.plan.search.p_threshold)
         so_far = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
-        to_beat = create_trial(value=float(np.mean(best)), intermediate_values=dict(enumerate(best)))
+        same_folds = dict(enumerate(best[: len(scores)]))
+        to_beat = create_trial(value=float(np.mean(best)), intermediate_values=same_folds)
         study: Any = SimpleNamespace(best_trial=to_beat, direction=StudyDirection.MAXIMIZE)
-        difference = np.mean(scores) - np.mean(best[: len(scores)])
-        is_worse = difference < 0 and pruner.prune(study, so_far)
-        return float(np.mean(best) + difference) if is_worse else None
+        if not pruner.prune(study, so_far):
+            return None
+        return float(np.mean(best) + np.mean(scores) - np.mean(best[: len(scores)]))
 
     def _folds_of_best(self) -> list[float]:
         """Scores by fold of the best candidate so far."""

@@ -48,7 +48,12 @@ def test_random_candidates_of_lists_are_as_many_as_there_are():
 
 
 def test_distributions_of_scipy_are_read():
-    given = {"C": loguniform(1e-3, 10), "tol": uniform(1, 2), "max_iter": randint(3, 8), "penalty": ["l1", "l2"]}
+    given = {
+        "C": loguniform(1e-3, 10),
+        "tol": uniform(1, 2),
+        "max_iter": randint(3, 8),
+        "penalty": ["l1", "l2"],
+    }
     assert Space.of(LOGISTIC, given).distributions(None) == {
         "C": FloatDistribution(1e-3, 10, log=True),
         "tol": FloatDistribution(1, 3),

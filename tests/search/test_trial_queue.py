@@ -78,7 +78,9 @@ def test_a_search_that_was_killed_goes_on(sampler, tmp_path, fresh_processes):
     search, whole = make_search(storage, sampler).fit(X, y), make_search(None, sampler).fit(X, y)
     after = finished(storage)
     assert before.items() <= after.items()
-    slots = [trial.user_attrs[queue.SLOT] for trial in study_in(storage).get_trials(states=(TrialState.COMPLETE,))]
+    slots = [
+        trial.user_attrs[queue.SLOT] for trial in study_in(storage).get_trials(states=(TrialState.COMPLETE,))
+    ]
     assert sorted(slots) == list(range(N_TRIALS))
     assert search.best_params_ == whole.best_params_
     for name in ("params", "state", "n_folds_run", "value", "mean_test_score"):
