@@ -61,7 +61,7 @@ class PLMSearchCV(BaseSearchCV):
     pruner : {"median", "hyperband"}, pruner of Optuna or None, default="median"
         Ends a candidate after an epoch of its first fold, by its scores on the fold's test part. It has an
         effect on estimators with epochs (LoRA and other tuned ones). "median" ends what is below the median
-        of earlier candidates, once four have run, but not in the first fifth of the epochs.
+        of earlier candidates, once four have run, but not in the first quarter of the epochs.
     p_threshold : float or None, default=0.26
         Ends a candidate between folds if Wilcoxon's signed-rank test finds it worse than the best one with
         a p-value below this. With 0.26 that is worse on both of the first two folds; 0.1 waits for

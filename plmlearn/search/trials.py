@@ -350,5 +350,5 @@ def _make_pruner(pruner: Any, n_epochs: int) -> Any:
     if pruner is None or (isinstance(pruner, str) and not n_epochs):
         return NopPruner()
     if pruner == "median":
-        return MedianPruner(n_startup_trials=4, n_warmup_steps=1 + n_epochs // 5)
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=1 + math.ceil(n_epochs / 4))
     return HyperbandPruner(max_resource=n_epochs) if pruner == "hyperband" else pruner
