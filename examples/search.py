@@ -27,9 +27,9 @@ except FileNotFoundError:
 print(f"{len(X)} {source} proteins")
 
 # %%
-# Optuna suggests ten candidates. The layers below the last one are computed once for all of them. A candidate ends
-# after an epoch of its first fold if it is below the median of the others, and after two folds if it is worse
-# than the best one on both.
+# Optuna suggests ten candidates. The layers below the last one are computed once for all of them. A candidate
+# ends after an epoch of its first fold if it is below the median of the others, and after two folds if it is
+# worse than the best one on both.
 journal = Path(tempfile.mkdtemp()) / "search.log"
 search = PLMSearchCV(
     PLMClassifier("mini", epochs=4, random_state=0, verbose=0),
@@ -48,8 +48,8 @@ search.fit(X, y)
 print("best:", search.best_params_, f"{search.best_score_:.2f}")
 
 # %%
-# The same search again reads what the file has, and only fits the best candidate. If it had been killed, it would
-# go on; other processes that run this script at the same time would share its trials.
+# The same search again reads what the file has, and only fits the best candidate. If it had been killed, it
+# would go on; other processes that run this script at the same time would share its trials.
 search.fit(X, y)
 
 # %%
