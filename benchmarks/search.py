@@ -4,8 +4,8 @@
     PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --kills 10
 
 GB1, split "sampled": training variants drawn at random, backbone "mini", three folds, Spearman's correlation.
-The 24 candidates are two adapters with two ranks, two depths and three learning rates. Each search starts with
-an empty cache, tries the same candidates, and fits the best one on all variants. In each run the searches
+The 24 candidates are two adapters with two ranks, two depths and three learning rates. Each search starts
+with an empty cache, tries the same candidates, and fits the best one on all variants. In each run the searches
 follow one another; a ratio is that of one run, and the table has the medians.
 
 With ``--kills`` a random search of the same space runs in a process that is killed at random moments and
@@ -144,8 +144,9 @@ def page(text: str, arguments: argparse.Namespace) -> str:
     return f"""# What a search costs
 
 GB1, split "sampled": {arguments.variants} training variants, "mini", {arguments.epochs} epochs, three folds,
-24 candidates over adapter, rank, last_n_layers and lr. All searches try the same candidates and fit the best one
-on all variants; each starts with an empty cache. Medians of {arguments.runs} runs; ratios are those of one run.
+24 candidates over adapter, rank, last_n_layers and lr. All searches try the same candidates and fit the best
+one on all variants; each starts with an empty cache. Medians of {arguments.runs} runs; ratios are those of one
+run.
 
 {text}
 
