@@ -5,8 +5,8 @@
 
 GB1, split "sampled": training variants drawn at random, backbone "mini", three folds, Spearman's correlation.
 The 24 candidates are two adapters with two ranks, two depths and three learning rates. Each search starts
-with an empty cache, tries the same candidates, and fits the best one on all variants. In each run the searches
-follow one another; a ratio is that of one run, and the table has the medians.
+with an empty cache, tries the same candidates, and fits the best one on all variants. In each run they follow
+one another; a ratio is that of one run, and the table has the medians.
 
 With ``--kills`` a random search of the same space runs in a process that is killed at random moments and
 started again. Nothing that had ended may be lost or run again, and the best parameters are those of an
@@ -145,8 +145,7 @@ def page(text: str, arguments: argparse.Namespace) -> str:
 
 GB1, split "sampled": {arguments.variants} training variants, "mini", {arguments.epochs} epochs, three folds,
 24 candidates over adapter, rank, last_n_layers and lr. All searches try the same candidates and fit the best
-one on all variants; each starts with an empty cache. Medians of {arguments.runs} runs; ratios are those of one
-run.
+one on all variants; each starts with an empty cache. Medians of {arguments.runs} runs; ratios are of one run.
 
 {text}
 
