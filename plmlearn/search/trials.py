@@ -182,7 +182,7 @@ class _Trial:
             self.folds.append(fold)
             scores.append(plan.score_of(fold))
             self.trial.report(scores[-1], plan.n_epochs + 1 + number)
-            if len(scores) < len(plan.splits) and (predicted := self._predicted(scores)) is not None:
+            if 1 < len(scores) < len(plan.splits) and (predicted := self._predicted(scores)) is not None:
                 return "pruned", predicted
         value = float(np.mean(scores))
         return "failed" if math.isnan(value) else "complete", value
