@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -151,13 +151,12 @@ class TrialQueue:
     _running: int | None = None  # the trial of this process
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    def fill(self, trials: Sequence[Any] | None = None) -> None:
+    def fill(self) -> None:
         """Let a trial wait for every slot that has none; those of dead processes are marked as failed."""
         from optuna.trial import TrialState
 
-        trials = self._trials() if trials is None else trials
         kept, lost = set(), {}
-        for trial in trials:
+        for trial in self._trials():
             slot = trial.user_attrs.get(SLOT)
             if trial.state == TrialState.RUNNING and self._is_dead(trial):
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
@@ -174,9 +173,8 @@ class TrialQueue:
         """A trial that waited and is now this process's own; None if none waits or enough have begun."""
         from optuna.trial import Trial, TrialState
 
-        trials = self._trials()
-        self.fill(trials)
-        if len(trials) > 0 and self._n_begun(trials) >= self.n_trials:
+        self.fill()
+        if self._n_begun() >= self.n_trials:
             return None
         order = {slot: place for place, slot in enumerate(self.slots)}
         waiting = [
@@ -257,10 +255,10 @@ class TrialQueue:
     def _trials(self) -> list[Any]:
         return self.study.get_trials(deepcopy=False)
 
-    def _n_begun(self, trials: Sequence[Any]) -> int:
+    def _n_begun(self) -> int:
         from optuna.trial import TrialState
 
-        begun = [t for t in trials if t.state != TrialState.WAITING and not _is_released(t)]
+        begun = [t for t in self._trials() if t.state != TrialState.WAITING and not _is_released(t)]
         return len({t.user_attrs.get(SLOT) for t in begun})
 
     def _is_dead(self, trial: Any) -> bool:
