@@ -13,6 +13,7 @@ from . import presets as presets
 from . import pretraining as pretraining
 from . import probing as probing
 from . import report as report
+from . import search as search
 from . import sequences as sequences
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone

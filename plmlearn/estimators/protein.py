@@ -736,7 +736,7 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     PLMClassifier : The same with any adapter.
     PLMFrozenMLP : The baseline on frozen embeddings.
     sklearn.model_selection.GridSearchCV : A search over its parameters.
-    optuna.create_study : A search that learns from its trials.
+    plmlearn.search.PLMSearchCV : One that ends bad candidates early, and resumes.
 
     Notes
     -----
@@ -907,7 +907,7 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     PLMRegressor : The same with any adapter.
     PLMFrozenMLPRegressor : The baseline on frozen embeddings.
     sklearn.model_selection.GridSearchCV : A search over its parameters.
-    optuna.create_study : A search that learns from its trials.
+    plmlearn.search.PLMSearchCV : One that ends bad candidates early, and resumes.
 
     Notes
     -----

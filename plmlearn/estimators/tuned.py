@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from ..training.devices import is_first_process, of_all_processes, resolve_devic
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
 from ..training.steps import Loss, TrainingData
-from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from .callbacks import CallbackSupportMixin, EpochTasks, FittedReports, with_callbacks
 from .dataset import Dataset, check_same_fit, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -55,6 +55,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
     _trained: bytes = field(init=False)
     _target: Any = field(init=False)
     _loaded: LoadedModel | None = field(init=False)
+    # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
+    _each_epoch: ClassVar[Callable[[Any], bool] | None] = None
 
     @abstractmethod
     def _task(self) -> Task:
@@ -122,16 +124,18 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         return idle
 
     def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
-        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        """All that watch a fit: ours, those of the parameter, those of ``set_callbacks``, and a search."""
+
+        def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+            fitted._keep(model, target, history, dataset.n_truncated)
+
         watching: list[Any] = [Progress()] if self.verbose and is_first_process() else []
         if self.callbacks is not None:
             watching += prepare(self.callbacks, score_by)
         if hasattr(self, "_skl_callbacks"):
-
-            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
-                fitted._keep(model, target, history, dataset.n_truncated)
-
             watching.append(EpochTasks(self, given, keep))
+        if self._each_epoch is not None:
+            watching.append(FittedReports(self, keep, self._each_epoch))
         return watching
 
     def _check(self, task: Task, given: Given) -> Dataset:
