@@ -47,7 +47,7 @@ def target_kind(X: Any, y: Any) -> TargetKind:
     X, rows = rows_of(X, "sequences in X"), list(rows_of(y, "targets in y"))
     if not are_pairs(X) and _one_per_residue(list(X), rows):
         arrays = [np.ravel(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))]
-        are_labels = not arrays or _are_labels(np.concatenate(arrays))
+        are_labels = not arrays or _are_labels(as_array(np.concatenate(arrays), "y", missing=True))
         return "residue_labels" if are_labels else "residue_numbers"
     values = as_array(y, "y", missing=True)
     if values.ndim > 1:

@@ -18,6 +18,9 @@ SEQUENCES = ["MKV", "GSHM", "AA*", "M K V L"]
         ([1, 2, 1, 3], "labels"),
         ([0.0, 1.0, np.nan, 1.0], "labels"),
         ([0.5, 1.0, 2.0, 3.0], "numbers"),
+        ([0.5, None, 2.0, 3.0], "numbers"),
+        (pd.Series([0.5, pd.NA, 2.0, 3.0], dtype="Float64"), "numbers"),
+        ([0, None, 1, 1], "labels"),
         (np.array([[0, 1], [1, 1], [0, 0], [1, 0]]), "labels"),
         (np.array([[0, 2], [1, 1], [0, 0], [1, 0]]), "numbers"),
         (["HHH", "CCEE", "HE", "HHHH"], "residue_labels"),
@@ -25,6 +28,7 @@ SEQUENCES = ["MKV", "GSHM", "AA*", "M K V L"]
         (["HHH", "H", "H", "H"], "labels"),
         (["HHH", None, "HE", "HHHH"], "residue_labels"),
         ([[0.5, 1, 2], [1.0, 2, 3, 4], [0.1, np.nan], [1, 2, 3, 4]], "residue_numbers"),
+        ([[0.5, None, 2], [1.0, 2, 3, 4], [0.1, None], [1, 2, 3, 4]], "residue_numbers"),
         ([[0, 1, 0], [1, 1, 0, 0], [0, 1], [0, 0, 0, 1]], "residue_labels"),
     ],
 )
