@@ -7,7 +7,6 @@ shared by every model built on it and never change.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import os
 import shutil
@@ -26,7 +25,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from ..nn.locks import ForkSafeLock
 from ..sequences.checked import TEXT, checked, one_of
-from ..sequences.clean import local_path
+from ..sequences.clean import did_you_mean, local_path
 from .architectures import ARCHITECTURES, CHECKPOINTS
 from .backbone import (
     DTYPES,
@@ -116,11 +115,9 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     if place.count("/") == 1 and not place.startswith((".", "/", "~")):
         return place, alphabet
     known = [*BUNDLED, *CHECKPOINTS]
-    near = difflib.get_close_matches(place, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise BackboneNotFoundError(
         f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
-        f"('owner/name'), nor one of {', '.join(known)}.{hint}"
+        f"('owner/name'), nor one of {', '.join(known)}.{did_you_mean(place, known)}"
     )
 
 

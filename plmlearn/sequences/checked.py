@@ -7,22 +7,12 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from .clean import Range as Range
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Range(Interval):
-    """scikit-learn's interval, in which no boolean lies, and which takes every kind of number."""
-
-    def is_satisfied_by(self, val: Any) -> bool:
-        if isinstance(val, (bool, np.bool_)):
-            return False
-        if isinstance(val, Real) and not isinstance(val, (Integral, float, np.floating)):
-            val = float(val)  # a fraction, which NumPy cannot compare
-        return super().is_satisfied_by(val)
 
 
 SHARE = [Range(Real, 0, 1, closed="both")]
@@ -41,5 +31,5 @@ def one_of(choices: Any) -> list:
 
 
 def checked(**constraints: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: what a caller passes for these parameters obeys the constraints, or the error names it."""
+    """Decorate a function to check these parameters when it is called; an error names the first bad one."""
     return validate_params(constraints, prefer_skip_nested_validation=False)

@@ -12,6 +12,7 @@ B, O, U and Z, which each backbone maps by its own rule. A residue may carry a s
 (:func:`with_state`). Rows are counted from 0, as in ``X[0]``; residues from 1, as in biology.
 """
 
+import difflib
 import os
 import re
 import reprlib
@@ -22,11 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from sklearn.utils._param_validation import (
-    Interval,
-    InvalidParameterError,
-    validate_parameter_constraints,
-)
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 
 def rows_of(X: Any, noun: str) -> Any:
@@ -149,6 +146,12 @@ def first_few(items: Iterable, separator: str = ", ", n: int = _SHOWN) -> str:
     return separator.join([*words[:n], *["…"] * (len(words) > n)])
 
 
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """A hint at the known name that a wrong one comes close to; "" where none does."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Raise unless a parameter is one of its choices."""
     if not isinstance(value, str) or value not in choices:
@@ -169,17 +172,27 @@ def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], c
     caller : str
         Name of the function or class, for the message.
     """
-    known = {name: value for name, value in given.items() if name in constraints}
-    for name, value in known.items():
-        ranges = [str(rule) for rule in constraints[name] if isinstance(rule, Interval)]
-        if ranges and "boolean" not in constraints[name] and isinstance(value, (bool, np.bool_)):
-            expected = " or ".join(ranges)
-            raise InvalidParameterError(
-                f"The {name!r} parameter of {caller} must be {expected}. Got {value} instead."
-            )
-        if isinstance(value, Real) and not isinstance(value, (Integral, float, np.floating)):
-            known[name] = float(value)  # a fraction, which NumPy cannot compare
-    validate_parameter_constraints(dict(constraints), known, caller)
+    checks = {name: rules for name, rules in constraints.items() if rules != "no_validation"}
+    known = {name: value for name, value in given.items() if name in checks}
+    rules = {name: [Range.of(rule) for rule in checks[name]] for name in known}
+    validate_parameter_constraints(rules, known, caller)
+
+
+class Range(Interval):
+    """scikit-learn's interval, for numbers of every kind but booleans."""
+
+    @classmethod
+    def of(cls, rule: Any) -> Any:
+        """An interval of scikit-learn as such a range; any other constraint as it is."""
+        is_interval = type(rule) is Interval
+        return cls(rule.type, rule.left, rule.right, closed=rule.closed) if is_interval else rule
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        if isinstance(val, (bool, np.bool_)):
+            return False
+        if isinstance(val, Real) and not isinstance(val, (Integral, float, np.floating)):
+            val = float(val)  # a fraction, which NumPy cannot compare
+        return super().is_satisfied_by(val)
 
 
 ALPHABET = "ACDEFGHIKLMNPQRSTVWY"

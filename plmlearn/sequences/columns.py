@@ -109,7 +109,9 @@ def _without(gaps: np.ndarray, array: np.ndarray) -> np.ndarray:
     measured = array[~gaps].tolist()
     if all(isinstance(entry, Real) and not isinstance(entry, bool) for entry in measured):
         return np.where(gaps, np.nan, array).astype(np.float64)
-    return np.where(gaps, None, array.astype(object))
+    found = array.astype(object)
+    found[gaps] = None
+    return found
 
 
 def _refuse(wrong: np.ndarray, fault: str, expected: str) -> None:

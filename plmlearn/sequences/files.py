@@ -3,6 +3,7 @@
 ``read_fasta``       ids, sequences and descriptions of a FASTA file
 ``fasta_records``    headers and sequences of lines in that format
 ``read_lines``       the lines of any text file, or an error that names the file
+``replacing``        a file is written whole, or stays as it was
 
 Sequences are returned as they are in the file; ``check_sequences`` cleans them and refuses what is wrong.
 """
@@ -14,9 +15,11 @@ import os
 import reprlib
 import stat
 import sys
+import uuid
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,17 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         raise OSError(
             f"{path} is damaged, or not compressed as its name says ({error}). Copy it again, or rename it."
         ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside a file to write to; it takes the file's at the end, so no reader sees half of it."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _regular_file(path: str | os.PathLike[str]) -> Path:

@@ -12,6 +12,12 @@ from .clean import is_table, rows_of, text_of
 from .columns import as_array
 
 TargetKind = Literal["labels", "numbers", "residue_labels", "residue_numbers"]
+KIND_NAMES: dict[TargetKind, str] = {
+    "labels": "labels",
+    "numbers": "numbers",
+    "residue_labels": "labels per residue",
+    "residue_numbers": "numbers per residue",
+}
 _MOST_CLASSES = 20  # of whole numbers; more of them count or measure something
 
 

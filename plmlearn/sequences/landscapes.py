@@ -107,14 +107,13 @@ def read_flip(path: str | os.PathLike[str]) -> Bunch:
     ...     read_flip(Path(folder, "split.csv")).split
     array(['train', 'valid', 'test'], dtype=object)
     """
-    table = read_csv(path, target=["target", "set"])
+    table = read_csv(path, sequence=["sequence", "set"], target="target")
     sets, validates = table.columns["set"], table.columns.get("validation", [""] * len(table.lines))
     if odd := [line for line, name in zip(table.lines, sets) if name not in ("train", "test")]:
         raise ValueError(f"{path} has rows in no set, in lines {first_few(odd)}; expected 'train' or 'test'.")
     held_out = [str(mark).lower() in ("true", "1", "1.0") for mark in validates]
     split = object_array("valid" if name == "train" and held else name for name, held in zip(sets, held_out))
-    target = read_csv(path, target="target").target
-    return Bunch(sequences=table.sequences, target=target, split=split, columns=table.columns)
+    return Bunch(sequences=table.columns["sequence"], target=table.target, split=split, columns=table.columns)
 
 
 @checked(wild_type=TEXT, mutant=TEXT, target=[str, None], first_site=FIRST_SITE)

@@ -74,7 +74,7 @@ def check_pairs(X: Any, *, invalid: Invalid = "raise") -> np.ndarray:
 def clean_pairs(
     X: Any, invalid: Invalid, clean_protein: Callable[[Any, Invalid], tuple[str, str]]
 ) -> np.ndarray:
-    """The same by a function that cleans one protein and says what is wrong with it; nothing is warned of."""
+    """Clean pairs by a function that cleans one protein and says what is wrong with it; warn of nothing."""
     check_choice("invalid", invalid, get_args(Invalid))
     pairs, problems = _read(X)
     # Proteins recur in pairs: each text is cleaned once.

@@ -1,7 +1,6 @@
 """``read_csv``: tables of proteins with a header line, every fault named by its line."""
 
 import csv
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from .checked import checked
-from .clean import LETTERS, first_few, object_array
+from .clean import LETTERS, did_you_mean, first_few, object_array
 from .files import read_lines
 
 # Strict, for labels per residue may be digits: "0011" must not become 11.
@@ -152,8 +151,7 @@ def _check_header(path: str | os.PathLike[str], header: list[str], wanted: list[
         raise ValueError(f"{path} has several columns named {names}; expected different names.")
     for name in wanted:
         if not isinstance(name, str) or name not in header:
-            close = difflib.get_close_matches(str(name), header, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, header)
             raise ValueError(f"{path} has no column {name!r}; its columns are {', '.join(header)}.{hint}")
 
 

@@ -39,7 +39,7 @@ class VariantTable:
 
     @classmethod
     def read(cls, wild_type: str, variants: Any) -> VariantTable:
-        """From whatever :func:`plmlearn.sequences.read_variants` takes, or its error.
+        """Read what :func:`plmlearn.sequences.read_variants` takes, with the same errors.
 
         Tables whose rows are all clean sequences take some 10 ns per residue.
         """
