@@ -10,7 +10,7 @@
 ``SCORERS``, ``get_scorer``                                     scorers by name, for ``scoring=``
 """
 
-from plmlearn.metrics.classification import (
+from .classification import (
     class_table,
     classification_table,
     expected_calibration_error,
@@ -18,17 +18,17 @@ from plmlearn.metrics.classification import (
     precision_at_recall,
     specificity_score,
 )
-from plmlearn.metrics.residues import residue_accuracy, residue_mcc, residue_spearman, residue_table
-from plmlearn.metrics.scorers import SCORERS, get_scorer, spearman_score
-from plmlearn.metrics.segments import segment_overlap
-from plmlearn.metrics.signal_peptides import (
+from .residues import residue_accuracy, residue_mcc, residue_spearman, residue_table
+from .scorers import SCORERS, get_scorer, spearman_score
+from .segments import segment_overlap
+from .signal_peptides import (
     cleavage_mcc,
     cleavage_precision,
     cleavage_recall,
     cleavage_site,
     signal_peptide_table,
 )
-from plmlearn.metrics.variants import ndcg_score, spearman_by_mutations, top_precision, top_recall
+from .variants import ndcg_score, spearman_by_mutations, top_precision, top_recall
 
 __all__ = [
     "SCORERS",

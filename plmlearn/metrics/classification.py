@@ -11,9 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 
-from plmlearn.sequences.checked import Range
-
-from ..sequences.checked import COUNT, checked
+from ..sequences.checked import COUNT, Range, checked
 from ..sequences.clean import check_choice
 from ..sequences.columns import check_labels, check_numbers
 

@@ -15,10 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.stats import spearmanr
 
-from plmlearn.metrics.classification import class_table, matthews_correlation
-
 from ..sequences.clean import check_choice, refuse, rows_of
 from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
+from .classification import class_table, matthews_correlation
 
 Average = Literal["residue", "protein"]
 

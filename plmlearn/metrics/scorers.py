@@ -8,19 +8,18 @@ import numpy as np
 from sklearn.metrics import get_scorer as sklearn_scorer
 from sklearn.metrics import make_scorer
 
-from plmlearn.metrics.classification import (
+from ..sequences.columns import check_numbers
+from .classification import (
     expected_calibration_error,
     macro_average_precision,
     matthews_correlation,
     precision_at_recall,
     specificity_score,
 )
-from plmlearn.metrics.residues import rank_correlation, residue_accuracy, residue_mcc, residue_spearman
-from plmlearn.metrics.segments import segment_overlap
-from plmlearn.metrics.signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
-from plmlearn.metrics.variants import ndcg_score, top_precision, top_recall
-
-from ..sequences.columns import check_numbers
+from .residues import rank_correlation, residue_accuracy, residue_mcc, residue_spearman
+from .segments import segment_overlap
+from .signal_peptides import cleavage_mcc, cleavage_precision, cleavage_recall
+from .variants import ndcg_score, top_precision, top_recall
 
 
 def spearman_score(y_true: Any, y_pred: Any) -> float:
@@ -58,6 +57,8 @@ def _of_probabilities(metric: Callable, sign: int, estimator: Any, X: Any, y: An
 
 
 def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
+    if len(estimator.classes_) != 2:
+        raise ValueError(f"The estimator has {len(estimator.classes_)} classes; this score expects 2.")
     positive = np.asarray(y) == estimator.classes_[1]
     return metric(positive.astype(int), estimator.predict_proba(X)[:, 1])
 

@@ -5,9 +5,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from plmlearn.metrics.residues import Average, paired_residues
-
 from ..sequences.clean import check_choice
+from .residues import Average, paired_residues
 
 Segment = tuple[int, int]
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from plmlearn.metrics.classification import matthews_correlation
-from plmlearn.metrics.residues import paired_residues
-from plmlearn.metrics.segments import as_states
-
 from ..sequences.checked import COUNT_FROM_0, TEXT, checked
 from ..sequences.clean import rows_of
 from ..sequences.columns import check_labels
 from ..sequences.residue_targets import read_target
+from .classification import matthews_correlation
+from .residues import paired_residues
+from .segments import as_states
 
 SIGNAL_LABELS = "SLTP"
 

@@ -5,19 +5,19 @@
 ``spearman_by_mutations``         rank correlation for each number of mutations
 """
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import ndcg_score as gain_of_ranking
 
 from ..sequences import read_variants
-from ..sequences.checked import TEXT, Range, checked
+from ..sequences.checked import COUNT, TEXT, Range, checked
 from ..sequences.columns import check_numbers
 from ..sequences.variants import FIRST_SITE
 from .residues import rank_correlation
 
-_COUNT = [Range(Integral, 1, None, closed="left"), None]
+_COUNT = [*COUNT, None]
 _PART = [Range(Real, 0, 1, closed="right")]
 
 

@@ -65,6 +65,9 @@ def test_classification():
     X, y = make_classification(80, random_state=0)
     y = np.array(["no", "yes"])[y]
     model = LogisticRegression().fit(X, y)
+    three = LogisticRegression().fit(X, np.arange(80) % 3)
+    with pytest.raises(ValueError, match="has 3 classes; this score expects 2"):
+        get_scorer("precision_at_recall_50")(three, X, y)
     proba = model.predict_proba(X)
     assert get_scorer("neg_calibration_error")(model, X, y) == -expected_calibration_error(y, proba)
     found = get_scorer("precision_at_recall_50")(model, X, y)
