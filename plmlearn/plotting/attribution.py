@@ -354,7 +354,7 @@ class AttributionDisplay:
 
 
 def _unit(one: _Explained) -> str:
-    """What the contributions are contributions to."""
+    """The label of the axis: the value or class that residues contribute to."""
     where = "" if one.residue is None else f", residue {one.residue}"
     classes = _classes_of(one.estimator._target)
     if classes is None:

@@ -17,7 +17,7 @@ Score = Literal["f1", "precision", "recall", "specificity", "aupr"]
 class ClassScoresDisplay:
     """A score of each class against all others, as bars, with the mean over classes.
 
-    It stands beside :class:`sklearn.metrics.ConfusionMatrixDisplay`, which tells what a class is taken for.
+    It complements :class:`sklearn.metrics.ConfusionMatrixDisplay`, which shows what a class is taken for.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class LearningCurvesDisplay:
         LearningCurvesDisplay
         """
         fitted = vars(estimator)
-        if "history_" not in fitted:
+        if not fitted.get("history_"):
             name = type(estimator).__name__
             raise ValueError(f"{name} has no history_; expected a fitted tuned estimator.")
         history = fitted["history_"]

@@ -85,8 +85,8 @@ class MutationHeatmapDisplay:
         ----------
         wild_type : str
         variants : list, array or Series of str, shape (n_variants,)
-            Sequences or substitutions. Those with several mutations have no place on the map: one warning
-            counts them.
+            Sequences or substitutions. What is measured several times is averaged. Those with several
+            mutations have no place on the map: one warning counts them.
         y_true, y_pred : array of shape (n_variants,), default=None
             Measured and predicted values; one of them at least, nan for what is not known.
         first_site : int, default=1
@@ -204,12 +204,16 @@ def _tables(
         )
     rows = [row for row, variant in enumerate(changes) if len(variant) == 1]
     places = [(RESIDUES.index(new), site) for row in rows for site, new in changes[row]]
+    shape = len(RESIDUES), len(wild_type)
     tables = {}
     for title, values in given.items():
         numbers = check_numbers(values, f"what is {title}", missing=True)
         if numbers.shape != (len(changes),):
             raise ValueError(f"What is {title} has shape {numbers.shape}; expected ({len(changes)},).")
-        tables[title] = np.full((len(RESIDUES), len(wild_type)), np.nan)
-        for place, row in zip(places, rows):
-            tables[title][place] = numbers[row]
+        known = [(place, row) for place, row in zip(places, rows) if not np.isnan(numbers[row])]
+        sums, counts = np.zeros(shape), np.zeros(shape)
+        for place, row in known:
+            sums[place] += numbers[row]
+            counts[place] += 1
+        tables[title] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return tables

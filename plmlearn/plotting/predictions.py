@@ -59,12 +59,10 @@ class PredictedMeasuredDisplay:
         return None if self.intervals is None else float(self._inside().mean())
 
     def _inside(self) -> np.ndarray:
-        intervals = (
-            self.intervals
-            if self.intervals is not None
-            else np.tile([-np.inf, np.inf], (len(self.y_true), 1))
-        )
-        return (intervals[:, 0] <= self.y_true) & (self.y_true <= intervals[:, 1])
+        if self.intervals is None:
+            return np.full(len(self.y_true), True)
+        low, high = self.intervals.T
+        return (low <= self.y_true) & (self.y_true <= high)
 
     @classmethod
     def from_predictions(
@@ -99,7 +97,13 @@ class PredictedMeasuredDisplay:
             half = 1.645 * check_numbers(std, "std")
             intervals = np.column_stack([pred - half, pred + half])
         if intervals is not None:
-            intervals = np.asarray(intervals, dtype=float).reshape(len(pred), -1)[:, :2]
+            intervals = np.asarray(intervals, dtype=float)
+            if intervals.shape not in ((len(pred), 2), (len(pred), 2, 1)):
+                raise ValueError(
+                    f"intervals have shape {intervals.shape}; expected ({len(pred)}, 2). Of several levels "
+                    "pass one: intervals[:, :, 0]."
+                )
+            intervals = intervals.reshape(-1, 2)
         return cls(true, pred, intervals=intervals).plot(ax=ax, **kwargs)
 
     @classmethod

@@ -53,7 +53,7 @@ def _mean_over_heads(
 
 
 def outputs_from(module: Any, hidden: Tensor, tokens: PackedTokens) -> Any:
-    """What a model says where ``hidden``, (T, D), stands for the embeddings of the tokens."""
+    """Outputs of a model with ``hidden``, (T, D), in place of the embeddings of the tokens."""
     encoder = _copied(module.encoder, embed=lambda _: hidden)
     probe = copy.copy(module)
     probe._modules = {**module._modules, "encoder": encoder}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,8 @@ class ResidueDisplay:
 
     def _draw_measured(self, places: np.ndarray) -> None:
         measured: Any = np.ma.filled(np.ma.asarray(self.y_true, dtype=object), None)
-        if all(isinstance(x, int | float) or x is None for x in measured.tolist()):
+        classes = {str(x) for x in measured if x is not None} & set(self.labels)
+        if not classes and all(isinstance(x, Real) or x is None for x in measured):
             values = [np.nan if x is None else float(x) for x in measured]
             self.ax_.plot(places, values, ".", color="black", label="measured")
             return

@@ -84,6 +84,8 @@ def test_learning_curves_without_a_score(ax):
     assert (ax.get_xlabel(), display.score_ax_, display.best) == ("step", None, None)
     with pytest.raises(ValueError, match="PLMClassifier has no history_"):
         LearningCurvesDisplay.from_estimator(PLMClassifier())
+    with pytest.raises(ValueError, match="SimpleNamespace has no history_"):  # of what trained for no epoch
+        LearningCurvesDisplay.from_estimator(SimpleNamespace(history_=[]))
 
 
 def test_history_is_a_table(clf):
@@ -121,6 +123,10 @@ def test_residues_of_values(esm_folder, X, ax):
     np.testing.assert_allclose(line.get_ydata(), reg.predict(X[:1])[0])
     np.testing.assert_allclose(dots.get_ydata(), y[0])
     assert display.unit == ax.get_ylabel() == "predicted value"
+    single = ResidueDisplay.from_predictions("MKV", [1, 2, 3], y_true=np.float32([1, 2, 3]), unit="value")
+    assert [line.get_label() for line in single.ax_.lines] == ["column 0", "measured"]
+    classes = ResidueDisplay.from_predictions("MKV", np.eye(3)[:, :2], labels=["0", "1"], y_true=[0, 1, 0])
+    assert len(classes.ax_.patches) == 3  # numbers that are names of classes
 
 
 def test_signal_peptides(esm_folder, ax):

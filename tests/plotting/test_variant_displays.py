@@ -85,6 +85,8 @@ def test_heat_maps_of_estimators_and_numbering():
 def test_heat_maps_say_what_they_leave_out():
     with pytest.warns(UserWarning, match="1 of 3 variants have several mutations"):
         MutationHeatmapDisplay.from_predictions(WILD, ["M1A", "WT", "M1A:K2C"], y_true=[1, 2, 3])
+    repeated = MutationHeatmapDisplay.from_predictions(WILD, ["M1A"] * 3, y_true=[1, 2, np.nan])
+    assert repeated.tables["measured"][repeated.residues.index("A"), 0] == 1.5
     with pytest.raises(ValueError, match="expected one of them at least"):
         MutationHeatmapDisplay.from_predictions(WILD, SINGLES)
     with pytest.raises(ValueError, match=r"expected \(114,\)"):
@@ -97,6 +99,9 @@ def test_predictions_and_their_intervals():
     for form in (intervals, intervals[:, :, None]):
         display = PredictedMeasuredDisplay.from_predictions(true, pred, intervals=form)
         assert display.coverage == 0.75
+    several = np.repeat(intervals[:, :, None], 2, axis=2)
+    with pytest.raises(ValueError, match=r"have shape \(4, 2, 2\); expected \(4, 2\)"):
+        PredictedMeasuredDisplay.from_predictions(true, pred, intervals=several)
     points = [
         c.get_offsets()
         for c in display.ax_.collections
