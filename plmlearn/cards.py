@@ -64,7 +64,7 @@ def model_card(
     ----------
     estimator : fitted estimator
     name : str, optional
-        Title, and with a slash (``"owner/name"``) where the model lies on the hub.
+        Title; one with a slash (``"owner/name"``) is also the place on the hub.
     X : list, array or Series of str, optional
         Training proteins, for their number and lengths. They are not written.
     data : str, optional
@@ -72,7 +72,7 @@ def model_card(
     split : str, optional
         How test proteins were kept apart, for example "clusters at 30 % identity".
     scores : mapping or Comparison, optional
-        ``{"accuracy": 0.81}``, or the same for several rows, so that floors stand beside the model:
+        ``{"accuracy": 0.81}``, or the same for several rows, so that baselines are shown beside the model:
         ``{"model": {"accuracy": 0.81}, "nearest neighbour": {"accuracy": 0.74}}``; or what
         :func:`plmlearn.baselines.compare` returns.
     licence : str, optional

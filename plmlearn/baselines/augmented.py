@@ -19,7 +19,7 @@ from ..sequences.clean import check_parameters, first_few, is_table
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .composition import residue_scales
-from .inputs import SequenceInput, refuse_huge
+from .inputs import SequenceInput, variable_sites
 
 Encoding = Literal["onehot", "blosum62", "zscales"]
 _ALPHAS = np.logspace(-2, 3, 6)
@@ -93,17 +93,9 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> "AugmentedRidge":
         """Learn from variants of one length, or a table of them and their scores; y is (n,)."""
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
-        (variants, scores), y = self._read(X), check_numbers(y, "y")
-        if len(y) != len(variants):
-            raise ValueError(
-                f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
-            )
-        refuse_huge(y)
-        self.length_ = len(variants[0])
-        letters = stack_letters(variants, self.length_, "the first")
-        self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))
-        if not len(self.sites_):
-            raise ValueError(f"All {len(letters)} sequences are the same; expected variants that differ.")
+        variants, scores = self._read(X)
+        letters, self.sites_, y = variable_sites(variants, y)
+        self.length_ = letters.shape[1]
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(letters[:, self.sites_])
         self.scaler_ = StandardScaler().fit(scores) if scores.shape[1] else None
         model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, solver="auto", tol=1e-10)

@@ -195,7 +195,7 @@ def compare(
     ('additive', True)
     """
     reference = _check_names(reference, list(estimators), random_states, inspect)
-    scoring = _scorers(scoring)
+    scoring = named_scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in estimators}
     all_splits: list[tuple[np.ndarray, np.ndarray]] = []
@@ -203,7 +203,7 @@ def compare(
         splits = _splits(cv, X, y, groups, seed, next(iter(estimators.values())))
         all_splits += splits
         for name, estimator in estimators.items():
-            task = (_seeded(estimator, seed), X, y, clusters, scoring, (inspect or {}).get(name))
+            task = (with_seed(estimator, seed), X, y, clusters, scoring, (inspect or {}).get(name))
             folds[name] += _run(name, task, splits, n_jobs, verbose)
     table = {
         (name, metric): np.reshape([run[0][metric] for run in runs], (len(random_states), -1))
@@ -276,7 +276,7 @@ def _fold(
 
 
 def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int) -> Iterator[tuple]:
-    """What ``_fold`` says of each split, with a line for it where that is wanted."""
+    """Run ``_fold`` on each split, and print its scores if that is asked for."""
     runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_fold)(*task, split) for split in splits)
     for number, (scores, costs, kept) in enumerate(runs, start=1):
         if verbose:
@@ -314,7 +314,7 @@ def _statistics(
     }
 
 
-def _scorers(scoring: Any) -> Any:
+def named_scorers(scoring: Any) -> Any:
     """Names, this package's among them, as scorers under these names; all else as it is."""
     if isinstance(scoring, (Mapping, list, tuple, set)) and not scoring:
         raise ValueError("scoring is empty; expected one scorer or more, or None for the estimator's own.")
@@ -349,7 +349,8 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
     return splits
 
 
-def _seeded(estimator: Any, seed: int | None) -> Any:
+def with_seed(estimator: Any, seed: int | None) -> Any:
+    """A clone whose parts all have this seed; None keeps their own."""
     estimator = clone(estimator)
     names = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
     return estimator if seed is None else estimator.set_params(**dict.fromkeys(names, seed))

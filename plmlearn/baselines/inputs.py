@@ -1,8 +1,15 @@
-"""What baselines share of their input: tags for scikit-learn, and numbers that can be computed with."""
+"""What baselines share of their input: tags for scikit-learn, and variants with their measurements.
+
+``variable_sites``   letters of variants of one length, and where they differ
+``refuse_huge``      measurements that can be computed with, or an error
+"""
 
 from typing import Any
 
 import numpy as np
+
+from ..sequences.columns import check_numbers
+from ..similarity.alignment import stack_letters
 
 _LARGEST = 1e100  # its square and sums of such are numbers still
 
@@ -14,6 +21,21 @@ class SequenceInput:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags
+
+
+def variable_sites(variants: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Letters as bytes, (n, L), the sites where variants differ, and their measurements as numbers."""
+    y = check_numbers(y, "y")
+    if len(y) != len(variants):
+        raise ValueError(f"y has {len(y)} measurements for {len(variants)} variants; expected one for each.")
+    refuse_huge(y)
+    letters = stack_letters(variants, len(variants[0]), "the first")
+    sites = np.flatnonzero((letters != letters[0]).any(axis=0))
+    if not len(sites):
+        raise ValueError(
+            f"All {len(letters)} sequences are the same; expected variants that differ at some site."
+        )
+    return letters, sites, y
 
 
 def refuse_huge(y: np.ndarray) -> None:

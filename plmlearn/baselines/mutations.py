@@ -14,9 +14,8 @@ from sklearn.utils.validation import check_is_fitted, check_X_y
 
 from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
-from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
-from .inputs import SequenceInput, refuse_huge
+from .inputs import SequenceInput, variable_sites
 
 _ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
@@ -81,20 +80,8 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> "AdditiveMutationRegressor":
         """Learn the effects from variants of one length and their measurements, (n,) or (n, k)."""
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
-        variants, y = check_sequences(X), check_numbers(y, "y")
-        if len(y) != len(variants):
-            raise ValueError(
-                f"y has {len(y)} measurements for {len(variants)} variants; expected one for each."
-            )
-        refuse_huge(y)
-        self.length_ = len(variants[0])
-        letters = stack_letters(variants, self.length_, "the first")
-        self.sites_ = np.flatnonzero((letters != letters[0]).any(axis=0))
-        n_sites = len(self.sites_)
-        if n_sites == 0:
-            raise ValueError(
-                f"All {len(letters)} sequences are the same; expected variants that differ at some site."
-            )
+        letters, self.sites_, y = variable_sites(check_sequences(X), y)
+        self.length_, n_sites = letters.shape[1], len(self.sites_)
         n_states = len(letters) * n_sites * (n_sites + 1) // 2
         if self.order == 2 and n_states > _MAX_STATES:
             raise ValueError(
@@ -102,8 +89,8 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
                 f"pairs of residues; expected up to {_MAX_STATES:.0e}. Pass order=1."
             )
         self.order_ = self.order
-        self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(self._states(letters))
-        features = self.encoder_.transform(self._states(letters))
+        self.encoder_ = OneHotEncoder(handle_unknown="ignore")
+        features = self.encoder_.fit_transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         # RidgeCV takes the leave-one-out error from the features' covariance where they are sparse.
         model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, tol=1e-10)
@@ -118,7 +105,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
         return self.model_.predict(self.encoder_.transform(self._states(letters)))
 
     def _states(self, letters: np.ndarray) -> np.ndarray:
-        """What is at every variable site, and at every pair of them, as numbers; (n, sites + pairs)."""
+        """Residues at every variable site and at every pair of sites, as numbers; (n, sites + pairs)."""
         single = letters[:, self.sites_].astype(np.int32)
         if self.order_ == 1 or len(self.sites_) < 2:
             return single

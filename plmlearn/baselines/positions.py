@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
 from ..sequences.columns import check_numbers
-from ..similarity.alignment import stack_letters
+from ..similarity.alignment import commonest_letters, stack_letters
 from .inputs import SequenceInput, refuse_huge
 
 
@@ -68,8 +68,7 @@ class PositionMeanRegressor(SequenceInput, RegressorMixin, BaseEstimator):
         wild = variants[0] if self.wild_type is None else check_sequences([self.wild_type])[0]
         letters = stack_letters(variants, len(wild), "the wild type" if self.wild_type else "the first")
         if self.wild_type is None:
-            commonest = [np.bincount(column, minlength=128).argmax() for column in letters.T]
-            wild = bytes(commonest).decode()
+            wild = commonest_letters(letters)
         self.wild_type_, self.mean_ = wild, float(y.mean())
         mutated = self._mutated(letters)
         n, sums = mutated.sum(axis=0), y @ mutated

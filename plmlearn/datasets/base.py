@@ -19,7 +19,6 @@ import os
 import re
 import urllib.error
 import urllib.request
-import uuid
 import warnings
 import zlib
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from ..sequences.clean import local_path, object_array
+from ..sequences.files import replacing
 from .origins import TABLES, Table, description
 
 logger = logging.getLogger(__name__)
@@ -182,13 +182,11 @@ def _fetch(url: str, path: Path, table: Table) -> bytes:
 
 def _store(content: bytes, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with part.open("xb") as file, gzip.GzipFile(_MARK.decode(), "wb", fileobj=file, mtime=0) as packed:
-            packed.write(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    packed = io.BytesIO()
+    with gzip.GzipFile(_MARK.decode(), "wb", fileobj=packed, mtime=0) as file:
+        file.write(content)
+    with replacing(path) as part:
+        part.write_bytes(packed.getvalue())
 
 
 def _is_download(path: Path) -> bool:

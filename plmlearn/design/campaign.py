@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import AdditiveMutationRegressor
-from ..baselines.comparison import as_table
+from ..baselines.comparison import as_table, with_seed
 from ..sequences.checked import COUNT, FLAG, SEED, SHARE, checked
 from ..sequences.clean import one_column, rows_of
 from ..sequences.columns import check_numbers
@@ -197,9 +196,7 @@ def _next(
     random = np.random.RandomState(seed + len(measured))
     if model is None:
         return random.choice(rest, n, replace=False)
-    model = clone(model)
-    seeds = [name for name in model.get_params() if name.split("__")[-1] == "random_state"]
-    model.set_params(**dict.fromkeys(seeds, seed)).fit(X[measured], y[measured])
+    model = with_seed(model, seed).fit(X[measured], y[measured])
     return rest[propose(model, X[rest], n, random_state=random, best=y[measured].max(), **options).rows]
 
 
@@ -207,6 +204,8 @@ def _strategies(estimator: Any, acquisition: str, floors: bool) -> dict[str, tup
     """Estimator and acquisition function by name; None stands for random choice."""
     named = estimator if isinstance(estimator, Mapping) else {type(estimator).__name__: estimator}
     given = {name: one if isinstance(one, tuple) else (one, acquisition) for name, one in named.items()}
+    if RANDOM in given:
+        raise ValueError(f"An estimator is named {RANDOM!r}, as random choice is; expected another name.")
     for name, (model, how) in given.items():
         if not hasattr(model, "fit") or not hasattr(model, "predict"):
             raise TypeError(f"estimator {name!r} is {model!r:.50}; expected a regressor.")

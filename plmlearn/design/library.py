@@ -2,7 +2,7 @@
 
 ``single_mutants``      one substitution
 ``combine_sites``       all combinations of residues, or of what a degenerate codon encodes, at some sites
-``combine_mutations``   given mutations, up to so many in one variant
+``combine_mutations``   given mutations, one or several in a variant
 ``codon_residues``      what a degenerate codon encodes
 """
 
@@ -238,7 +238,7 @@ def combine_sites(
 def combine_mutations(
     wild_type: str, mutations: Sequence[str], *, max_mutations: int = 2, first_site: int = 1
 ) -> VariantLibrary:
-    """All variants that combine up to so many of given mutations, such as the best single ones.
+    """All variants that combine up to ``max_mutations`` of given mutations, such as the best single ones.
 
     Parameters
     ----------

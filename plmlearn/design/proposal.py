@@ -89,29 +89,6 @@ class Proposal:
         return as_table([dict(zip(columns, row)) for row in zip(*columns.values())])
 
 
-@dataclass
-class _Best:
-    """The best candidates so far: their numbers, sequences, means, deviations and scores."""
-
-    size: int
-    rows: np.ndarray
-    sequences: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
-    score: np.ndarray
-
-    @classmethod
-    def none(cls, size: int) -> "_Best":
-        empty = np.empty(0)
-        return cls(size, np.empty(0, dtype=np.int64), np.empty(0, dtype=object), empty, empty, empty)
-
-    def add(self, *batch: np.ndarray) -> None:
-        own = self.rows, self.sequences, self.mean, self.std, self.score
-        joined = [np.append(column, more) for column, more in zip(own, batch)]
-        order = np.argsort(-joined[-1], kind="stable")[: self.size]
-        self.rows, self.sequences, self.mean, self.std, self.score = (column[order] for column in joined)
-
-
 @checked(
     estimator=[HasMethods("predict")],
     n=COUNT,
@@ -220,31 +197,34 @@ def propose(
     if acquisition == "ei" and best is None:
         best = _best_known(estimator, known, batch_size)
     random = check_random_state(random_state)
-    found, n_known = _Best.none(n if diversity == 1 else _SHORTLIST * n), 0
+    size, n_known = n if diversity == 1 else _SHORTLIST * n, 0
+    best_so_far: list[np.ndarray] = []  # rows, sequences, means, deviations and scores
     for rows, sequences in _batches(library, batch_size):
         new = np.array([sequence not in known for sequence in sequences])
         n_known += len(new) - int(new.sum())
         if new.any():
             mean, std = predictions(estimator, sequences[new], with_std=acquisition != "greedy")
             score = _score(acquisition, mean, std, beta, best, random)
-            found.add(rows[new], sequences[new], mean, std, score)
-    _warn_of_known(n_known, len(library), len(found.rows), n)
-    return _proposal(library, found, _different(found.sequences, n, diversity), n_known)
+            best_so_far = _highest(best_so_far, [rows[new], sequences[new], mean, std, score], size)
+    _warn_of_known(n_known, len(library), len(best_so_far[0]) if best_so_far else 0, n)
+    chosen = _different(best_so_far[1], n, diversity)
+    return _proposal(library, n_known, *(column[chosen] for column in best_so_far))
 
 
-def _proposal(library: Any, found: _Best, chosen: np.ndarray, n_known: int) -> Proposal:
-    sequences, std = found.sequences[chosen], found.std[chosen]
+def _highest(columns: list[np.ndarray], more: list[np.ndarray], size: int) -> list[np.ndarray]:
+    """The rows of both tables with the highest entries in the last column, in this order."""
+    joined = [np.append(*pair) for pair in zip(columns, more)] if columns else more
+    order = np.argsort(-joined[-1], kind="stable")[:size]
+    return [column[order] for column in joined]
+
+
+def _proposal(
+    library: Any, n_known: int, rows: Any, sequences: Any, mean: Any, std: Any, score: Any
+) -> Proposal:
     named = isinstance(library, VariantLibrary)
-    return Proposal(
-        sequences,
-        found.rows[chosen],
-        found.mean[chosen],
-        None if np.isnan(std).all() else std,
-        found.score[chosen],
-        name_variants(library.wild_type, sequences, first_site=library.first_site) if named else None,
-        len(library),
-        n_known,
-    )
+    names = name_variants(library.wild_type, sequences, first_site=library.first_site) if named else None
+    known_std = None if np.isnan(std).all() else std
+    return Proposal(sequences, rows, mean, known_std, score, names, len(library), n_known)
 
 
 def offers_std(estimator: Any) -> bool:
@@ -288,13 +268,15 @@ def _checked_candidates(candidates: Any) -> Any:
     given = one_column(rows_of(candidates, "candidates"), candidates)
     if odd := [row for row, entry in enumerate(given) if not isinstance(entry, str)]:
         raise ValueError(f"candidates has no text in rows {first_few(odd)}; expected one str in each.")
-    first = {entry: row for row, entry in reversed(list(enumerate(given)))}
+    first: dict[str, int] = {}
+    for row, entry in enumerate(given):
+        first.setdefault(entry, row)
     if repeated := len(given) - len(first):
         warnings.warn(
             f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.",
             stacklevel=4,
         )
-    return dict(sorted(first.items(), key=lambda item: item[1]))
+    return first
 
 
 def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ..baselines.comparison import with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import check_parameters, object_array, rows_of
@@ -164,9 +165,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _member(self, number: int, seed: int) -> Any:
-        member = clone(self.estimator)
-        seeds = [name for name in member.get_params() if name.split("__")[-1] == "random_state"]
-        member.set_params(**dict.fromkeys(seeds, seed))
+        member = with_seed(self.estimator, seed)
         if self.adapters is not None:
             member.set_params(adapter=self.adapters[number % len(self.adapters)])
         return member

@@ -93,7 +93,7 @@ class FitnessTask(Task):
         return FitnessModel(encoder, model.lm_head, model.first_token)
 
     def encode(self, inputs: Inputs, target: FitnessTarget, dataset: Dataset) -> TrainingData:
-        """Weights stand beside the measurements: the loss needs those of both variants of a pair."""
+        """Put weights beside the measurements: the loss needs those of both variants of a pair."""
         weights = (dataset.weights / dataset.weights.mean()).astype(np.float32)
         targets = np.column_stack([target.encode(dataset.y)[:, 0], weights])
         return TrainingData(inputs, targets, np.ones(len(targets), dtype=np.float32))
@@ -361,10 +361,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
             self._check_X(X)  # or an error
             return self._stay_untuned()
         self._fit(Given(X, y, sample_weight, groups), Given(X_val, y_val, sample_weight_val))
-        variants = self._check_X(X)
-        self._calibrate(
-            variants, check_value_y(y, len(variants)), check_weights(sample_weight, len(variants))
-        )
+        self._calibrate(self._check_X(X), y, sample_weight)
         return self
 
     def _find_wild_type(self, X: Any) -> str:

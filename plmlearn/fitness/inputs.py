@@ -147,7 +147,7 @@ class VariantInputs(Inputs):
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The ranges of so many numbers from each start, one behind the other."""
+    """Ranges that begin at each start and hold ``counts`` numbers, joined."""
     return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
 
 

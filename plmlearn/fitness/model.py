@@ -95,7 +95,7 @@ class FitnessModel(nn.Module):
 
     @property
     def below(self) -> tuple[nn.Module, ...]:
-        """What makes of a protein's tokens the values that variants are scored by."""
+        """The modules that turn tokens into the values that variants are scored by."""
         return self.encoder, self.lm_head
 
     @property

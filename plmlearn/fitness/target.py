@@ -39,7 +39,7 @@ class FitnessTarget(Target):
 
     @classmethod
     def learn(cls, wild_type: str, y: np.ndarray) -> FitnessTarget:
-        """From measurements; predictions are scores as they are, to begin with."""
+        """Learn mean and scale of measurements; predictions are scores until they are calibrated."""
         mean, scale = mean_and_scale(y[:, None])
         return cls(wild_type, mean, scale, np.array([0.0, 1.0]), np.array([0.0, 1.0]), straight=True)
 
@@ -56,7 +56,7 @@ class FitnessTarget(Target):
     def calibrated(
         self, kind: Calibration | None, scores: np.ndarray, y: np.ndarray, weights: np.ndarray
     ) -> FitnessTarget:
-        """With a map that was learned from the scores of measured variants."""
+        """Learn the map from scores to predictions on measured variants."""
         if kind is None:
             return self
         if kind == "isotonic":

@@ -15,7 +15,7 @@ import numpy as np
 from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import first_few, object_array, one_column, rows_of
 from ..sequences.variant_table import VariantTable
-from ..similarity.alignment import stack_letters
+from ..similarity.alignment import commonest_letters, stack_letters
 
 
 def consensus(X: Any) -> str:
@@ -39,7 +39,7 @@ def consensus(X: Any) -> str:
             odd,
         )
     letters = stack_letters(sequences, length, "the first")
-    found = "".join(chr(np.bincount(column).argmax()) for column in letters.T)
+    found = commonest_letters(letters)
     n_changes = (letters != np.frombuffer(found.encode(), dtype=np.uint8)).sum(axis=1)
     warnings.warn(
         f"wild_type is None: the commonest residue of each of {length} columns is taken, from which variants "

@@ -123,13 +123,12 @@ def make_folds(
     if by_cluster and groups != "clusters":
         raise ValueError(f"groups is {groups!r}; expected 'clusters', None or an array of clusters.")
     if by_cluster:
-        proteins = np.unique(check_pairs(X)) if pairs else check_sequences(X)
+        proteins = check_pairs(X) if pairs else check_sequences(X)
         if not pairs and are_variants(proteins):
             return _at_random(X, y, n_splits, random_state, " of variants of one protein")
-        numbers = cluster_sequences(proteins, min_identity, coverage, method=method)
-        found = dict(zip(proteins, numbers))
-        groups = np.array([[found[p] for p in pair] for pair in check_pairs(X)]) if pairs else numbers
-        how = f"{len(set(numbers))} clusters at {min_identity:.0%} identity"
+        numbers = cluster_sequences(proteins.ravel(), min_identity, coverage, method=method)
+        groups = numbers.reshape(proteins.shape)
+        how = f"{len(np.unique(numbers))} clusters at {min_identity:.0%} identity"
     elif groups is not None:
         groups = as_array(groups, "groups")
         try:

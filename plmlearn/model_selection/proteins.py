@@ -12,7 +12,6 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.multiclass import type_of_target
 
 from ..sequences import check_sequences
@@ -24,6 +23,7 @@ from ..sequences.checked import (
     SEED,
     SHARE,
     TEXT,
+    Range,
     one_of,
 )
 from ..sequences.clean import check_parameters, is_missing, rows_of
@@ -43,7 +43,7 @@ _CONSTRAINTS = {
     "method": one_of(get_args(Method)),
     "random_state": SEED,
     "shuffle": FLAG,
-    "test_size": [Interval(Real, 0, 1, closed="neither")],
+    "test_size": [Range(Real, 0, 1, closed="neither")],
     "wild_type": TEXT,
     "max_train_mutations": COUNT_FROM_0,
 }
@@ -64,7 +64,7 @@ class _ClusterSplitter(BaseCrossValidator):
         return self.n_splits
 
     def _clusters(self, X: Any, groups: Any, n_least: int) -> np.ndarray:
-        """Clusters of the proteins, of which there must be so many."""
+        """Clusters of the proteins; an error where there are fewer than ``n_least``."""
         if groups is None:
             groups = cluster_sequences(X, self.min_identity, self.coverage, method=self.method)
         groups = check_clusters(groups, (len(X),))

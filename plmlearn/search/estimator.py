@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _check_method_params
 
+from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
 from ..metrics import get_scorer
 from ..model_selection import ClusterKFold
@@ -35,6 +37,7 @@ from .space import DEFAULT_TRIALS, Space, cheap_first
 from .trials import Plan, run_trials
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class PLMSearchCV(BaseSearchCV):
     """Search for the parameters with the best cross-validated score; stop bad candidates early, and resume.
 
@@ -145,12 +148,29 @@ class PLMSearchCV(BaseSearchCV):
     [2, 2]
     """
 
-    best_estimator_: Any
-    best_params_: dict[str, Any]
-    best_score_: float
-    best_index_: int
-    cv_results_: dict[str, Any]
-    study_: Any
+    estimator: Any = field(kw_only=False)
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(kw_only=False)
+    n_trials: int | None = None
+    sampler: Any = "tpe"
+    pruner: Any = "median"
+    p_threshold: float | None = 0.26
+    scoring: Any = None
+    cv: Any = None
+    refit: bool | str | Callable = True
+    storage: str | PathLike[str] | None = None
+    study_name: str = "plmlearn"
+    timeout: float | None = None
+    n_jobs: int | None = None
+    random_state: int | np.random.RandomState | None = None
+    error_score: Any = np.nan
+    verbose: int = 0
+
+    best_estimator_: Any = field(init=False)
+    best_params_: dict[str, Any] = field(init=False)
+    best_score_: float = field(init=False)
+    best_index_: int = field(init=False)
+    cv_results_: dict[str, Any] = field(init=False)
+    study_: Any = field(init=False)
 
     _required_parameters: ClassVar = ["estimator", "param_distributions"]
     return_train_score = False
@@ -172,43 +192,6 @@ class PLMSearchCV(BaseSearchCV):
         "error_score": [StrOptions({"raise"}), Real],
         "verbose": ["verbose"],
     }
-
-    def __init__(
-        self,
-        estimator: Any,
-        param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-        *,
-        n_trials: int | None = None,
-        sampler: Any = "tpe",
-        pruner: Any = "median",
-        p_threshold: float | None = 0.26,
-        scoring: Any = None,
-        cv: Any = None,
-        refit: bool | str | Callable = True,
-        storage: str | PathLike[str] | None = None,
-        study_name: str = "plmlearn",
-        timeout: float | None = None,
-        n_jobs: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        error_score: Any = np.nan,
-        verbose: int = 0,
-    ):
-        self.estimator = estimator
-        self.param_distributions = param_distributions
-        self.n_trials = n_trials
-        self.sampler = sampler
-        self.pruner = pruner
-        self.p_threshold = p_threshold
-        self.scoring = scoring
-        self.cv = cv
-        self.refit = refit
-        self.storage = storage
-        self.study_name = study_name
-        self.timeout = timeout
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.error_score = error_score
-        self.verbose = verbose
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
@@ -316,14 +299,9 @@ class PLMSearchCV(BaseSearchCV):
         plan.slots, plan.n_trials = encoded, len(order)
 
     def _get_scorers(self) -> tuple[Any, Any]:
-        """As scikit-learn's, which knows the names of its own scores only."""
+        """Scorers, as scikit-learn finds them; names of this package's scores are known too."""
         named, scoring = copy.copy(self), self.scoring
-        if isinstance(scoring, str):
-            named.scoring = get_scorer(scoring)
-        elif isinstance(scoring, (list, tuple)):
-            named.scoring = {name: get_scorer(name) for name in scoring}
-        elif isinstance(scoring, Mapping):
-            named.scoring = {k: get_scorer(v) if isinstance(v, str) else v for k, v in scoring.items()}
+        named.scoring = get_scorer(scoring) if isinstance(scoring, str) else named_scorers(scoring)
         return BaseSearchCV._get_scorers(named)
 
     # -- the search and after it ------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Trials in a storage that several processes may share: each candidate is run once, whoever dies meanwhile.
+"""Trials in a storage that several processes may share: each candidate is run once, even if some die.
 
 ``open_storage``  memory, a journal on a file, or a database
 ``TrialQueue``    the trials of one search: what waits, what runs where, what is done
@@ -103,7 +103,7 @@ class _JournalLock:
         return True
 
     def _holder(self, lock: Path | None = None) -> dict[str, Any] | None:
-        """Whose the lock is; nothing is known of it while it is written, or if Optuna made it."""
+        """The process that holds the lock: None if there is none, {} if it is not known (yet)."""
         try:
             holder = json.loads((lock or self._lock).read_text())
             return holder if "machine" in holder else {}
@@ -113,7 +113,7 @@ class _JournalLock:
             return {}
 
     def _break(self, holder: dict[str, Any]) -> None:
-        """Remove the lock of this holder; that of another, who has got it meanwhile, is put back."""
+        """Remove the lock of this holder; put it back if another has taken it since."""
         aside = Path(f"{self._lock}{uuid.uuid4().hex}.rename")
         with suppress(FileNotFoundError):
             self._lock.rename(aside)
@@ -191,7 +191,7 @@ class TrialQueue:
 
         storage, me = self.study._storage, {**_this_process(), "token": self._token}
         try:
-            storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # lest it has none if this process dies
+            storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # first: this process may die
             if not storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING):
                 return False
         except RuntimeError:  # another process has finished it already
@@ -320,7 +320,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Where process numbers mean the same: a host since it was started, or a container in it."""
+    """A name for where process numbers are unique: a host since it was started, or a container in it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())

@@ -67,7 +67,7 @@ class Space:
         return list(dict.fromkeys(name for grid in self.grids for name in grid))
 
     def candidates(self, sampler: str, n_trials: int | None, seed: int) -> list[Candidate]:
-        """All candidates of a grid, or so many at random; more of them begin with the same ones.
+        """All candidates of a grid, or ``n_trials`` at random; more of them begin with the same ones.
 
         Raises
         ------

@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def n_epochs(self) -> int:
-        """Most epochs of a candidate's fit; 0 if its estimator tells nothing of them."""
+        """Most epochs of a candidate's fit; 0 if its estimator does not report them."""
         estimator = self.search.estimator
         if not isinstance(estimator, TunedEstimator):
             return 0
@@ -344,7 +344,7 @@ class _BySlot:
 
 
 def _make_pruner(pruner: Any, n_epochs: int) -> Any:
-    """The caller's own pruner of epochs, or one of Optuna that fits so many."""
+    """The caller's own pruner, or one of Optuna that fits this number of epochs."""
     from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
     if pruner is None or (isinstance(pruner, str) and not n_epochs):

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..sequences.clean import first_few
 from .blosum import BLOSUM62, ENCODED_X, encode
 from .hits import Hits
 
@@ -73,11 +74,16 @@ def stack_letters(sequences: Sequence[str] | np.ndarray, length: int, of: str) -
     odd = [row for row, sequence in enumerate(sequences) if len(sequence) != length]
     if odd:
         raise ValueError(
-            f"{len(odd)} of {len(sequences)} variants (rows {', '.join(map(str, odd[:5]))}"
-            f"{', …' if len(odd) > 5 else ''}) differ in length from {of}, which has {length} residues; "
-            "expected variants that differ by substitutions. Leave those with insertions or deletions out."
+            f"{len(odd)} of {len(sequences)} variants (rows {first_few(odd, n=5)}) differ in length from "
+            f"{of}, which has {length} residues; expected variants that differ by substitutions. Leave those "
+            "with insertions or deletions out."
         )
     return np.frombuffer("".join(sequences).encode(), dtype=np.uint8).reshape(-1, length)
+
+
+def commonest_letters(letters: np.ndarray) -> str:
+    """The commonest letter of each column of stacked letters, the first by alphabet among equals."""
+    return "".join(chr(np.bincount(column).argmax()) for column in letters.T)
 
 
 def compare_positions(queries: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ class Hits:
         return Hits(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def sorted(self) -> "Hits":
-        """By query, then best score, highest identity, first target."""
+        """Sort by query, then best score, highest identity and first target."""
         return self.take(np.lexsort((self.target, -self.identity, -self.score, self.query)))
 
     def best(self) -> "Hits":

@@ -189,9 +189,10 @@ def search_clean(
 
 
 def _by_mmseqs(queries: np.ndarray, targets: np.ndarray, coverage: float, method: Method) -> bool:
-    if method == "exact" or (method == "auto" and find_mmseqs()):
-        return method == "auto"
-    if method == "mmseqs" or alignment_cost(queries, targets, coverage) > _MAX_CELLS:
+    if method == "auto" and find_mmseqs():
+        return True
+    is_costly = method == "auto" and alignment_cost(queries, targets, coverage) > _MAX_CELLS
+    if method == "mmseqs" or is_costly:
         require_mmseqs()
     return method == "mmseqs"
 

@@ -76,5 +76,7 @@ def test_bad_landscapes_are_refused():
         simulate_campaign(["MK", "ML", "MK"], [1, 2, 3], model, batch=1)
     with pytest.raises(ValueError, match="start has shape"):
         simulate_campaign(X, Y, model, batch=10, start=[1.0])
+    with pytest.raises(ValueError, match="named 'random', as random choice is"):
+        simulate_campaign(X, Y, {"random": model}, batch=10)
     with pytest.raises(ValueError, match="a has acquisition 'best'"):
         simulate_campaign(X, Y, {"a": (model, "best")}, batch=10)
