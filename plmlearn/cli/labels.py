@@ -25,20 +25,20 @@ def labels_in(y: np.ndarray) -> list[str]:
 
 def as_indicator(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """0 and 1 of shape (n, n_labels), or one error that names every row that has none or unknown ones."""
-    rows = [None if text is None else _split(str(text)) for text in y]
+    rows = [[] if text is None else _split(str(text)) for text in y]
     if gaps := [row for row, found in enumerate(rows) if not found]:
         raise SequenceError(
             f"The target is empty in rows {first_few(gaps)}; expected one label or more.", gaps
         )
     known = set(labels)
-    if odd := [row for row, found in enumerate(rows) if not known.issuperset(found or [])]:
-        extra = {label for row in odd for label in rows[row] or []} - known
+    if odd := [row for row, found in enumerate(rows) if not known.issuperset(found)]:
+        extra = {label for row in odd for label in rows[row]} - known
         raise SequenceError(
             f"The target has unknown labels: {first_few(sorted(extra))}, in rows {first_few(odd)}; "
             f"expected some of {first_few(labels)}.",
             odd,
         )
-    return np.array([[label in (found or []) for label in labels] for found in rows], dtype=int)
+    return np.array([[label in found for label in labels] for found in rows], dtype=int)
 
 
 def joined(indicator: np.ndarray, labels: Sequence[str]) -> np.ndarray:

@@ -17,16 +17,17 @@ from sklearn.utils.validation import has_fit_parameter
 from .. import datasets, persistence, report
 from ..adapters import Frozen
 from ..backbones import download_backbone
+from ..baselines.comparison import named_scorers
 from ..datasets.origins import TABLES
 from ..estimators.embedder import PLMEmbedder
-from ..metrics import get_scorer
-from ..model_selection import Folds, make_folds
+from ..model_selection import Folds
 from ..persistence.folder import read_folder
 from ..pretraining import PLMMaskedLM
+from ..report.evaluation import folds_of
 from ..report.pictures import check_matplotlib
 from ..search import PLMSearchCV
 from ..sequences import ALPHABET, check_sequences, read_fasta
-from ..sequences.clean import local_path
+from ..sequences.clean import is_missing, local_path
 from .labels import joined
 from .results import check_format, say, show, show_fields, write_csv, write_embeddings
 from .settings import dump, typed
@@ -123,10 +124,10 @@ def predict(options: Options) -> None:
         columns |= _probabilities(model, table.X, labels or target)
     scores = {}
     if table.y is not None:
-        known = np.flatnonzero([not _is_missing(entry) for entry in table.y])
+        known = np.flatnonzero([not is_missing(entry) for entry in table.y])  # of residues the score decides
         study = Study(with_labels(table.take(known), labels), settings["task"], model, None, {}, labels)
-        y = study.table.y
-        scores = {name: float(score(y, predicted[known])) for name, score in study.metrics.items()}
+        y, metrics = study.table.y, study.metrics if len(known) else {}
+        scores = {name: float(score(y, predicted[known])) for name, score in metrics.items()}
     result = {"rows": len(table), "scores": scores}
     if options["as_json"] and options["out"] is None:
         rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
@@ -137,11 +138,6 @@ def predict(options: Options) -> None:
         show_fields({**result, "scores": scores or None, "saved in": options["out"]}, options["as_json"])
     else:
         say(", ".join(f"{name} {score:.4g}" for name, score in scores.items()) or f"{len(table)} rows")
-
-
-def _is_missing(entry: Any) -> bool:
-    """Whether a target was not measured; of a residue's that is up to the score."""
-    return entry is None or (np.ndim(entry) == 0 and entry != entry)
 
 
 def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[str, np.ndarray]:
@@ -221,8 +217,7 @@ def _split(study: Study) -> dict[str, Any]:
 
 
 def _folds(study: Study) -> Folds:
-    targets = None if study.kind.startswith("residue") else study.table.y
-    folds = make_folds(study.table.X, targets, study.options["folds"], **_split(study))
+    folds = folds_of(study.table.X, study.table.y, study.kind, study.options["folds"], **_split(study))
     say(f"{folds}.")
     return folds
 
@@ -230,7 +225,7 @@ def _folds(study: Study) -> Folds:
 def _scorers(study: Study) -> dict[str, Any]:
     """Scores by name: those asked for, or those of the task."""
     if study.options["scoring"]:
-        return {name: get_scorer(name) for name in study.options["scoring"]}
+        return named_scorers(study.options["scoring"])
     return {name: make_scorer(metric) for name, metric in study.metrics.items()}
 
 

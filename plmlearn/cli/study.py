@@ -8,7 +8,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
@@ -26,9 +25,9 @@ from ..estimators.signal_states import CHAINS
 from ..model_selection import cluster_sequences
 from ..report.evaluation import metrics_of
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
-from ..sequences.clean import first_few, object_array
+from ..sequences.clean import did_you_mean, first_few, object_array
 from ..sequences.files import read_lines
-from ..sequences.kinds import TargetKind, are_pairs
+from ..sequences.kinds import KIND_NAMES, TargetKind, are_pairs
 from .labels import MARK, as_indicator, labels_in
 from .settings import dump
 
@@ -50,12 +49,6 @@ _SUITED: dict[tuple[bool, TargetKind], set[Any]] = {
 _SUITED[False, "labels"] |= {protein.PLMClassifier, frozen.PLMFrozenMLP}
 _SUITED[False, "numbers"] |= {protein.PLMRegressor, frozen.PLMFrozenMLPRegressor}
 _ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
-_TOLD = {
-    "labels": "labels",
-    "numbers": "numbers",
-    "residue_labels": "labels per residue",
-    "residue_numbers": "numbers per residue",
-}
 
 
 @dataclass(frozen=True)
@@ -92,8 +85,7 @@ class Table:
     def column(self, name: str) -> np.ndarray:
         """A column by its name, or one error."""
         if name not in self.columns:
-            close = get_close_matches(name, self.columns, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, self.columns)
             raise ValueError(f"{self.path} has no column {name!r}; it has {', '.join(self.columns)}.{hint}")
         return self.columns[name]
 
@@ -143,7 +135,10 @@ def _where(table: Table, conditions: Mapping[str, str]) -> Table:
 def _look_up(ids: np.ndarray, path: str) -> np.ndarray:
     """Sequences in place of ids, from a file of both."""
     table = read_table({"data": path})
-    known = dict(zip(table.column("id"), table.X))
+    known: dict[str, str] = {}
+    for name, sequence in zip(table.column("id"), table.X):
+        if known.setdefault(name, sequence) != sequence:
+            raise ValueError(f"{path} has different sequences with the id {name}; expected one for each id.")
     if missing := sorted(set(ids.flat) - known.keys()):
         told = f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}."
         raise ValueError(f"{told} It has {first_few(known, n=3)}.")
@@ -193,7 +188,9 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     labels = list(options.get("labels") or (labels_in(table.y) if kind == "labels" else []))
     table = with_labels(table, labels)
     estimator = _estimator(options, pairs, kind)
-    told = f"{len(table)} {'pairs' if pairs else 'proteins'}, {', '.join(options['target'])}: {_TOLD[kind]}"
+    told = (
+        f"{len(table)} {'pairs' if pairs else 'proteins'}, {', '.join(options['target'])}: {KIND_NAMES[kind]}"
+    )
     told += _classes(table.y, kind, labels)
     say(f"{told}. {type(estimator).__name__} on {estimator.backbone}.")
     return Study(table, kind, estimator, _groups(options, table), options, labels)
@@ -255,9 +252,9 @@ def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     estimator = presets.make(name, task=task or None)
     suits = [key for key, classes in _SUITED.items() if type(estimator) in classes]
     if (pairs, kind) not in suits:
-        told = [f"{_TOLD[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
+        told = [f"{KIND_NAMES[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
         expected = (
-            f"{told[0]}; the file has {_TOLD[kind]} of {'pairs' if pairs else 'proteins'}"
+            f"{told[0]}; the file has {KIND_NAMES[kind]} of {'pairs' if pairs else 'proteins'}"
             if told
             else (
                 f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
@@ -277,9 +274,8 @@ def changed(estimator: Any, parameters: Mapping[str, Any]) -> Any:
     known = estimator.get_params(deep=False)
     for name in parameters:
         if (own := name.split("__")[0]) not in known:
-            close = get_close_matches(own, known, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"It has {', '.join(known)}."
-            raise ValueError(f"{type(estimator).__name__} has no parameter {own!r}. {hint}")
+            hint = did_you_mean(own, known) or f" It has {', '.join(known)}."
+            raise ValueError(f"{type(estimator).__name__} has no parameter {own!r}.{hint}")
     return estimator.set_params(**parameters)
 
 
@@ -319,9 +315,7 @@ def groups_of_fit(study: Study) -> dict[str, Any]:
     if not has_fit_parameter(study.estimator, "groups"):
         raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
     if isinstance(groups, str):
-        proteins = np.unique(study.table.X)
-        found = dict(zip(proteins, cluster_sequences(proteins)))
-        groups = np.array([found[p] for p in study.table.X.flat]).reshape(study.table.X.shape)
+        groups = cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)
     return {"groups": groups}
 
 

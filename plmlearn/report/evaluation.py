@@ -65,7 +65,7 @@ class Outcome:
 
     @classmethod
     def of(cls, fitted: Any, X: Any) -> Outcome:
-        """Of a fitted estimator and its test rows."""
+        """Predict the test rows, and note what is known of the fit."""
         known = vars(fitted)
         trained, every = known.get("n_trainable_parameters_"), known.get("n_parameters_")
         proba = fitted.predict_proba(X) if hasattr(fitted, "predict_proba") else None
@@ -215,7 +215,7 @@ def evaluate(
     name = f"{type(estimator).__name__} {getattr(estimator, 'backbone', '')}".strip()
     with _noted() as noted:
         if not isinstance(folds, Folds):
-            folds = _folds(X, y, kind, int(folds), groups, min_identity)
+            folds = folds_of(X, y, kind, int(folds), groups=groups, min_identity=min_identity)
         if verbose:
             print(f"{folds}.", file=sys.stderr, flush=True)
         models = floors(X, y, kind=kind, ignore_label=ignored) if baselines is None else baselines
@@ -243,10 +243,9 @@ def _read(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray,
     return X, object_array(rows_of(y, "targets in y")) if per_residue else as_array(y, "y", missing=True)
 
 
-def _folds(X: Any, y: Any, kind: TargetKind, n_splits: int, groups: Any, min_identity: float) -> Folds:
+def folds_of(X: Any, y: Any, kind: TargetKind, n_splits: int, **options: Any) -> Folds:
     """Folds in the way that suits the data; those of residues know no classes."""
-    classes = None if kind.startswith("residue") else y
-    return make_folds(X, classes, n_splits, groups=groups, min_identity=min_identity)
+    return make_folds(X, None if kind.startswith("residue") else y, n_splits, **options)
 
 
 def _replaces(estimator: Any) -> bool:
@@ -291,7 +290,7 @@ def _scorers(kind: TargetKind, y: np.ndarray, ignore_label: Any) -> dict[str, Ca
 
 @contextmanager
 def _noted() -> Iterator[list[str]]:
-    """Texts of the warnings that are shown meanwhile, each once."""
+    """Collect the texts of the warnings that are shown in the block, each once."""
     noted: list[str] = []
     with warnings.catch_warnings():
         # With whole clusters in each fold there is rarely a relative to take the target from.

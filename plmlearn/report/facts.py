@@ -13,18 +13,13 @@ from sklearn.base import clone
 from ..metrics import class_table
 from ..metrics.residues import paired_residues
 from ..model_selection import PairLeakage
+from ..sequences.kinds import KIND_NAMES
 from .evaluation import Evaluation, Outcome, shares_of
 
 Rows = list[dict[str, str]]
 """A table: one dict per line, with the same keys."""
 
 _PACKAGES = ("plmlearn", "torch", "transformers", "peft", "scikit-learn", "numpy")
-_NOUNS = {
-    "labels": "a label",
-    "numbers": "a number",
-    "residue_labels": "a label per residue",
-    "residue_numbers": "a number per residue",
-}
 _SURE = 0.05  # p-value below which a difference is called larger than chance
 
 
@@ -115,13 +110,14 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
         how = evaluation.estimator.long_sequences  # type: ignore[attr-defined]
         facts[f"Longer than {longest:,} residues"] = f"{int((lengths > longest).sum()):,} ({how})"
     facts["Clusters"] = _clusters(evaluation.folds.groups)
-    what = _NOUNS[evaluation.kind] if y.ndim == 1 else f"several {evaluation.kind} per row"
+    what = KIND_NAMES[evaluation.kind] if y.ndim == 1 else f"several {evaluation.kind} per row"
     return facts | {"Predicted": what} | _values(evaluation)
 
 
 def _conflicts(keys: list, y: np.ndarray) -> int:
     first: dict = {}
-    return sum(not np.array_equal(first.setdefault(key, target), target) for key, target in zip(keys, y))
+    told = [(first.setdefault(key, target), target) for key, target in zip(keys, y)]
+    return sum(not np.array_equal(*pair, equal_nan=y.dtype.kind == "f") for pair in told)
 
 
 def _clusters(groups: np.ndarray | None) -> str:
@@ -261,7 +257,7 @@ def cost_rows(evaluation: Evaluation) -> Rows:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the packages that matter, and the machine."""
+    """Versions of Python and of the packages that matter, and the kind of machine."""
     found = {"Python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
     return found | {"machine": f"{platform.system()} {platform.machine()}"}
 
@@ -269,10 +265,22 @@ def versions() -> dict[str, str]:
 def as_python(evaluation: Evaluation) -> str:
     """Lines of Python that evaluate again."""
     estimator = clone(evaluation.estimator)
-    names = sorted({type(estimator).__name__})
     return (
-        f"from plmlearn import {', '.join(names)}, report\n\n"
+        f"{_imports(estimator)}\n\n"
         f"estimator = {estimator!r}\n"
         f"found = report.evaluate({', '.join(['estimator', 'X', 'y', *evaluation.arguments])})\n"
         f'report.write(found, "report.html")'
     )
+
+
+def _imports(estimator: Any) -> str:
+    """Lines that import the classes of an estimator and of its parts, each from where it is public."""
+    names = {"plmlearn": {"report"}}
+    for part in (estimator, *estimator.get_params().values()):
+        if hasattr(part, "get_params") and not isinstance(part, type):
+            module = type(part).__module__.partition("._")[0]
+            if module.startswith("plmlearn."):
+                room = module.split(".")[1]
+                module = "plmlearn" if room == "estimators" else f"plmlearn.{room}"
+            names.setdefault(module, set()).add(type(part).__name__)
+    return "\n".join(f"from {module} import {', '.join(sorted(found))}" for module, found in names.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..sequences.checked import checked
 from ..sequences.clean import local_path
+from ..sequences.files import replacing
 from . import facts, pictures
 from .evaluation import Evaluation
 
@@ -88,7 +88,8 @@ def write(
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         **_contents(evaluation, names),
     )
-    _replace(text, path)
+    with replacing(local_path(path)) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _contents(evaluation: Evaluation, names: Sequence[str] | None) -> dict[str, Any]:
@@ -117,17 +118,6 @@ def _contents(evaluation: Evaluation, names: Sequence[str] | None) -> dict[str, 
             "training": list(pictures.of_training(evaluation)),
         },
     }
-
-
-def _replace(text: str, path: str | os.PathLike[str]) -> None:
-    """Write beside the file, then put it in its place: whoever reads it sees a whole page."""
-    target = local_path(path)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # Every text is escaped: names of classes and files may hold anything.

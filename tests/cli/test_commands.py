@@ -107,6 +107,8 @@ def test_predict_without_targets_and_for_fasta(proteins, model, tmp_path):
     assert [row["id"] for row in rows] == ["A", "B"]
     assert {row["predicted_place"] for row in rows} <= {"in", "out"}
     assert found.stderr == "2 rows\n"
+    blank = write(tmp_path / "blank.csv", [("MKTAYIAKQR", ""), ("GSHMLEDP", "")], ["sequence", "place"])
+    assert run("predict", model, blank).stderr == "2 rows\n"  # targets that are not known yet
     listed = json.loads(run("predict", model, fasta, "--json").stdout)
     assert [row["predicted_place"] for row in listed["predictions"]] == [
         row["predicted_place"] for row in rows
@@ -392,6 +394,9 @@ def test_labels_in_a_table_and_sequences_in_a_fasta_file(tmp_path):
     table = write(tmp_path / "l.csv", [("P2", "in"), ("P1", "out")], ["id", "place"])
     said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
     assert "lacks 2 of the proteins: P1, P2. It has sp|P1|A, sp|P2|B." in said
+    fasta.write_text(">P1\nMKTAYIAK\n>P2\nGSHMLEDP\n>P1\nMKTAYIAR\n")
+    said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
+    assert "has different sequences with the id P1; expected one for each id." in said
 
 
 def test_probabilities_per_residue_are_for_python(tmp_path):

@@ -5,16 +5,20 @@ import shutil
 import subprocess
 import warnings
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 import plmlearn
 from plmlearn import report
+from plmlearn.adapters import LoRA
 from plmlearn.cli import main
 from plmlearn.datasets import (
     make_protein_classification,
@@ -269,6 +273,29 @@ def test_several_labels_per_protein(tmp_path):
     assert ["three", "8", "33.3%"] in cells
     with pytest.raises(ValueError, match="target_names has 1 names; expected 3"):
         report.write(found, tmp_path / "r.html", target_names=["one"])
+
+
+def test_missing_numbers_do_not_conflict():
+    y = np.array([1.0, np.nan, 1.0, np.nan, 2.0, np.nan])
+    assert facts._conflicts(["a", "b", "a", "b", "a", "a"], y) == 2
+    assert facts._conflicts(["a", "b", "a"], np.array(["in", "in", "out"], dtype=object)) == 1
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        plmlearn.PLMRegressor("mini", adapter=LoRA(rank=2)),
+        plmlearn.baselines.HomologyRegressor(method="exact"),
+        make_pipeline(plmlearn.PLMEmbedder("mini"), Ridge()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_the_lines_of_python_import_what_they_name(estimator):
+    lines = facts.as_python(SimpleNamespace(estimator=estimator, arguments=[])).partition("found =")[0]
+    names: dict = {}
+    exec(lines, names)
+    assert repr(names["estimator"]) == repr(estimator)
+    assert names["report"] is report
 
 
 # -- the page ---------------------------------------------------------------------------------
