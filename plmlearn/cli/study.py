@@ -33,21 +33,16 @@ from .settings import dump
 
 SETTINGS = "command.yaml"  # beside a saved model: what made it, for --config
 
-_ESTIMATORS: dict[tuple[bool, TargetKind], Any] = {
-    (False, "labels"): protein.PLMLoRAClassifier,
-    (False, "numbers"): protein.PLMLoRARegressor,
-    (False, "residue_labels"): residue.PLMResidueClassifier,
-    (False, "residue_numbers"): residue.PLMResidueRegressor,
-    (True, "labels"): pair.PLMPairClassifier,
-    (True, "numbers"): pair.PLMPairRegressor,
+# By pairs or proteins and kind of target: the estimator of the task, then others that suit it.
+_ESTIMATORS: dict[tuple[bool, TargetKind], tuple[Any, ...]] = {
+    (False, "labels"): (protein.PLMLoRAClassifier, protein.PLMClassifier, frozen.PLMFrozenMLP),
+    (False, "numbers"): (protein.PLMLoRARegressor, protein.PLMRegressor, frozen.PLMFrozenMLPRegressor),
+    (False, "residue_labels"): (residue.PLMResidueClassifier,),
+    (False, "residue_numbers"): (residue.PLMResidueRegressor,),
+    (True, "labels"): (pair.PLMPairClassifier,),
+    (True, "numbers"): (pair.PLMPairRegressor,),
 }
-_OTHERS = (protein.PLMClassifier, protein.PLMRegressor, frozen.PLMFrozenMLP, frozen.PLMFrozenMLPRegressor)
-_BY_NAME: dict[str, Any] = {cls.__name__: cls for cls in (*_ESTIMATORS.values(), *_OTHERS)}
-_SUITED: dict[tuple[bool, TargetKind], set[Any]] = {
-    key: {cls} for key, cls in _ESTIMATORS.items()
-}  # classes of presets, by task
-_SUITED[False, "labels"] |= {protein.PLMClassifier, frozen.PLMFrozenMLP}
-_SUITED[False, "numbers"] |= {protein.PLMRegressor, frozen.PLMFrozenMLPRegressor}
+_BY_NAME: dict[str, Any] = {cls.__name__: cls for classes in _ESTIMATORS.values() for cls in classes}
 _ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
 
 
@@ -238,7 +233,7 @@ def _estimator(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
         return changed(_of_preset(options, pairs, kind), parameters)
     if options.get("estimator"):
         return make_estimator(_one_of(_BY_NAME, options["estimator"], "estimator"), parameters)
-    return make_estimator(_ESTIMATORS[pairs, kind], parameters)
+    return make_estimator(_ESTIMATORS[pairs, kind][0], parameters)
 
 
 def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
@@ -250,7 +245,7 @@ def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     if preset.tasks and task not in preset.tasks:
         raise ValueError(f"{name} needs a task: write {name}/TASK with one of {', '.join(preset.tasks)}.")
     estimator = presets.make(name, task=task or None)
-    suits = [key for key, classes in _SUITED.items() if type(estimator) in classes]
+    suits = [key for key, classes in _ESTIMATORS.items() if type(estimator) in classes]
     if (pairs, kind) not in suits:
         told = [f"{KIND_NAMES[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
         expected = (
