@@ -3,8 +3,8 @@
     PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --runs 3 --write docs/search-measured.md
     PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --kills 10
 
-GB1, split "sampled": training variants drawn at random. Models see the protein, 56 residues; the other 209 are
-the same in all. Backbone "mini", three folds, Spearman's correlation.
+GB1, split "sampled": training variants drawn at random. Models see the protein, 56 residues; the other 209
+are the same in all. Backbone "mini", three folds, Spearman's correlation.
 The 24 candidates are two adapters with two ranks, two depths and three learning rates. Each search starts
 with an empty cache, tries the same candidates, and fits the best one on all variants. In each run they follow
 one another; a ratio is that of one run, and the table has the medians.
@@ -144,7 +144,8 @@ def page(text: str, arguments: argparse.Namespace) -> str:
 
 GB1, split "sampled": {arguments.variants} training variants (their 56 residues of the protein), "mini",
 {arguments.epochs} epochs, three folds, 24 candidates over adapter, rank, last_n_layers and lr. All searches
-try the same candidates and fit the best one on all variants; each starts with an empty cache. Medians of {arguments.runs} runs; ratios are of one run.
+try the same candidates and fit the best one on all variants; each starts with an empty cache. Medians of
+{arguments.runs} runs; ratios are of one run.
 
 {text}
 
