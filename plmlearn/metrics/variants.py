@@ -157,8 +157,8 @@ def spearman_by_mutations(
     Returns
     -------
     dict of int to (float, int)
-        By number of mutations: Spearman's correlation, and how many variants it rests on. nan for fewer than
-        two.
+        By number of mutations: Spearman's correlation, and how many variants it rests on. nan where fewer
+        than two measurements differ.
 
     See Also
     --------
@@ -176,11 +176,9 @@ def spearman_by_mutations(
     orders = np.array([len(variant) for variant in read_variants(wild_type, X, first_site=first_site)])
     if orders.shape != true.shape:
         raise ValueError(f"X has {len(orders)} variants, y_true {len(true)} values; expected as many.")
-    parts = {int(order): orders == order for order in np.unique(orders)}
-    return {
-        order: (
-            round(rank_correlation(true[rows], pred[rows]), 12) if rows.sum() > 1 else np.nan,
-            int(rows.sum()),
-        )
-        for order, rows in parts.items()
-    }
+    found = {}
+    for order in np.unique(orders):
+        t, p = true[orders == order], pred[orders == order]
+        differ = len(np.unique(t)) > 1
+        found[int(order)] = round(rank_correlation(t, p), 12) if differ else np.nan, len(t)
+    return found

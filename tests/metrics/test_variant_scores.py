@@ -49,6 +49,8 @@ def test_correlation_by_number_of_mutations():
         assert value == pytest.approx(spearmanr(TRUE[rows], PRED[rows])[0])
     single = spearman_by_mutations(wild, ["M24A", "WT"], [1, 2], [1, 2], first_site=24)
     assert {order: n for order, (_, n) in single.items()} == {0: 1, 1: 1}
+    alike = spearman_by_mutations("MK", ["MK", "MK", "AK", "MA"], [0, 0, 1, 2], [3, 4, 1, 2])
+    assert alike == {0: (pytest.approx(np.nan, nan_ok=True), 2), 1: (1, 2)}
     with pytest.raises(ValueError, match="X has 200 variants, y_true 2"):
         spearman_by_mutations(wild, X, [1, 2], [1, 2])
 
