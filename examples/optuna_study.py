@@ -48,7 +48,7 @@ print("best:", study.best_params)
 # %%
 # Optuna has pictures of its own, in optuna.visualization; for two parameters a plain one does.
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for rank, marker in zip([2, 4, 8], "os^"):
+for rank, marker in zip(sorted({trial.params["rank"] for trial in study.trials}), "os^"):
     trials = [trial for trial in study.trials if trial.params["rank"] == rank]
     ax.plot([t.params["lr"] for t in trials], [t.value for t in trials], marker, label=f"rank {rank}")
 ax.set(xscale="log", xlim=(2e-4, 2e-2), xlabel="learning rate", ylabel="Matthews correlation", title="Trials")

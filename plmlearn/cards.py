@@ -17,6 +17,7 @@ from .backbones.loading import BUNDLED
 from .baselines import Comparison
 from .estimators.ensemble import PLMEnsemble
 from .estimators.parameters import RuntimeParameters, places_of
+from .fitness import PLMFitnessRegressor
 from .pretraining import PLMMaskedLM
 from .sequences.checked import TEXT, checked
 
@@ -190,6 +191,7 @@ def _usage(estimator: Any, name: str | None) -> str:
     load = f"from plmlearn import {where.partition('.')[0].partition('(')[0]}\n\nmodel = {where}"
     call = "predict" if _predicts(estimator) else "transform"
     proteins = '("MKTAYIAKQR", "GSHMLEDPVD")' if "Pair" in type(estimator).__name__ else '"MKTAYIAKQR"'
+    proteins = '"A23V:G41D"' if isinstance(estimator, PLMFitnessRegressor) else proteins
     return f"{load}\nmodel.{call}([{proteins}])"
 
 

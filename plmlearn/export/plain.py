@@ -23,7 +23,7 @@ from ..estimators.loaded import LoadedModel
 from ..estimators.signal_peptides import PLMSignalPeptideClassifier
 from ..estimators.signal_states import STATES
 from ..estimators.targets import ClassTarget, MultilabelTarget
-from ..estimators.tuned import TunedEstimator
+from ..estimators.tuned import HeadedEstimator
 from ..nn import combinations, models, residue_heads
 from ..nn.combinations import PairModel
 from ..nn.crf import LinearChainCRF
@@ -124,7 +124,7 @@ class PlainModel:
     @classmethod
     def of(cls, estimator: Any) -> PlainModel:
         """From a fitted estimator, or an error that says why it has no such form."""
-        if not isinstance(estimator, TunedEstimator | FrozenPerceptron | PLMEmbedder):
+        if not isinstance(estimator, HeadedEstimator | FrozenPerceptron | PLMEmbedder):
             raise TypeError(
                 f"{type(estimator).__name__} is not exported; expected an estimator of proteins, pairs or "
                 "residues. PLMMaskedLM has save_pretrained, and plmlearn.save keeps every estimator."
@@ -167,7 +167,7 @@ class PlainModel:
 def _restored(estimator: Any) -> LoadedModel:
     """The fitted model in single precision on the CPU, whatever the estimator runs in."""
     single = {"precision": "fp32", "device": "cpu", "compile": False}
-    if isinstance(estimator, TunedEstimator):
+    if isinstance(estimator, HeadedEstimator):
         copied: Any = copy.copy(estimator)
         vars(copied).update(single, _loaded=None)
         return copied._restored()
