@@ -4,6 +4,7 @@ from . import baselines as baselines
 from . import cache as cache
 from . import datasets as datasets
 from . import design as design
+from . import distributed as distributed
 from . import hub as hub
 from . import metrics as metrics
 from . import model_selection as model_selection
