@@ -256,7 +256,7 @@ def _there(
     from distributed import as_completed
 
     model = client.submit(copy.copy, estimator, pure=False)
-    finished = as_completed()
+    finished = as_completed(loop=client.loop)
     for job in jobs:
         while finished.count() >= 2 * max(1, len(client.nthreads())):
             yield next(finished).result()
@@ -270,9 +270,9 @@ def _warn_once(warned: Sequence[Sequence[str]]) -> None:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for texts in warned:
-        kinds = {re.sub(r"\d+|\(.*?\)", "", text): text for text in texts}
+        kinds = {re.sub(r"\d+|\(.*\)", "", text): text for text in texts}
         first = kinds | first
         counts.update(kinds.keys())
     for kind, n in counts.items():
         text = f"In {n} of {len(warned)} partitions, such as: {first[kind]}"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=4)
