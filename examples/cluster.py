@@ -17,7 +17,6 @@ from plmlearn.distributed import map_batches
 
 
 def main() -> None:
-    # %%
     # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
     try:
         proteins = fetch_signal_peptides(task="type", download_if_missing=False)
@@ -27,7 +26,6 @@ def main() -> None:
         X, y = make_protein_classification(200, median_length=50, max_length=70, random_state=0)
     print(f"{len(X)} {source} proteins")
 
-    # %%
     # Two worker processes on this machine. On a cluster only this line is another one:
     # ``SLURMCluster(...)`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
@@ -37,7 +35,6 @@ def main() -> None:
             search.fit(X[:100], y[:100])
         print(f"best rank: {search.best_params_['rank']}, MCC {search.best_score_:.2f}")
 
-        # %%
         # A file in partitions of 25 records. Each worker loads the backbone once.
         with tempfile.TemporaryDirectory() as home:
             path, out = Path(home, "proteins.fasta"), Path(home, "predicted")
@@ -46,7 +43,6 @@ def main() -> None:
             found = map_batches(search.best_estimator_, path, out, **settings)
             print(f"{found.n_computed} partitions computed")
 
-            # %%
             # What is there is not computed again.
             found.parts[0].unlink()
             print(f"{map_batches(search.best_estimator_, path, out, **settings).n_computed} computed again")
