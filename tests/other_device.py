@@ -105,11 +105,13 @@ class _Module(_DummyBackendModule):
         return [torch.bfloat16]
 
 
-class _MadeOnTheCPU(TorchFunctionMode):
-    """What makes a tensor makes it on the CPU first: torch does this in C++, which cannot call Python."""
+class _InPython(TorchFunctionMode):
+    """Does in Python what torch does in C++ that cannot call Python: make tensors, and lists of them."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if func is torch.Tensor.tolist:
+            return args[0].cpu().tolist()
         device = kwargs.get("device")
         if device is None or torch.device(device).type != DEVICE:
             return func(*args, **kwargs)
@@ -134,5 +136,5 @@ def other_device() -> Iterator[torch.device]:
         _setup_privateuseone_for_python_backend(DEVICE, _Module())
         _library.append(torch.library.Library("_", "IMPL"))
         _library[0].fallback(lambda func, *args, **kwargs: _run(func, args, kwargs), "PrivateUse1")
-    with mock.patch.object(torch, "inference_mode", _no_grad), _MadeOnTheCPU():
-        yield torch.device(DEVICE)
+    with mock.patch.object(torch, "inference_mode", _no_grad), _InPython():
+        yield torch.device(DEVICE, 0)
