@@ -121,6 +121,11 @@ class _InPython(TorchFunctionMode):
         return made.requires_grad_() if requires_grad else made
 
 
+def _arange(*args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Elsewhere:
+    """Torch's own one makes an empty tensor and gives it another shape."""
+    return Elsewhere(torch.arange(*args, dtype=dtype))
+
+
 def _no_grad(mode: bool = True) -> Any:
     """In place of ``torch.inference_mode``, in which torch cannot make views of what is written in Python."""
     return torch.no_grad() if mode else nullcontext()
@@ -136,5 +141,8 @@ def other_device() -> Iterator[torch.device]:
         _setup_privateuseone_for_python_backend(DEVICE, _Module())
         _library.append(torch.library.Library("_", "IMPL"))
         _library[0].fallback(lambda func, *args, **kwargs: _run(func, args, kwargs), "PrivateUse1")
+        _library.append(torch.library.Library("aten", "IMPL"))
+        for overload in ("arange", "arange.start", "arange.start_step"):
+            _library[1].impl(overload, _arange, "PrivateUse1")
     with mock.patch.object(torch, "inference_mode", _no_grad), _InPython():
         yield torch.device(DEVICE, 0)
