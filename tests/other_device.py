@@ -105,6 +105,9 @@ class _Module(_DummyBackendModule):
         return [torch.bfloat16]
 
 
+_PRODUCTS = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
+
+
 class _InPython(TorchFunctionMode):
     """Does in Python what torch does in C++ that cannot call Python: make tensors, and lists of them."""
 
@@ -112,6 +115,8 @@ class _InPython(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.tolist:
             return args[0].cpu().tolist()
+        if func in _PRODUCTS and args[0].ndim == 1:  # torch's own one gives its result another shape
+            return func(args[0][None], args[1])[0]
         device = kwargs.get("device")
         if device is None or torch.device(device).type != DEVICE:
             return func(*args, **kwargs)

@@ -74,7 +74,7 @@ ADAPTERS = (
 def cases() -> dict:
     last = LoRA(last_n_layers=2)
     found = {cls.__name__: (PLMClassifier("mini", adapter=cls(), **SETTINGS), X, LABELS) for cls in ADAPTERS}
-    found["AdaLoRA"][0].set_params(epochs=3, batch_size=1)  # needs ten steps
+    found["AdaLoRA"][0].set_params(adapter__last_n_layers=1, epochs=3, batch_size=1)  # needs ten steps
     return found | {
         "mixed layers": (
             PLMClassifier("mini", layer_mixing=True, pooling="attention", **SETTINGS),
