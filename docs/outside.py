@@ -23,6 +23,7 @@ _LABELS = {
     "df_output_transform": _SET_OUTPUT,
     "sphx_glr_auto_examples_miscellaneous_plot_set_output.py": _SET_OUTPUT,
     "meta-estimator": "glossary.html#term-meta-estimator",
+    "classes_": "glossary.html#term-classes_",
 }
 
 

@@ -18,6 +18,7 @@ with torch 2.13. The seconds are left out, because other work ran at the same ti
     LoRA trained 147,841 of 1,934,042 parameters.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/demo.png"
 import time
 
 import numpy as np

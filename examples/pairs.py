@@ -5,7 +5,9 @@ A frozen and a tuned encoder, tested on new proteins (C3)."""
 
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.metrics import RocCurveDisplay
 
 from plmlearn import PLMPairClassifier
 from plmlearn.adapters import Frozen, LoRA
@@ -47,7 +49,11 @@ models = {
     "frozen MLP": PLMPairClassifier("mini", adapter=Frozen(), epochs=20, **head),
     "LoRA": PLMPairClassifier("mini", adapter=LoRA(last_n_layers=1), epochs=3, batch_size=32, **head),
 }
+figure, ax = plt.subplots(figsize=(5, 5), layout="constrained")
 for name, model in models.items():
     proba = model.fit(X_train, y_train).predict_proba(X_test)[:, 1]
     table = classification_table(y_test, (proba > 0.5).astype(int), proba)
     print(f"{name:16}", "  ".join(f"{metric} {value:.2f}" for metric, value in table.items()))
+    RocCurveDisplay.from_predictions(y_test, proba, name=name, ax=ax)
+ax.set(title="Pairs of new proteins")
+figure.savefig("pairs.png", dpi=120)

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import joblib
+import matplotlib.pyplot as plt
 import numpy as np
 import peft
 import transformers
@@ -39,16 +40,21 @@ with tempfile.TemporaryDirectory() as folder:
     home = Path(folder)
     joblib.dump(clf, home / "clf.joblib")
     assert np.array_equal(joblib.load(home / "clf.joblib").predict_proba(X[:5]), expected)
-
     save(clf, home / "clf")  # JSON and safetensors cannot execute code, so they are safe to share
     assert np.array_equal(load(home / "clf").predict_proba(X[:5]), expected)
     print("save:", ", ".join(sorted(path.name for path in (home / "clf").iterdir())))
-
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    encoder = transformers.EsmModel.from_pretrained(
-        download_backbone("mini", home / "mini"), add_pooling_layer=False
-    )
+    download_backbone("mini", home / "mini")
+    encoder = transformers.EsmModel.from_pretrained(home / "mini", add_pooling_layer=False)
     adapted = peft.PeftModel.from_pretrained(encoder, home / "clf")
     n_adapter = sum(p.numel() for name, p in adapted.named_parameters() if ".lora_" in name)
     print(f"plain peft loads the adapter: {n_adapter:,} parameters")
+    sizes = [sum(file.stat().st_size for file in (home / at).iterdir()) for at in ("mini", "clf")]
+
+# %%
+# The backbone is not saved; larger ones outweigh what is trained on them far more.
+figure, ax = plt.subplots(figsize=(6, 2.5), layout="constrained")
+ax.barh(["backbone", "saved", "pickled"], [size / 1e6 for size in (*sizes, len(pickled))], color="#0072B2")
+ax.set(xlabel="megabytes", title="A model and its backbone")
+figure.savefig("save_and_load.png", dpi=120)

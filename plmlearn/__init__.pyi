@@ -5,6 +5,7 @@ from . import cache as cache
 from . import datasets as datasets
 from . import design as design
 from . import distributed as distributed
+from . import fitness as fitness
 from . import hub as hub
 from . import metrics as metrics
 from . import model_selection as model_selection
@@ -13,6 +14,7 @@ from . import presets as presets
 from . import pretraining as pretraining
 from . import probing as probing
 from . import report as report
+from . import search as search
 from . import sequences as sequences
 from . import similarity as similarity
 from .backbones import download_backbone as download_backbone
@@ -31,6 +33,7 @@ from .estimators.residue import PLMResidueRegressor as PLMResidueRegressor
 from .estimators.signal_peptides import PLMSignalPeptideClassifier as PLMSignalPeptideClassifier
 from .export import export_onnx as export_onnx
 from .export import export_transformers as export_transformers
+from .fitness import PLMFitnessRegressor as PLMFitnessRegressor
 from .persistence import SavedModelError as SavedModelError
 from .persistence import load as load
 from .persistence import save as save

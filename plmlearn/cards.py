@@ -15,7 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from .backbones.architectures import CHECKPOINTS
 from .backbones.loading import BUNDLED
 from .baselines import Comparison
+from .estimators.ensemble import PLMEnsemble
 from .estimators.parameters import RuntimeParameters, places_of
+from .fitness import PLMFitnessRegressor
 from .pretraining import PLMMaskedLM
 from .sequences.checked import TEXT, checked
 
@@ -62,6 +64,7 @@ def model_card(
     Parameters
     ----------
     estimator : fitted estimator
+        Of plmlearn, or a :class:`plmlearn.PLMEnsemble` of such.
     name : str, optional
         Title, and with a slash (``"owner/name"``) where the model lies on the hub.
     X : list, array or Series of str, optional
@@ -90,7 +93,7 @@ def model_card(
     ------
     NotFittedError
     TypeError
-        Not an estimator of plmlearn.
+        Not an estimator of plmlearn, or an ensemble of others.
     ValueError
         ``scores`` that are no numbers, or another argument of the wrong type.
 
@@ -107,24 +110,25 @@ def model_card(
     >>> card.splitlines()[:4]
     ['---', 'library_name: plmlearn', 'license: bsd-3-clause', 'metrics:']
     """
-    if not isinstance(estimator, RuntimeParameters):
-        raise TypeError(f"model_card describes estimators of plmlearn, got {type(estimator).__name__}.")
+    member = _member(estimator)
+    if not isinstance(member, RuntimeParameters):
+        raise TypeError(f"model_card describes estimators of plmlearn, got {type(member).__name__}.")
     check_is_fitted(estimator)
-    place, own_licence = _backbone(estimator)
+    place, own_licence = _backbone(member)
     title = name or type(estimator).__name__
     rows, metrics = _rows(scores)
     front = ModelCardData(
         library_name=library,
         license=licence or (own_licence.lower().replace(" ", "-") if own_licence else None),
         base_model=place if place and "/" in place else None,
-        pipeline_tag=_pipeline_tag(estimator),
+        pipeline_tag=_pipeline_tag(member),
         tags=["plmlearn", "protein-language-model", "biology", type(estimator).__name__],
         metrics=metrics or None,
     )
-    usage = usage or _usage(estimator, name)
+    usage = usage or _usage(member, name)
     sections = {
         "Use": f"```python\n{usage}\n```",
-        "Data": _data(estimator, X, data, split),
+        "Data": _data(member, X, data, split),
         "Scores": _as_markdown(rows) if rows else "Not stated.",
         "Recipe": _recipe(estimator),
         "Limits": _limits(estimator),
@@ -133,6 +137,14 @@ def model_card(
     }
     text = "\n\n".join(f"## {heading}\n\n{body}" for heading, body in sections.items())
     return f"---\n{front.to_yaml()}\n---\n\n# {title}\n\n{_summary(estimator, place)}\n\n{text}\n"
+
+
+def _member(estimator: Any) -> Any:
+    """One of the fits of an ensemble; anything else is itself."""
+    if not isinstance(estimator, PLMEnsemble):
+        return estimator
+    check_is_fitted(estimator)
+    return estimator.estimators_[0]
 
 
 def _backbone(estimator: Any) -> tuple[str | None, str | None]:
@@ -168,9 +180,10 @@ def _predicts(estimator: Any) -> bool:
 def _summary(estimator: Any, place: str | None) -> str:
     kind = (type(estimator).__doc__ or "").strip().splitlines()[0]
     on = f"[{place}](https://huggingface.co/{place})" if place and "/" in place else place
-    return (
-        f"`{type(estimator).__name__}` of plmlearn on {on or 'weights of its own or a local folder'}: {kind}"
-    )
+    what = f"`{type(estimator).__name__}` of plmlearn"
+    if isinstance(estimator, PLMEnsemble):
+        what += f" ({len(estimator.estimators_)} fits of `{type(_member(estimator)).__name__}`)"
+    return f"{what} on {on or 'weights of its own or a local folder'}: {kind}"
 
 
 def _usage(estimator: Any, name: str | None) -> str:
@@ -178,6 +191,7 @@ def _usage(estimator: Any, name: str | None) -> str:
     load = f"from plmlearn import {where.partition('.')[0].partition('(')[0]}\n\nmodel = {where}"
     call = "predict" if _predicts(estimator) else "transform"
     proteins = '("MKTAYIAKQR", "GSHMLEDPVD")' if "Pair" in type(estimator).__name__ else '"MKTAYIAKQR"'
+    proteins = '"A23V:G41D"' if isinstance(estimator, PLMFitnessRegressor) else proteins
     return f"{load}\nmodel.{call}([{proteins}])"
 
 
@@ -227,21 +241,26 @@ def _shown(value: Any) -> str:
 
 def _recipe(estimator: Any) -> str:
     sizes = [f"{package} {version(package)}" for package in ("plmlearn", "torch", "transformers")]
-    trained = getattr(estimator, "n_trainable_parameters_", None)
+    member = _member(estimator)
+    trained = getattr(member, "n_trainable_parameters_", None)
     if trained is not None:
-        sizes.insert(0, f"{trained:,} of {estimator.n_parameters_:,} parameters trained")
-    if getattr(estimator, "best_epoch_", None) is not None:
+        each = "" if member is estimator else " by each fit"
+        sizes.insert(0, f"{trained:,} of {member.n_parameters_:,} parameters trained{each}")
+    if member is estimator and getattr(estimator, "best_epoch_", None) is not None:
         sizes.insert(1, f"epoch {estimator.best_epoch_} of {len(estimator.history_)} kept")
     return f"```python\n{estimator!r}\n```\n\n{'; '.join(sizes)}. Other parameters have their defaults."
 
 
 def _limits(estimator: Any) -> str:
+    member = _member(estimator)
     lines = [
         "Predictions hold for proteins like those of training; scores on a random split say little about "
         "new families.",
-        f"Reads {estimator.max_length} residues; of longer proteins see `long_sequences` "
-        f"({estimator.long_sequences!r}).",
+        f"Reads {member.max_length} residues; of longer proteins see `long_sequences` "
+        f"({member.long_sequences!r}).",
     ]
+    if member is not estimator:
+        lines.append("Where the fits differ (`return_std=True`) they are less sure; it is no interval.")
     if hasattr(estimator, "predict_proba"):
         lines.append("Probabilities are not calibrated.")
     return "\n".join(f"- {line}" for line in lines)

@@ -161,7 +161,8 @@ def load(
 
 
 def _warn_of_local_backbone(estimator: Any) -> None:
-    place = getattr(estimator, "_backbone_place", None)
+    model = getattr(estimator, "estimators_", [estimator])[0]  # the fits of an ensemble share theirs
+    place = getattr(model, "_backbone_place", None)
     if place is not None and isabs(place):
         warnings.warn(
             f"The backbone is a folder of this machine, {place}, and is not uploaded; its path is. Whoever "

@@ -166,3 +166,21 @@ def test_skops_asks_to_trust_our_types_alone(classifier, X, y):
         "plmlearn.estimators.targets.ClassTarget",
     ]
     np.testing.assert_array_equal(skops.loads(stored, trusted=types).predict(X), classifier.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint:UserWarning")  # X has many forms; MLflow checks none
+def test_mlflow_logs_and_loads_what_is_trusted(classifier, X, y, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder, in place of a data base
+    mlflow = pytest.importorskip("mlflow")
+    skops = pytest.importorskip("skops.io")
+    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+    trusted = skops.get_untrusted_types(data=skops.dumps(classifier.fit(X, y)))
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            classifier, name="classifier", skops_trusted_types=trusted, pip_requirements=["plmlearn"]
+        )
+    expected = classifier.predict_proba(X)
+    loaded = mlflow.sklearn.load_model(logged.model_uri)
+    np.testing.assert_array_equal(loaded.predict_proba(X), expected)
+    served = mlflow.pyfunc.load_model(logged.model_uri).predict(X)
+    np.testing.assert_array_equal(served, classifier.predict(X))

@@ -40,6 +40,7 @@ from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
     PLMEnsemble,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -75,6 +76,7 @@ TRANSFORMERS = ["PLMEmbedder", "PLMMaskedLM"]
 ELSEWHERE = {
     cls.__name__: cls("mini")
     for cls in (
+        PLMFitnessRegressor,
         PLMPairClassifier,
         PLMPairRegressor,
         PLMResidueClassifier,

@@ -17,27 +17,28 @@ FROZEN = ("PLMFrozenMLP", "PLMFrozenMLPRegressor")
 PAIRS = ("PLMPairClassifier", "PLMPairRegressor")
 RESIDUES = ("PLMResidueClassifier", "PLMResidueRegressor")
 SIGNAL_PEPTIDES = ("PLMSignalPeptideClassifier",)
+FITNESS = ("PLMFitnessRegressor",)
 
 # Parameters that mean something else in some estimators. Those of a group have one description, and so have
 # all estimators that stand in no group; every other parameter has the same description everywhere.
 DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "adapter": [MASKED_LM],
     "alpha": [FROZEN],
-    "backbone": [MASKED_LM],
-    "batch_size": [PAIRS, MASKED_LM, FROZEN],
+    "backbone": [MASKED_LM, FITNESS],
+    "batch_size": [PAIRS, MASKED_LM, FROZEN, FITNESS],
     "callbacks": [MASKED_LM],
     "class_weight": [("PLMResidueClassifier",), SIGNAL_PEPTIDES],
-    "early_stopping": [PAIRS, FROZEN],
-    "epochs": [PAIRS, MASKED_LM],
+    "early_stopping": [PAIRS, FROZEN, FITNESS],
+    "epochs": [PAIRS, MASKED_LM, FITNESS],
     "head": [("PLMResidueClassifier",), ("PLMResidueRegressor",), SIGNAL_PEPTIDES],
     "head_hidden": [RESIDUES + SIGNAL_PEPTIDES],
-    "head_lr": [RESIDUES + SIGNAL_PEPTIDES],
-    "invalid": [MASKED_LM],
+    "head_lr": [RESIDUES + SIGNAL_PEPTIDES, FITNESS],
+    "invalid": [MASKED_LM, FITNESS],
     "ignore_label": [("PLMResidueRegressor",), SIGNAL_PEPTIDES],
-    "long_sequences": [MASKED_LM, SIGNAL_PEPTIDES],
+    "long_sequences": [MASKED_LM, SIGNAL_PEPTIDES, FITNESS],
     "lr": [MASKED_LM],
-    "max_length": [MASKED_LM, SIGNAL_PEPTIDES],
-    "max_tokens": [EMBEDDER + FROZEN, MASKED_LM],
+    "max_length": [MASKED_LM, SIGNAL_PEPTIDES, FITNESS],
+    "max_tokens": [EMBEDDER + FROZEN, MASKED_LM, FITNESS],
     "n_layers": [MASKED_LM],
     "optimizer": [MASKED_LM],
     "pooling": [EMBEDDER, FROZEN],

@@ -14,7 +14,16 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from plmlearn import PLMClassifier, PLMLoRAClassifier, PLMMaskedLM, PLMResidueRegressor, hub, load, save
+from plmlearn import (
+    PLMClassifier,
+    PLMEnsemble,
+    PLMLoRAClassifier,
+    PLMMaskedLM,
+    PLMResidueRegressor,
+    hub,
+    load,
+    save,
+)
 from plmlearn.baselines import CompositionVectorizer, HomologyRegressor, compare
 
 # huggingface_hub hands bytes to its HTTP client by an older name of the argument.
@@ -50,6 +59,11 @@ def fitted(X, y):
 
 
 @pytest.fixture(scope="module")
+def ensemble(X, y):
+    return PLMEnsemble(PLMLoRAClassifier("mini", **FAST), n_members=2, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="module")
 def online():
     """A hub on this machine, which huggingface_hub takes for the true one; no upload by Xet."""
     with Hub() as server, pytest.MonkeyPatch.context() as patch:
@@ -74,7 +88,7 @@ def pull(server, home, X, **models):
     return json.loads(subprocess.check_output(run, input=asked, text=True, env=environment))
 
 
-def test_a_pushed_model_predicts_the_same_bits_elsewhere(online, fitted, X, y, tmp_path):
+def test_a_pushed_model_predicts_the_same_bits_elsewhere(online, fitted, ensemble, X, y, tmp_path):
     first = hub.push(fitted, "me/model", token="hf_of_a_test")
     assert online.private == {"me/model": True}
     assert set(online.files_at("me/model")[1]) - {".gitattributes"} == {
@@ -91,6 +105,8 @@ def test_a_pushed_model_predicts_the_same_bits_elsewhere(online, fitted, X, y, t
     assert files["README.md"] == b"# Mine"
     assert len(online.repos["me/model"]) == 3  # made, and a commit each
 
+    several = hub.push(ensemble, "me/several", token="hf_of_a_test")
+
     arrays = files["arrays.safetensors"]
     online.commit("me/damaged", files | {"arrays.safetensors": arrays[:-1] + bytes([arrays[-1] ^ 1])})
     online.commit("me/other", {"config.json": b"{}"})
@@ -101,12 +117,14 @@ def test_a_pushed_model_predicts_the_same_bits_elsewhere(online, fitted, X, y, t
         first=("me/model", first),
         second=("me/model", second),
         latest=("me/model", None),
+        several=("me/several", several),
         damaged=("me/damaged", None),
         other=("me/other", None),
         unknown=("me/nothing", None),
     )
     np.testing.assert_array_equal(found["first"], fitted.predict_proba(X))
     np.testing.assert_array_equal(found["second"], whole.predict_proba(X))
+    np.testing.assert_array_equal(found["several"], ensemble.predict_proba(X))
     assert found["latest"] == found["second"]
     assert "SavedModelError" in found["damaged"]
     assert "checksum differs" in found["damaged"]
@@ -130,6 +148,8 @@ def test_a_backbone_of_this_machine_is_told(online, esm_folder, X, y):
         hub.push(classifier, "me/local", token="hf_of_a_test")
     card = online.files_at("me/local")[1]["README.md"].decode()
     assert "base_model" not in card
+    with pytest.warns(UserWarning, match="is a folder of this machine"):
+        hub.push(PLMEnsemble(classifier, n_members=2).fit(X, y), "me/local", token="hf_of_a_test")
 
 
 def test_nothing_is_made_for_what_cannot_be_saved(online):
@@ -221,6 +241,30 @@ def test_a_card_takes_a_comparison(fitted, X):
 def test_cards_name_the_task(make, tag, X):
     front, _ = front_matter(hub.model_card(make(X), X=X))
     assert front["pipeline_tag"].startswith(tag)
+
+
+def test_a_card_of_an_ensemble_describes_its_fits(ensemble, X):
+    front, text = front_matter(hub.model_card(ensemble, X=X))
+    assert front["pipeline_tag"] == "text-classification"
+    assert front["license"] == "bsd-3-clause"
+    assert "PLMEnsemble" in front["tags"]
+    for said in (
+        "(2 fits of `PLMLoRAClassifier`) on mini",
+        "parameters trained by each fit",
+        "- Classes: membrane, nucleus, other",
+        "- Proteins: 12",
+        "return_std=True",
+    ):
+        assert said in text
+
+
+def test_an_ensemble_of_others_has_no_card(X):
+    others = make_pipeline(CompositionVectorizer(), Ridge())
+    ensemble = PLMEnsemble(others, n_members=2, random_state=0)
+    with pytest.raises(NotFittedError):
+        hub.model_card(ensemble)
+    with pytest.raises(TypeError, match="estimators of plmlearn, got Pipeline"):
+        hub.model_card(ensemble.fit(X, np.arange(12.0)))
 
 
 def test_a_card_lies_in_a_saved_folder(fitted, X, tmp_path):

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from .architectures import ARCHITECTURES
 from .backbone import Backbone, Precision
 from .folder import (
-    BackboneWeightsError,
     digest_tensors,
     draw_weights,
     make_model,
@@ -37,21 +36,9 @@ _WIDTH_OF_SPREAD = 1280
 
 
 def read_language_head(backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors of the language head in a backbone's checkpoint, in float32.
-
-    Raises
-    ------
-    BackboneWeightsError
-        The checkpoint was saved without a language head.
-    """
+    """The tensors of the language head in a backbone's checkpoint, in float32; none where it has no head."""
     stored = read_tensors(backbone.folder)
-    found = {key.rpartition(_HEAD)[2]: stored[key].float().clone() for key in stored if _HEAD in key}
-    if not found:
-        raise BackboneWeightsError(
-            f"The checkpoint of {backbone.name!r} holds no language head (tensors {_HEAD}*): it was "
-            "saved from an encoder alone. Take one saved from EsmForMaskedLM."
-        )
-    return found
+    return {key.rpartition(_HEAD)[2]: stored[key].float().clone() for key in stored if _HEAD in key}
 
 
 def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed: int = 0) -> Backbone:

@@ -166,13 +166,19 @@ def evaluate(**options: Any) -> None:
     callback=merge,
     help="What to search: rank=[2,8], or lr={low: 1e-4, high: 1e-2, log: true}.",
 )
-@click.option("--trials", type=int, help="Random candidates; without it, all combinations of lists.")
+@click.option(
+    "--n-trials", "--trials", "trials", type=int, help="Candidates; without it, all combinations of lists."
+)
+@click.option(
+    "--storage", help="File or database URL where trials are kept, to go on later or in several processes."
+)
+@click.option("--timeout", type=float, help="Seconds after which no more trials begin.")
 @click.option(
     "--out", type=click.Path(file_okay=False), help="Folder for the best model, fitted on all rows."
 )
 @_json
 def search(**options: Any) -> None:
-    """Search for the parameters with the best cross-validated score."""
+    """Search for the parameters with the best cross-validated score; bad candidates end early."""
     cli.runs.search(options)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import sklearn
 from scipy import stats
 from sklearn.metrics import make_scorer
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.utils.validation import has_fit_parameter
 
 from .. import datasets, persistence, report
@@ -25,6 +24,7 @@ from ..model_selection import Folds, make_folds
 from ..persistence.folder import read_folder
 from ..pretraining import PLMMaskedLM
 from ..report.pictures import check_matplotlib
+from ..search import PLMSearchCV
 from ..sequences import ALPHABET, check_sequences, read_fasta
 from ..sequences.clean import local_path
 from .labels import joined
@@ -236,7 +236,7 @@ def _scorers(study: Study) -> dict[str, Any]:
 
 @_on_study
 def search(study: Study) -> None:
-    """scikit-learn's grid or random search on the same folds."""
+    """A grid, or what Optuna suggests, on the same folds."""
     options = study.options
     table, folds, estimator = study.table, _folds(study), _quiet(study)
     scorers = _scorers(study)
@@ -250,14 +250,14 @@ def search(study: Study) -> None:
         "refit": next(iter(scorers)),
         "n_jobs": options["jobs"],
         "error_score": "raise",
+        "sampler": "grid" if options["trials"] is None else "tpe",
+        "random_state": 0,
     }
+    settings |= {"n_trials": options["trials"], "storage": options["storage"], "timeout": options["timeout"]}
     with sklearn.config_context(enable_metadata_routing=stops):
         if stops:
             estimator.set_fit_request(groups=True)
-        if options["trials"] is None:
-            found = GridSearchCV(estimator, space, **settings)
-        else:
-            found = RandomizedSearchCV(estimator, space, n_iter=options["trials"], random_state=0, **settings)
+        found = PLMSearchCV(estimator, space, **settings)
         found.fit(table.X, table.y, **({"groups": folds.groups} if stops else {}))
     rows = _candidate_rows(found.cv_results_, list(scorers), list(space))
     if options["out"]:
@@ -284,7 +284,7 @@ def _candidates(name: str, values: Any) -> Any:
 
 
 def _candidate_rows(results: Mapping[str, Any], metrics: list[str], names: list[str]) -> list[dict[str, Any]]:
-    """Candidates from the best to the worst."""
+    """Candidates from the best to the worst; nan is what those that ended early have not shown."""
     order = np.argsort(results[f"rank_test_{metrics[0]}"], kind="stable")
     return [
         {
@@ -295,6 +295,7 @@ def _candidate_rows(results: Mapping[str, Any], metrics: list[str], names: list[
                 for what in ("mean", "std")
             },
             "fit_seconds": float(results["mean_fit_time"][i]),
+            "state": str(results["state"][i]),
         }
         for i in order
     ]

@@ -173,8 +173,8 @@ class Study:
 
 # Options that decide on the outcome, in the order of a file of settings.
 _SETTINGS: tuple[str, ...] = ("data", "sequence", "target", "where", "proteins", "groups", "task", "labels")
-_SETTINGS += ("estimator", "folds", "identity", "scoring", "floors", "param", "trials", "jobs", "out")
-_SETTINGS += ("report",)
+_SETTINGS += ("estimator", "folds", "identity", "scoring", "floors", "param", "trials", "storage")
+_SETTINGS += ("timeout", "jobs", "out", "report")
 
 
 def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:

@@ -132,8 +132,9 @@ def fetch_beta_lactamase(
         esm1v : ndarray of shape (n,), dtype float64
             Log-odds of the mutant by ESM-1v, the mean of five models.
         wild_type : str
-            Its first residue has the number ``first_site``, 24.
+            Sequence of 263 residues.
         first_site : int
+            Number of its first residue, 24.
         DESCR : str
             What the set is, its licence and whom to cite.
 

@@ -28,7 +28,7 @@ from .parameters import AdapterParameters, BackboneParameters, ClassWeightParame
 from .protein import Labels, Values, encode_samples
 from .targets import Target, used_rows
 from .task import Given, Task
-from .tuned import TunedEstimator
+from .tuned import HeadedEstimator
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class SamplingParameters(BackboneParameters):
 class PairEstimator(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
-    TunedEstimator,
+    HeadedEstimator,
     PoolingParameters,
     CombinationParameters,
     ABC,

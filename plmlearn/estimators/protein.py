@@ -35,7 +35,7 @@ from .targets import (
     used_rows,
 )
 from .task import Given, Task
-from .tuned import TunedEstimator
+from .tuned import HeadedEstimator
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def encode_samples(inputs: Inputs, target: Target, dataset: Dataset, balance: np
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class ProteinEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TunedEstimator, PoolingParameters, ABC
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, HeadedEstimator, PoolingParameters, ABC
 ):
     """A tuned estimator of proteins; see the concrete classes."""
 
@@ -736,7 +736,7 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     PLMClassifier : The same with any adapter.
     PLMFrozenMLP : The baseline on frozen embeddings.
     sklearn.model_selection.GridSearchCV : A search over its parameters.
-    optuna.create_study : A search that learns from its trials.
+    plmlearn.search.PLMSearchCV : One that ends bad candidates early, and resumes.
 
     Notes
     -----
@@ -907,7 +907,7 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     PLMRegressor : The same with any adapter.
     PLMFrozenMLPRegressor : The baseline on frozen embeddings.
     sklearn.model_selection.GridSearchCV : A search over its parameters.
-    optuna.create_study : A search that learns from its trials.
+    plmlearn.search.PLMSearchCV : One that ends bad candidates early, and resumes.
 
     Notes
     -----

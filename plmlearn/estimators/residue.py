@@ -40,7 +40,7 @@ from .residue_targets import (
 )
 from .targets import check_weights, used_rows
 from .task import Given, Task
-from .tuned import TunedEstimator
+from .tuned import HeadedEstimator
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class IgnoreLabelParameters(BackboneParameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ResidueTransformer(TransformerMixin, TunedEstimator, ABC):
+class ResidueTransformer(TransformerMixin, HeadedEstimator, ABC):
     """A tuned estimator with one output per residue; see the concrete classes."""
 
     head: str = "linear"

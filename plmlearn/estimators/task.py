@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..nn.encoders import PackedEncoder
-from ..nn.models import EncoderModel
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset
@@ -45,7 +44,7 @@ class Task(ABC):
         """How these targets are encoded and decoded."""
 
     @abstractmethod
-    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> EncoderModel:
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> Any:
         """Encoder and head in one, with fresh weights."""
 
     @abstractmethod
@@ -53,9 +52,9 @@ class Task(ABC):
         """What the training loop reads."""
 
     @abstractmethod
-    def make_loss(self, model: EncoderModel, target: Any) -> Loss:
+    def make_loss(self, model: Any, target: Any) -> Loss:
         """What is made small."""
 
     @abstractmethod
-    def decoder(self, model: EncoderModel, target: Any, extras: dict[str, np.ndarray]) -> Any:
+    def decoder(self, model: Any, target: Any, extras: dict[str, np.ndarray]) -> Any:
         """Makes predictions of outputs: ``decode``, and ``probabilities`` and ``classes`` of classifiers."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,8 @@ from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import is_first_process, of_all_processes, resolve_device, together
 from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
-from .callbacks import CallbackSupportMixin, EpochTasks, with_callbacks
+from ..training.steps import Loss, TrainingData
+from .callbacks import CallbackSupportMixin, EpochTasks, FittedReports, with_callbacks
 from .dataset import Dataset, check_same_fit, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
@@ -47,21 +48,15 @@ from .task import Given, Task
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TunedEstimator(
-    CallbackSupportMixin,
-    RuntimeParameters,
-    CutParameters,
-    HeadParameters,
-    TrainingParameters,
-    BackboneParameters,
-    ABC,
-):
+class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters, BackboneParameters, ABC):
     """Parameters and methods of every tuned estimator; see the concrete classes."""
 
     # Fitted state: trained tensors, target, and the model where this process has built it.
     _trained: bytes = field(init=False)
     _target: Any = field(init=False)
     _loaded: LoadedModel | None = field(init=False)
+    # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
+    _each_epoch: ClassVar[Callable[[Any], bool] | None] = None
 
     @abstractmethod
     def _task(self) -> Task:
@@ -89,22 +84,21 @@ class TunedEstimator(
         tensors = run._trained if run._continues else None
         model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(model.inputs(training.sequences, run._window), target, training)
-        if run.standardize and not run._continues:
-            model.learn_scale(data.inputs)
+        data = task.encode(run._inputs(model, training.sequences), target, training)
+        if not run._continues:
+            run._learn_scale(model, data)
         held_out = None
         if validation is not None:
-            held_out = task.encode(model.inputs(validation.sequences, run._window), target, validation)
+            held_out = task.encode(run._inputs(model, validation.sequences), target, validation)
 
         score_by = None
         if validation is not None:
             decoder = task.decoder(model.module, target, validation.extras)
             score_by = partial(make_score, self, decoder, validation)
-        history = train(
-            model.module,
+        history = run._train(
+            model,
             task.make_loss(model.module, target),
             data,
-            model.config,
             validation=held_out,
             scorer=None if run.scoring is None or score_by is None else score_by(run.scoring),
             callbacks=self._callbacks(given, model, target, dataset, score_by),
@@ -127,23 +121,21 @@ class TunedEstimator(
             idle |= dict.fromkeys(("patience", "validation_fraction"), "is for early_stopping=True")
             if not validates:
                 idle["scoring"] = "is for validation: pass early_stopping=True, or X_val and y_val"
-        if self.head in ("linear", "crf"):
-            idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
-        if isinstance(adapter_of(self), Frozen) and self.head_lr is None and (self.lr or 1) < DEFAULT_HEAD_LR:
-            idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
         return idle
 
     def _callbacks(self, given: Given, model: LoadedModel, target: Any, dataset: Dataset, score_by: Any):
-        """All that watch a fit: ours, those of the parameter, and those of ``set_callbacks``."""
+        """All that watch a fit: ours, those of the parameter, those of ``set_callbacks``, and a search."""
+
+        def keep(fitted: TunedEstimator, history: list[dict]) -> None:
+            fitted._keep(model, target, history, dataset.n_truncated)
+
         watching: list[Any] = [Progress()] if self.verbose and is_first_process() else []
         if self.callbacks is not None:
             watching += prepare(self.callbacks, score_by)
         if hasattr(self, "_skl_callbacks"):
-
-            def keep(fitted: TunedEstimator, history: list[dict]) -> None:
-                fitted._keep(model, target, history, dataset.n_truncated)
-
             watching.append(EpochTasks(self, given, keep))
+        if self._each_epoch is not None:
+            watching.append(FittedReports(self, keep, self._each_epoch))
         return watching
 
     def _check(self, task: Task, given: Given) -> Dataset:
@@ -179,10 +171,33 @@ class TunedEstimator(
 
     # -- the model ----------------------------------------------------------------------------
 
+    @property
+    def _of_backbone(self) -> dict[str, Any]:
+        """How the backbone is loaded, beside its name."""
+        return {}
+
+    @property
+    def _of_encoder(self) -> dict[str, Any]:
+        """What the encoder does differently, as :meth:`LoadedModel.build` takes it."""
+        return {}
+
+    def _inputs(self, model: LoadedModel, sequences: np.ndarray) -> Any:
+        """What the model reads of clean sequences."""
+        return model.inputs(sequences, self._window)
+
+    def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
+        """Train what there is to train; the history is returned."""
+        if not model.n_trainable_parameters:
+            return []
+        return train(model.module, loss, data, model.config, **options)
+
+    def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
+        """What there is to measure before training."""
+
     def _build(self, task: Task, n_outputs: int, tensors: bytes | None = None, seed: int = 0) -> LoadedModel:
         """A model with fresh trained tensors, or with those given."""
         device, adapter = resolve_device(self.device), adapter_of(self)
-        backbone = self._load_backbone(self.backbone, device, init=self.backbone_init, **self._cut)
+        backbone = self._load_backbone(self.backbone, device, **self._of_backbone)
         return LoadedModel.build(
             self,
             backbone,
@@ -192,7 +207,7 @@ class TunedEstimator(
             seed=seed,
             tensors=tensors,
             gradient_checkpointing=self.gradient_checkpointing,
-            layer_mixing=self.layer_mixing,
+            **self._of_encoder,
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=adapter.default_lr if self.lr is None else self.lr,
@@ -224,7 +239,7 @@ class TunedEstimator(
         self.n_trainable_parameters_ = model.n_trainable_parameters
         self.backbone_fingerprint_ = model.backbone.fingerprint
         best = [epoch for epoch in history if epoch.get("best")]
-        kept = best[-1] if best else history[-1]
+        kept = [{"epoch": 0}, *history, *best][-1]
         self.best_epoch_ = kept["epoch"]
         self.best_score_ = kept.get("valid_score")
 
@@ -236,7 +251,7 @@ class TunedEstimator(
             fitted = self._as_fitted()
             fitted._check_parameters()
             fitted = fitted._plain()
-            fitted.backbone = fitted_place(fitted, init=fitted.backbone_init, **fitted._cut)
+            fitted.backbone = fitted_place(fitted, **fitted._of_backbone)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded
 
@@ -259,7 +274,7 @@ class TunedEstimator(
         """Restore, encode, run."""
         model = self._restored()
         sequences, _ = self._clean(X)
-        return model.outputs(model.inputs(sequences, self._window))
+        return model.outputs(self._inputs(model, sequences))
 
     def _fitted_target(self) -> Any:
         check_is_fitted(self)
@@ -298,6 +313,45 @@ class TunedEstimator(
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         return tags
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class HeadedEstimator(
+    TunedEstimator,
+    RuntimeParameters,
+    CutParameters,
+    HeadParameters,
+    TrainingParameters,
+    BackboneParameters,
+    ABC,
+):
+    """A tuned estimator with a fresh head on its encoder; see the concrete classes."""
+
+    def _idle(self, validates: bool) -> dict[str, str]:
+        idle = super()._idle(validates)
+        if self.head in ("linear", "crf"):
+            idle["head_hidden"] = f"is the width of a hidden layer, and head={self.head!r} has none"
+        if isinstance(adapter_of(self), Frozen) and self.head_lr is None and (self.lr or 1) < DEFAULT_HEAD_LR:
+            idle["lr"] = "is that of the adapter, and Frozen() trains none: set head_lr"
+        return idle
+
+    @property
+    def _of_backbone(self) -> dict[str, Any]:
+        return {"init": self.backbone_init, **self._cut}
+
+    @property
+    def _of_encoder(self) -> dict[str, Any]:
+        return {"layer_mixing": self.layer_mixing}
+
+    def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
+        """Train what there is to train; the history is returned."""
+        if not model.n_trainable_parameters:
+            return []
+        return train(model.module, loss, data, model.config, **options)
+
+    def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
+        if self.standardize:
+            model.learn_scale(data.inputs)
 
 
 DEFAULT_HEAD_LR = 1e-3

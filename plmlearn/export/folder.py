@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from dataclasses import dataclass
 from os import PathLike
@@ -68,13 +69,13 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
     the same head, the folder is one of that class: ``AutoModelForSequenceClassification`` for
     ``pooling="cls", head="esm"`` on ESM, ESM-C and BERT, ``AutoModelForTokenClassification`` for residues
     with ``head="linear"`` on any backbone. Every other head lies beside the encoder, in
-    ``head.safetensors``; ``load_head.py`` in the folder reads it with torch alone. The folder's
-    ``README.md`` shows the lines that predict.
+    ``head.safetensors``; ``load_head.py`` in the folder reads it with torch alone, and holds only what this
+    head needs. The folder's ``README.md`` shows the lines that predict.
 
     Parameters
     ----------
     estimator : fitted estimator
-        Of proteins or residues, or an embedder.
+        Of proteins, pairs, residues or signal peptides, or an embedder.
     folder : str or PathLike
         Made if need be, ``~`` expanded. Files of the same names are replaced.
 
@@ -89,8 +90,8 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
     TypeError
         Not an estimator of plmlearn that is exported. ``PLMMaskedLM`` has ``save_pretrained``.
     ValueError
-        What transformers cannot compute: pairs, a CRF, a quantized backbone, ``layer_mixing=True``,
-        ``final_norm=False``, or an adapter that adds to the architecture (prompts, prefixes, bottlenecks).
+        What transformers cannot compute: a quantized backbone, ``layer_mixing=True``, ``final_norm=False``,
+        or an adapter that adds to the architecture (prompts, prefixes, bottlenecks).
 
     See Also
     --------
@@ -102,6 +103,10 @@ def export_transformers(estimator: Any, folder: str | PathLike[str]) -> Path:
     ``logits`` of classes go through a softmax (of several labels per protein a sigmoid), two classes have
     one each; numbers are in the units of ``y``. They equal predictions with ``precision="fp32"`` within
     1e-5. Sequences longer than ``max_length`` are the caller's to cut.
+
+    A CRF gives logarithms of the probabilities of labels, and its best path. Those of signal peptides have a
+    column per state, such as "SP n": the sum over a type's states at the first residue is the probability of
+    the type, of a protein whose kingdom is not known.
 
     Cost: twice the memory of the encoder in single precision; the folder holds all its weights.
 
@@ -134,7 +139,7 @@ def _as_class(model: PlainModel) -> Any:
     """The model as a class of transformers; None where there is none with its head."""
     config = copy.deepcopy(model.encoder.config)
     known = (_OF_RESIDUES if model.per_residue else _OF_PROTEINS).get(config.model_type)
-    if known is None or not model.labels or (not model.per_residue and model.steps[0] != ["first"]):
+    if known is None or not model.labels or (not model.per_residue and model.steps[0] != "first"):
         return None
     linears = folded(model, *known.steps)
     if linears is None or any(len(linear["bias"]) != config.hidden_size for linear in linears[:-1]):
@@ -162,7 +167,23 @@ def _write_head(model: PlainModel, folder: Path) -> None:
         "labels": model.labels,
     }
     (folder / "head.json").write_text(json.dumps(settings, indent=1))
-    (folder / "load_head.py").write_text(Path(head_module.__file__).read_text())
+    (folder / "load_head.py").write_text(_loader(model.steps))
+
+
+def _loader(steps: list[str]) -> str:
+    """What a head of these steps needs of ``head.py``."""
+    needed = {"outputs": head_module.outputs, "load_head": head_module.load_head}
+    waiting = [head_module.STEPS[step] for step in dict.fromkeys(steps)]
+    while waiting:
+        function = waiting.pop()
+        needed[function.__name__] = function
+        called = (getattr(head_module, name, None) for name in function.__code__.co_names)
+        waiting += [other for other in called if inspect.isfunction(other) and other.__name__ not in needed]
+    start, *functions = Path(head_module.__file__).read_text().split("\n\n\n")
+    kept = [text for text in functions if text.partition("(")[0].removeprefix("def ") in needed]
+    table = ", ".join(f'"{step}": {step}' for step in dict.fromkeys(steps))
+    *kept, run, load = kept
+    return "\n\n\n".join([start, *kept, f"STEPS = {{{table}}}", run, load])
 
 
 def _spelling(backbone: Backbone, tokenizer: Any) -> str:
@@ -189,6 +210,18 @@ def _spelling(backbone: Backbone, tokenizer: Any) -> str:
     return next(fits, "spelled_as_the_tokenizer_wants(sequence)")
 
 
+def _read(model: PlainModel) -> list[str]:
+    """The lines that say what is read."""
+    given = '["MKTAYIAKQRQISFVKSHFSRQ", "GSHMLEDPVDALK"]'
+    if not model.reads_pairs:
+        return [f"sequences = {given}  # capital letters"]
+    return [
+        f"first = {given}  # capital letters",
+        'second = ["MKKLLPTAAAGLLLLAAQPAMA", "MSTEEQKRNDPEEAG"]  # the partner of each',
+        "sequences = first + second",
+    ]
+
+
 def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
     """The lines that predict, as Python."""
     name = of_class or type(model.encoder).__name__
@@ -202,7 +235,7 @@ def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
         'folder = "."',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         f"model = {name}.from_pretrained({place}).eval()",
-        'sequences = ["MKTAYIAKQRQISFVKSHFSRQ", "GSHMLEDPVDALK"]  # capital letters',
+        *_read(model),
         f"texts = [{spelled} for sequence in sequences]",
         'batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")',
         "with torch.no_grad():",
@@ -210,7 +243,11 @@ def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
         + ("logits = model(**batch).logits" if of_class else "hidden = model(**batch).last_hidden_state"),
     ]
     if not of_class:
-        lines += ['    logits = load_head(folder)(hidden, batch["attention_mask"])']
+        lines += ["    head = load_head(folder)", '    logits = head(hidden, batch["attention_mask"])']
+    if model.has_paths:
+        lines += [
+            '    path = head(hidden, batch["attention_mask"], best_path=True).argmax(-1)  # numbers of labels'
+        ]
     after = {"single_label_classification": "softmax(-1)", "multi_label_classification": "sigmoid()"}
     if model.problem_type in after:
         labels = "model.config.id2label" if of_class else 'the labels of "head.json"'

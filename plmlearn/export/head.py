@@ -1,157 +1,158 @@
 """The head of a protein model, in torch alone: it reads the last hidden states of a transformers encoder.
 
-An exported folder holds a copy of this file as ``load_head.py``, beside ``head.json`` and
-``head.safetensors``. Nothing in it needs plmlearn::
+An exported folder holds as ``load_head.py`` what its own head needs of this file::
 
     head = load_head(folder)
     hidden = encoder(**batch).last_hidden_state                 # (B, T, D)
     logits = head(hidden, batch["attention_mask"])              # (B, C), or (B, T, C) of residues
 
-B proteins, T tokens with padding on the right, D width, C outputs.
+B proteins, T tokens with padding on the right, D width, C outputs. Of pairs, the first half of the B
+proteins are the first partners, the second half the second ones, in the same order.
 """
 
-from __future__ import annotations
-
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+
+# Steps of heads take (B, D) or (B, T, D), and mask (B, T, 1): True marks a residue.
 
 
-class Masked(nn.Module):
-    """A step that reads a mask (B, T, 1) beside its input (B, T, D); True marks a residue."""
+def mean(x, mask):
+    return x.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
 
 
-class Mean(Masked):
-    """Mean over residues, (B, D)."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x.masked_fill(~mask, 0.0).sum(1) / mask.sum(1)
+def max(x, mask):
+    return x.masked_fill(~mask, -torch.inf).amax(1)
 
 
-class Max(Masked):
-    """Largest value of each feature over residues, (B, D)."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x.masked_fill(~mask, -torch.inf).amax(1)
+def first(x, mask):
+    return x[:, 0]
 
 
-class First(Masked):
-    """The vector of the first token, (B, D)."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return x[:, 0]
+def attention(x, mask, weight, bias):
+    return weighted_mean(x, F.linear(x, weight, bias), mask)
 
 
-class Attention(Masked):
-    """Mean over residues by the softmax of a score, (B, D)."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.score = nn.Linear(width, 1)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return weighted_mean(x, self.score(x), mask)
-
-
-class Conv(Masked):
-    """A convolution along the sequence, with zeros around it, (B, T, C)."""
-
-    def __init__(self, width: int, n_outputs: int, kernel: int):
-        super().__init__()
-        self.conv = nn.Conv1d(width, n_outputs, kernel, padding=kernel // 2)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        return self.conv(x.masked_fill(~mask, 0.0).mT).mT
-
-
-class LightAttention(Masked):
-    """Light attention: convolved values, averaged by convolved scores, beside their maximum, (B, 2 C).
-
-    With ``n_outputs`` they are read out at every residue beside its own values, (B, T, n_outputs).
-    """
-
-    def __init__(self, width: int, hidden: int, kernel: int, n_outputs: int = 0):
-        super().__init__()
-        self.value, self.score = Conv(width, hidden, kernel), Conv(width, hidden, kernel)
-        self.out = nn.Linear(3 * hidden, n_outputs) if n_outputs else None
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        value, score = self.value(x, mask), self.score(x, mask)
-        largest = value.masked_fill(~mask, -torch.inf).amax(1)
-        pooled = torch.cat([weighted_mean(value, score, mask), largest], 1)
-        if self.out is None:
-            return pooled
-        return self.out(torch.cat([value, pooled[:, None].expand(-1, value.shape[1], -1)], 2))
-
-
-def weighted_mean(x: Tensor, score: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (B, T, D) over residues by the softmax of scores (B, T, D) or (B, T, 1)."""
+def weighted_mean(x, score, mask):
     weights = score.masked_fill(~mask, -torch.inf).softmax(1)
     return (weights * x.masked_fill(~mask, 0.0)).sum(1)
 
 
-class Scale(nn.Module):
-    """Features in units of their deviation from their mean, over the training proteins."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.mean, self.scale = nn.Buffer(torch.zeros(width)), nn.Buffer(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.scale
+def scale(x, mask, mean, scale):
+    return (x - mean) / scale
 
 
-STEPS: dict[str, type[nn.Module]] = {
-    "mean": Mean,
-    "max": Max,
-    "first": First,
-    "attention": Attention,
-    "conv": Conv,
-    "light_attention": LightAttention,
-    "scale": Scale,
-    "linear": nn.Linear,
-    "norm": nn.LayerNorm,
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "logistic": nn.Sigmoid,
+def linear(x, mask, weight, bias):
+    return F.linear(x, weight, bias)
+
+
+def norm(x, mask, weight, bias):
+    return F.layer_norm(x, x.shape[-1:], weight, bias)
+
+
+def relu(x, mask):
+    return x.relu()
+
+
+def tanh(x, mask):
+    return x.tanh()
+
+
+def logistic(x, mask):
+    return x.sigmoid()
+
+
+def conv(x, mask, weight, bias):
+    return F.conv1d(x.masked_fill(~mask, 0.0).mT, weight, bias, padding=weight.shape[2] // 2).mT
+
+
+def light_attention(x, mask, value_weight, value_bias, score_weight, score_bias):
+    """Convolved values, averaged by convolved scores, beside their maximum, (B, 2 C)."""
+    value = conv(x, mask, value_weight, value_bias)
+    score = conv(x, mask, score_weight, score_bias)
+    return torch.cat([weighted_mean(value, score, mask), max(value, mask)], 1)
+
+
+def residue_light_attention(x, mask, value_weight, value_bias, score_weight, score_bias, weight, bias):
+    """The values of each residue beside the light attention of its protein, read out, (B, T, C)."""
+    value = conv(x, mask, value_weight, value_bias)
+    protein = light_attention(x, mask, value_weight, value_bias, score_weight, score_bias)
+    return F.linear(torch.cat([value, protein[:, None].expand(-1, x.shape[1], -1)], 2), weight, bias)
+
+
+def pair_mean(x, mask):
+    a, b = x.unflatten(0, (2, -1))
+    return (a + b) / 2
+
+
+def pair_symmetric(x, mask):
+    a, b = x.unflatten(0, (2, -1))
+    return torch.cat([(a + b) / 2, (a - b).abs(), a * b], 1)
+
+
+def pair_concat(x, mask):
+    return torch.cat([*x.unflatten(0, (2, -1))], 1)
+
+
+def pair_cross_attention(x, mask):
+    """Residues of each protein take values from those of the other whose keys are like theirs."""
+    x = x.masked_fill(~mask, 0.0)
+    (a, b), (in_a, in_b) = x.unflatten(0, (2, -1)), mask.unflatten(0, (2, -1))
+    (key_a, value_a), (key_b, value_b) = a.chunk(2, 2), b.chunk(2, 2)
+    scores = key_a @ key_b.mT / key_a.shape[2] ** 0.5
+    own_a, own_b = mean(value_a, in_a), mean(value_b, in_b)
+    found_b = mean(scores.masked_fill(~in_b.mT, -torch.inf).softmax(2) @ value_b, in_a)
+    found_a = mean(scores.masked_fill(~in_a, -torch.inf).softmax(1).mT @ value_a, in_b)
+    return torch.cat([own_a + own_b, found_a + found_b, own_a * found_b + own_b * found_a], 1) / 2
+
+
+def crf(x, mask, transitions, starts, ends, best_path=False):
+    """Paths of labels through scores (B, T, C): for each residue and label, the log of what goes through it.
+
+    The softmax is the probability of each label. With ``best_path=True`` the largest marks the best path.
+    """
+    over, found = torch.amax if best_path else torch.logsumexp, torch.zeros_like(x)
+    for row, scores, is_residue in zip(found, x.double(), mask[..., 0]):
+        scores = scores[is_residue]
+        left, right = [starts + scores[0]], [ends.double()]
+        for here in scores[1:]:
+            left.append(over(left[-1][:, None] + transitions, 0) + here)
+        for here in scores[1:].flip(0):
+            right.append(over(transitions + here + right[-1], 1))
+        row[is_residue] = (torch.stack(left) + torch.stack(right[::-1])).log_softmax(1).to(x.dtype)
+    return found
+
+
+STEPS = {
+    step.__name__: step
+    for step in (
+        *(mean, max, first, attention, scale, linear, norm, relu, tanh, logistic, conv, light_attention),
+        *(residue_light_attention, pair_mean, pair_symmetric, pair_concat, pair_cross_attention, crf),
+    )
 }
 
 
-class Head(nn.Module):
-    """Pooling, scaling and head, one step after another.
-
-    Parameters
-    ----------
-    steps : list of list
-        A name in ``STEPS`` and its arguments, each.
-    prefix, suffix : int
-        Special tokens before and after the residues.
-    """
-
-    def __init__(self, steps: list[list[Any]], prefix: int, suffix: int):
-        super().__init__()
-        self.steps = nn.ModuleList(STEPS[name](*arguments) for name, *arguments in steps)
-        self.prefix, self.suffix = prefix, suffix
-
-    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
-        """Hidden states (B, T, D) and the mask (B, T) of tokens to outputs."""
-        # Dropping the first columns of the mask takes as many tokens from the end of each protein.
-        mask = F.pad(attention_mask[:, self.suffix :], (0, self.suffix)).bool()
-        mask = mask & (torch.arange(hidden.shape[1], device=hidden.device) >= self.prefix)
-        x = hidden.float()
-        for step in self.steps:
-            x = step(x, mask[:, :, None]) if isinstance(step, Masked) else step(x)
-        return x
+def outputs(hidden, attention_mask, *, steps, prefix, suffix, **options):
+    """Hidden states and their mask through steps, a name and tensors each; the last one takes options."""
+    # Dropping the first columns of the mask takes as many tokens from the end of each protein.
+    mask = F.pad(attention_mask[:, suffix:], (0, suffix)).bool()
+    mask = (mask & (torch.arange(hidden.shape[1], device=hidden.device) >= prefix))[:, :, None]
+    x = hidden.float()
+    for name, tensors in steps[:-1]:
+        x = STEPS[name](x, mask, **tensors)
+    name, tensors = steps[-1]
+    return STEPS[name](x, mask, **tensors, **options)
 
 
-def load_head(folder: str | Path) -> Head:
-    """Read ``head.json`` and ``head.safetensors``."""
-    settings = json.loads(Path(folder, "head.json").read_text())
-    head = Head(settings["steps"], settings["prefix"], settings["suffix"])
-    head.load_state_dict(load_file(Path(folder, "head.safetensors")))
-    return head.eval()
+def load_head(folder):
+    """Read ``head.json`` and ``head.safetensors``: a function of hidden states and ``attention_mask``."""
+    said = json.loads(Path(folder, "head.json").read_text())
+    steps: list = [(name, {}) for name in said["steps"]]
+    for key, tensor in load_file(Path(folder, "head.safetensors")).items():
+        number, _, name = key.partition("_")
+        steps[int(number)][1][name] = tensor
+    return partial(outputs, steps=steps, prefix=said["prefix"], suffix=said["suffix"])

@@ -63,7 +63,7 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
         onnx, onnxscript or onnxruntime is missing: ``pip install "plmlearn[onnx]"``.
     NotFittedError
     TypeError, ValueError
-        As for :func:`export_transformers`; or the backbone is a T5.
+        As for :func:`export_transformers`; or pairs, a CRF, or a backbone that is a T5.
     RuntimeError
         ONNX Runtime gives other logits than torch, by more than 1e-4 of the largest. The file is removed.
 
@@ -92,6 +92,9 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
         raise ValueError(
             f"{model.backbone.name!r} is a T5, which export_onnx does not write. Use export_transformers."
         )
+    if model.reads_pairs or model.has_paths:
+        what = "pairs of proteins" if model.reads_pairs else "paths of a CRF"
+        raise ValueError(f"export_onnx does not write {what}. Use export_transformers.")
     file = local_path(file, "file")
     file.parent.mkdir(parents=True, exist_ok=True)
     program = _traced(model)

@@ -20,22 +20,66 @@ from ..backbones.checkpoints import merged
 from ..estimators.embedder import PLMEmbedder
 from ..estimators.frozen import FrozenPerceptron
 from ..estimators.loaded import LoadedModel
+from ..estimators.signal_peptides import PLMSignalPeptideClassifier
+from ..estimators.signal_states import STATES
 from ..estimators.targets import ClassTarget, MultilabelTarget
-from ..estimators.tuned import TunedEstimator
-from ..nn import models, residue_heads
-from ..nn.models import FeatureScaler, ProteinModel, ResidueModel
-from .head import Head
+from ..estimators.tuned import HeadedEstimator
+from ..nn import combinations, models, residue_heads
+from ..nn.combinations import PairModel
+from ..nn.crf import LinearChainCRF
+from ..nn.models import FeatureScaler, PooledModel, ResidueModel
+from .head import outputs
 
-Step = tuple[list[Any], dict[str, Tensor]]
-"""A step of a head with its arguments, and its tensors by name."""
+Step = tuple[str, dict[str, Tensor]]
+"""A step of a head, by its name in ``head.STEPS``, and its tensors by name."""
 
 _POOLINGS: dict[type, str] = {
     models.MeanPooling: "mean",
     models.MaxPooling: "max",
     models.ClsPooling: "first",
     models.AttentionPooling: "attention",
+    combinations.ResidueProjection: "linear",
 }
-_ACTIVATIONS: dict[type, str] = {nn.ReLU: "relu", nn.Tanh: "tanh"}
+_COMBINATIONS: dict[type, str] = {made: f"pair_{name}" for name, made in combinations.COMBINATIONS.items()}
+_MODULES: dict[type, str] = {
+    FeatureScaler: "scale",
+    nn.Linear: "linear",
+    nn.LayerNorm: "norm",
+    nn.Conv1d: "conv",
+    nn.ReLU: "relu",
+    nn.Tanh: "tanh",
+}
+
+
+class Head(nn.Module):
+    """Pooling, scaling and head, one step after another, as a module for the exporter of ONNX.
+
+    Parameters
+    ----------
+    steps : list of Step
+        Their tensors are held in float32.
+    prefix, suffix : int
+        Special tokens before and after the residues.
+    """
+
+    def __init__(self, steps: list[Step], prefix: int, suffix: int):
+        super().__init__()
+        self.names = [name for name, _ in steps]
+        self.prefix, self.suffix = prefix, suffix
+        for number, (_, tensors) in enumerate(steps):
+            for name, tensor in tensors.items():
+                self.register_buffer(f"{number}_{name}", tensor.detach().float().contiguous())
+
+    def steps(self) -> list[Step]:
+        found: list[Step] = [(name, {}) for name in self.names]
+        for key, tensor in self.named_buffers():
+            number, _, name = key.partition("_")
+            found[int(number)][1][name] = tensor
+        return found
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        """Hidden states (B, T, D) and the mask (B, T) of tokens to outputs."""
+        return outputs(hidden, attention_mask, steps=self.steps(), prefix=self.prefix, suffix=self.suffix)
 
 
 @dataclass
@@ -47,8 +91,6 @@ class PlainModel:
     encoder : nn.Module
         A transformers model; adapters are merged into its weights.
     head : Head
-    steps : list of list
-        What ``head`` is made of.
     backbone : Backbone
         How sequences are read.
     per_residue : bool
@@ -61,19 +103,31 @@ class PlainModel:
 
     encoder: Any
     head: Head
-    steps: list[list[Any]]
     backbone: Backbone
     per_residue: bool
     problem_type: str
     labels: list[str]
 
+    @property
+    def steps(self) -> list[str]:
+        """Names of the head's steps."""
+        return self.head.names
+
+    @property
+    def reads_pairs(self) -> bool:
+        return any(name.startswith("pair_") for name in self.steps)
+
+    @property
+    def has_paths(self) -> bool:
+        return self.steps[-1] == "crf"
+
     @classmethod
     def of(cls, estimator: Any) -> PlainModel:
         """From a fitted estimator, or an error that says why it has no such form."""
-        if not isinstance(estimator, TunedEstimator | FrozenPerceptron | PLMEmbedder):
+        if not isinstance(estimator, HeadedEstimator | FrozenPerceptron | PLMEmbedder):
             raise TypeError(
-                f"{type(estimator).__name__} is not exported; expected an estimator of proteins or residues. "
-                "PLMMaskedLM has save_pretrained, and plmlearn.save keeps every estimator."
+                f"{type(estimator).__name__} is not exported; expected an estimator of proteins, pairs or "
+                "residues. PLMMaskedLM has save_pretrained, and plmlearn.save keeps every estimator."
             )
         check_is_fitted(estimator)
         model = _restored(estimator)
@@ -85,11 +139,12 @@ class PlainModel:
             _fold_target(parts, estimator._target)
         elif problem_type == "single_label_classification" and len(labels) == 2:
             _to_two_classes(parts)
+        if getattr(model.module, "crf", None) is not None:
+            parts.append(_paths(model.module.crf))
         head = _head_of(parts, model.backbone)
         encoder = _encoder(model)
-        steps = [step for step, _ in parts]
         per_residue = isinstance(model.module, ResidueModel)
-        return cls(encoder, head, steps, model.backbone, per_residue, problem_type, labels)
+        return cls(encoder, head, model.backbone, per_residue, problem_type, labels)
 
     def logits(self, sequences: list[str]) -> Tensor:
         """Outputs of clean sequences, (n, C) or (n, T, C): what the exported files give."""
@@ -112,7 +167,7 @@ class PlainModel:
 def _restored(estimator: Any) -> LoadedModel:
     """The fitted model in single precision on the CPU, whatever the estimator runs in."""
     single = {"precision": "fp32", "device": "cpu", "compile": False}
-    if isinstance(estimator, TunedEstimator):
+    if isinstance(estimator, HeadedEstimator):
         copied: Any = copy.copy(estimator)
         vars(copied).update(single, _loaded=None)
         return copied._restored()
@@ -126,10 +181,6 @@ def _require_plain(estimator: Any, model: LoadedModel) -> None:
     module, why = model.module, ""
     if model.backbone.quantization is not None:
         why = f"quantization={model.backbone.quantization!r} has rounded the weights; fit without it"
-    elif not isinstance(module, ProteinModel | ResidueModel):
-        why = "its head reads pairs of proteins"
-    elif getattr(module, "crf", None) is not None:
-        why = "a CRF chooses paths of labels; fit with another head"
     elif module.encoder.mixing is not None:
         why = "layer_mixing=True reads every layer; fit without it"
     elif not model.backbone.final_norm:
@@ -166,58 +217,57 @@ def _reshape_unused(encoder: Any, backbone: Backbone) -> None:
 
 
 def _steps(module: Any) -> Iterator[Step]:
-    """Steps of a model's pooling, scaler and head, in their order."""
-    if isinstance(module, ProteinModel):
+    """Steps of a model's pooling, scaler, combination and head, in their order."""
+    if isinstance(module, PooledModel):
         yield _pooling(module.pooling)
     yield _step(module.scaler)
+    if isinstance(module, PairModel):
+        yield _COMBINATIONS[type(module.combination)], {}
     if isinstance(module.head, residue_heads.ResidueCnn):
         yield _step(module.head.first)
-        yield ["tanh"], {}
+        yield "tanh", {}
         yield _step(module.head.second)
     elif isinstance(module.head, residue_heads.ResidueLightAttention):
-        yield _light_attention(module.head.values, module.head.scores, module.head.out)
+        convs = {"value": module.head.values, "score": module.head.scores}
+        yield "residue_light_attention", _tensors(**convs) | module.head.out.state_dict()
     else:
         yield from (_step(part) for part in module.head.children() if not isinstance(part, nn.Dropout))
 
 
 def _pooling(pooling: nn.Module) -> Step:
     if isinstance(pooling, models.LightAttentionPooling):
-        return _light_attention(pooling.value, pooling.score)
-    name, tensors = _POOLINGS[type(pooling)], pooling.state_dict()
-    return [name, pooling.width] if tensors else [name], tensors
+        return "light_attention", _tensors(value=pooling.value, score=pooling.score)
+    return _POOLINGS[type(pooling)], {
+        name: x for part in pooling.children() for name, x in part.state_dict().items()
+    }
 
 
-def _light_attention(value: nn.Conv1d, score: nn.Conv1d, out: nn.Linear | None = None) -> Step:
-    convs = {"value.conv": value, "score.conv": score} | ({} if out is None else {"out": out})
-    tensors = {f"{at}.{name}": x for at, part in convs.items() for name, x in part.state_dict().items()}
-    sizes = [value.in_channels, value.out_channels, value.kernel_size[0]]
-    return ["light_attention", *sizes, *([] if out is None else [out.out_features])], tensors
+def _tensors(**parts: nn.Module) -> dict[str, Tensor]:
+    return {f"{at}_{name}": x for at, part in parts.items() for name, x in part.state_dict().items()}
 
 
 def _step(part: nn.Module) -> Step:
-    tensors = part.state_dict()
-    if isinstance(part, nn.Linear):
-        return ["linear", part.in_features, part.out_features], tensors
-    if isinstance(part, nn.Conv1d):
-        sizes = [part.in_channels, part.out_channels, part.kernel_size[0]]
-        return ["conv", *sizes], {f"conv.{name}": tensor for name, tensor in tensors.items()}
-    if isinstance(part, nn.LayerNorm):
-        return ["norm", part.normalized_shape[0]], tensors
-    if isinstance(part, FeatureScaler):
-        return ["scale", len(part.mean)], tensors
-    return [_ACTIVATIONS[type(part)]], tensors
+    return _MODULES[type(part)], dict(part.state_dict())
+
+
+def _paths(crf: LinearChainCRF) -> Step:
+    """A random field; what its constraints forbid weighs -inf."""
+    names = ("transitions", "starts", "ends")
+    tensors = {
+        name: getattr(crf, name).masked_fill(~getattr(crf, f"allowed_{name}"), -torch.inf) for name in names
+    }
+    return "crf", tensors
 
 
 def _perceptron(estimator: FrozenPerceptron) -> list[Step]:
     """scikit-learn's scaler and perceptron."""
     scaler, mlp = estimator.scaler_, estimator.mlp_
     scale = {"mean": torch.from_numpy(scaler.mean_), "scale": torch.from_numpy(scaler.scale_)}
-    parts: list[Step] = [(["scale", len(scaler.mean_)], scale)]
+    parts: list[Step] = [("scale", scale)]
     for number, (weight, bias) in enumerate(zip(mlp.coefs_, mlp.intercepts_)):
         if number and mlp.activation != "identity":
-            parts.append(([mlp.activation], {}))
-        tensors = {"weight": torch.from_numpy(weight.T), "bias": torch.from_numpy(bias)}
-        parts.append((["linear", *weight.shape], tensors))
+            parts.append((mlp.activation, {}))
+        parts.append(("linear", {"weight": torch.from_numpy(weight.T), "bias": torch.from_numpy(bias)}))
     return parts
 
 
@@ -236,6 +286,8 @@ def _outputs(estimator: Any) -> tuple[str, list[str]]:
     if classes is None:
         return "regression", [f"value_{i}" for i in range(n_outputs)]
     kind = "multi_label_classification" if several else "single_label_classification"
+    if isinstance(estimator, PLMSignalPeptideClassifier):
+        return kind, [" ".join(state) for state in STATES]
     return kind, [str(label) for label in classes.tolist()]
 
 
@@ -254,21 +306,16 @@ def _to_two_classes(parts: list[Step]) -> None:
 
 
 def _change_last(parts: list[Step], change: Any, add: Any) -> None:
-    (name, *sizes), tensors = parts[-1]
-    where = {"linear": "", "conv": "conv.", "light_attention": "out."}[name]
-    weight, bias = tensors[f"{where}weight"], tensors[f"{where}bias"]
+    name, tensors = parts[-1]
+    weight, bias = tensors["weight"], tensors["bias"]
     flat = change(torch.cat([weight.reshape(len(weight), -1), bias[:, None]], 1))
     weight, bias = flat[:, :-1].reshape(-1, *weight.shape[1:]), flat[:, -1] + torch.as_tensor(add)
-    sizes[1 if name != "light_attention" else 3] = len(bias)
-    parts[-1] = [name, *sizes], {**tensors, f"{where}weight": weight, f"{where}bias": bias}
+    parts[-1] = name, {**tensors, "weight": weight, "bias": bias}
 
 
 def _head_of(parts: list[Step], backbone: Backbone) -> Head:
     token_format = backbone.token_format
-    head = Head([step for step, _ in parts], len(token_format.prefix), len(token_format.suffix))
-    tensors = {f"steps.{i}.{name}": x for i, (_, part) in enumerate(parts) for name, x in part.items()}
-    head.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return head.eval().requires_grad_(False)
+    return Head(parts, len(token_format.prefix), len(token_format.suffix))
 
 
 def folded(model: PlainModel, *shape: str) -> list[dict[str, Tensor]] | None:
@@ -285,14 +332,12 @@ def folded(model: PlainModel, *shape: str) -> list[dict[str, Tensor]] | None:
     list of dict or None
         None where the head has other steps.
     """
-    names = [name for name, *_ in model.steps]
-    start = names.index("scale")
-    if tuple(names[start + 1 :]) != shape:
+    start = model.steps.index("scale")
+    if tuple(model.steps[start + 1 :]) != shape:
         return None
-    scale, *rest = list(model.head.steps)[start:]
-    linears = [{name: x.double() for name, x in part.state_dict().items()} for part in rest]
-    linears = [tensors for tensors in linears if tensors]
-    first, mean = linears[0], scale.mean.double()
-    first["weight"] = first["weight"] / scale.scale.double()
-    first["bias"] = first["bias"] - first["weight"] @ mean
+    doubled = [{name: x.double() for name, x in tensors.items()} for _, tensors in model.head.steps()[start:]]
+    scaling, first, *rest = [tensors for tensors in doubled if tensors]
+    first["weight"] = first["weight"] / scaling["scale"]
+    first["bias"] = first["bias"] - first["weight"] @ scaling["mean"]
+    linears = [first, *rest]
     return [{name: x.float() for name, x in tensors.items()} for tensors in linears]

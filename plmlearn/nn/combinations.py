@@ -159,6 +159,11 @@ class PairModel(PooledModel):
         lengths = encoded.residues.lengths if self.per_residue else [1] * len(encoded.residues)
         return Ragged(self.pooling(encoded).float(), lengths)
 
+    @property
+    def below(self) -> tuple[nn.Module, ...]:
+        """What makes of a protein's tokens the values that pairs are scored by."""
+        return self.encoder, self.pooling
+
     def scale(self, proteins: Ragged) -> Ragged:
         return proteins.with_values(self.scaler(proteins.values))
 

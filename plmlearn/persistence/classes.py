@@ -30,6 +30,8 @@ from ..estimators import (
 )
 from ..estimators.embedder import PLMEmbedder
 from ..estimators.ensemble import PLMEnsemble
+from ..fitness import PLMFitnessRegressor
+from ..fitness.target import FitnessTarget
 from ..pretraining import PLMMaskedLM
 from .rules import (
     FLAG,
@@ -164,6 +166,24 @@ def _check_classes(_: Saved, state: State, path: str) -> None:
         raise SavedModelError(f"{path}.constraints is {shown(constraints)}; expected bools of {expected}.")
 
 
+def _check_calibration(_: Saved, state: State, path: str) -> None:
+    scores, values = state["scores"], state["values"]
+    n, fits = len(scores), len(state["mean"]) == len(state["scale"]) == 1
+    fits &= bool((state["scale"] > 0).all()) and len(values) == n and bool((np.diff(scores) > 0).all())
+    if not fits or (n != 2 and state["straight"]):
+        raise SavedModelError(
+            f"{path}: mean, scale, scores {shown(scores)} and values {shown(values)} do not fit together."
+        )
+
+
+_FITNESS = {
+    "wild_type": TEXT,
+    "mean": VALUES,
+    "scale": VALUES,
+    "scores": VALUES,
+    "values": VALUES,
+    "straight": FLAG,
+}
 _SCALE = {"mean": VALUES, "scale": VALUES, "one_dimensional": FLAG}
 _RESIDUE_CLASSES = {
     "classes": LABELS,
@@ -324,6 +344,7 @@ SAVED: dict[str, Saved] = {
         _tuned(residue.PLMResidueClassifier, residue_targets.ResidueClassTarget),
         _tuned(residue.PLMResidueRegressor, residue_targets.ResidueValueTarget),
         _tuned(signal_peptides.PLMSignalPeptideClassifier, signal_paths.SignalPeptideTarget),
+        _tuned(PLMFitnessRegressor, FitnessTarget),
         _tuned(PLMMaskedLM),
         _frozen(frozen.PLMFrozenMLP, MLPClassifier),
         _frozen(frozen.PLMFrozenMLPRegressor, MLPRegressor),
@@ -331,6 +352,7 @@ SAVED: dict[str, Saved] = {
         Saved(targets.ClassTarget, {"classes": LABELS}),
         Saved(targets.MultilabelTarget, {"n_labels": whole()}),
         Saved(targets.ValueTarget, _SCALE, check=_check_scale),
+        Saved(FitnessTarget, _FITNESS, check=_check_calibration),
         Saved(residue_targets.ResidueClassTarget, _RESIDUE_CLASSES, check=_check_classes),
         Saved(residue_targets.ResidueValueTarget, _SCALE, check=_check_scale),
         Saved(signal_paths.SignalPeptideTarget, {"classes": LABELS}),

@@ -12,6 +12,7 @@ colour-blind readers.
 ``PredictedMeasuredDisplay``                     predictions with their intervals against measurements
 ``CampaignDisplay``                              what rounds of a campaign find
 ``LeakageDisplay``, ``LayerSweepDisplay``        what a split leaks; what each layer knows
+``SearchDisplay``                                what a search found, and what it cost
 ``attention_maps``, ``AttentionDisplay``         attention before and after tuning
 ``attributions``, ``AttributionDisplay``         what each residue contributes to a prediction
 """
@@ -27,6 +28,7 @@ from .leakage import LeakageDisplay
 from .mutations import MutationHeatmapDisplay
 from .predictions import PredictedMeasuredDisplay
 from .residues import ResidueDisplay
+from .search import SearchDisplay
 
 __all__ = [
     "AttentionDisplay",
@@ -42,6 +44,7 @@ __all__ = [
     "PredictedMeasuredDisplay",
     "ReliabilityDisplay",
     "ResidueDisplay",
+    "SearchDisplay",
     "attention_maps",
     "attributions",
 ]

@@ -155,11 +155,16 @@ class EmbeddingMapDisplay:
         EmbeddingMapDisplay
         """
         check_choice("method", method, get_args(Projection))
+        if method == "umap" and len(embeddings) < 4:
+            raise ValueError(f'method="umap" needs 4 proteins or more, got {len(embeddings)}. Use "pca".')
         features = StandardScaler().fit_transform(np.asarray(embeddings))
         if method == "umap":
             from umap import UMAP
 
-            points = UMAP(n_components=2, random_state=random_state).fit_transform(features)
+            # More neighbours than proteins, or several threads with a seed, make UMAP warn.
+            neighbours, threads = min(15, len(features) - 1), -1 if random_state is None else 1
+            umap = UMAP(n_neighbors=neighbours, random_state=random_state, n_jobs=threads)
+            points = umap.fit_transform(features)
             names = ("UMAP 1", "UMAP 2")
         else:
             pca = PCA(2, random_state=random_state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, FullFineTuning
 from ..adapters.names import AdapterName
-from ..backbones import Backbone
+from ..backbones import Backbone, BackboneWeightsError
 from ..backbones.checkpoints import draw_backbone, read_language_head
 from ..estimators.loaded import LoadedModel, run_settings
 from ..estimators.parameters import (
@@ -30,14 +31,13 @@ from ..estimators.parameters import (
     seed_from,
     warn_of_idle,
 )
-from ..nn.encoders import PackedEncoder
 from ..training.devices import of_all_processes, resolve_device, resolve_precision, together
 from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
-from .language_head import LanguageHead, MaskedLanguageModel
 from .language_model import LanguageModel
 from .loop import OPTIMIZERS, PretrainingConfig, Run, as_settings
 from .masking import Corpus, Masking
+from .start import make_language_model, require_esm
 from .unlabelled import HeldOut, Unlabelled, frequencies
 from .watch import Watch, check_functions
 
@@ -127,10 +127,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
     ----------
     backbone : str or PathLike, optional
         Continue training this model of the ESM architecture, with its language head: "mini" (bundled), a
-        short name such as "esm2-8m", a Hugging Face id or a folder. None begins with random weights.
+        short name such as "esm2-8m", a Hugging Face id or a folder. A checkpoint without language head gets
+        a new one, with a warning. None begins with random weights.
     adapter : Adapter, str or peft.PeftConfig, optional
-        With ``backbone``: train an adapter, such as ``LoRA()`` or "lora", and the language head. None trains
-        all weights.
+        With ``backbone``: train an adapter, such as ``LoRA()`` or "lora", and the language head;
+        ``Frozen()`` trains the head alone. None trains all weights.
     epochs : float, default=10
         Passes over the training sequences.
     max_steps : int, optional
@@ -333,9 +334,10 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         training, held_out = plain._part(X, groups, X_val, groups_val, seed)
         model = plain._build(seed, None)
         corpus, masking = Corpus(model.backbone, training), Masking.of(model.backbone)
-        if self.backbone is None:
-            model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
         model.config = plain._schedule(model.config, len(corpus))
+        if model.module.lm_head.is_new:
+            model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
+            plain._tell_of_new_head(model.config.n_steps)
         look = None
         if held_out is not None:
             look = HeldOut(held_out, model.backbone, masking, model.config, plain.max_length)
@@ -361,6 +363,20 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         run.finish()
         self._keep(model, run, look)
         return self
+
+    def _tell_of_new_head(self, n_steps: int) -> None:
+        """Say that a backbone came without language head, or refuse to leave a new one untrained."""
+        if self.backbone is None:
+            return
+        found = (
+            f"The checkpoint of backbone={str(self.backbone)!r} holds no language head (tensors lm_head.*): "
+            "it was saved from an encoder alone."
+        )
+        if n_steps == 0:
+            raise BackboneWeightsError(
+                f"{found} Train a new one (max_steps is 0), or take a checkpoint saved from EsmForMaskedLM."
+            )
+        warnings.warn(f"{found} A new one is trained from random weights.", UserWarning, stacklevel=4)
 
     def _idle(self) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""
@@ -416,20 +432,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
                 "pass LoRA(), or adapter=None to train all weights."
             )
         backbone, head_tensors = self._start(device, seed)
-        config = backbone.config
-
-        def make_module(encoder: PackedEncoder) -> MaskedLanguageModel:
-            tied = config.tie_word_embeddings
-            head = LanguageHead(encoder.width, config.vocab_size, config.layer_norm_eps, tied=tied)
-            if head_tensors is not None:
-                head.load_state_dict({name: head_tensors[name] for name in head.state_dict()})
-            return MaskedLanguageModel(encoder, head, backbone.vocabulary[backbone.token_format.prefix[0]])
-
         return LoadedModel.build(
             self,
             backbone,
             adapter,
-            make_module,
+            lambda encoder: make_language_model(encoder, backbone, head_tensors),
             device=device,
             seed=seed,
             tensors=tensors,
@@ -448,16 +455,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             averaging=self.averaging,
         )
 
-    def _start(self, device: torch.device, seed: int) -> tuple[Backbone, dict | None]:
-        """The encoder to begin with, and its language head where it has one."""
+    def _start(self, device: torch.device, seed: int) -> tuple[Backbone, dict]:
+        """The encoder to begin with, and the tensors of its language head where it has one."""
         if self.backbone is not None:
             backbone = self._load_backbone(self.backbone, device)
-            if backbone.config.model_type != "esm" or backbone.token_format.reads_states:
-                kind = "SaProt" if backbone.token_format.reads_states else backbone.config.model_type
-                raise ValueError(
-                    f"backbone={self.backbone!r} is of architecture {kind!r}; masked-language-model training "
-                    "is for ESM's."
-                )
+            require_esm(backbone)
             return backbone, read_language_head(backbone)
         if self.adapter is not None:
             raise ValueError("adapter is for going on from a backbone; with backbone=None all is trained.")
@@ -482,7 +484,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         if self.init == "neighbours":
             attend_to_neighbours(backbone.model)
         backbone.model.to(device)
-        return backbone, None
+        return backbone, {}
 
     def _keep(self, model: LoadedModel, run: Run, look: HeldOut | None) -> None:
         """What a fitted model consists of."""

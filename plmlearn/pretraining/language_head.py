@@ -8,6 +8,7 @@ Shapes: T tokens, N positions to predict, D width, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -28,10 +29,16 @@ class LanguageHead(nn.Module):
         Of the layer norm.
     tied : bool, default=True
         The token embedding serves as output embedding too; else the head has one of its own.
+
+    Attributes
+    ----------
+    is_new : bool
+        It has random weights: nothing was loaded.
     """
 
     def __init__(self, width: int, vocabulary_size: int, eps: float = 1e-5, *, tied: bool = True):
         super().__init__()
+        self.is_new = True
         self.dense = nn.Linear(width, width)
         self.layer_norm = nn.LayerNorm(width, eps=eps)
         self.decoder = None if tied else nn.Linear(width, vocabulary_size, bias=False)
@@ -40,6 +47,11 @@ class LanguageHead(nn.Module):
         nn.init.zeros_(self.dense.bias)
         if self.decoder is not None:
             nn.init.normal_(self.decoder.weight, std=0.02)
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the weights of a checkpoint."""
+        self.load_state_dict({name: tensors[name] for name in self.state_dict()})
+        self.is_new = False
 
     def start_from(self, shares: Tensor) -> None:
         """Let the biases say how frequent each token is, (V,), so that training need not find out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from ..estimators.parameters import RuntimeParameters
 from ..nn.models import MeanPooling, ProteinModel
 from ..sequences import check_sequences, truncate
 from ..sequences.clean import local_path
-from ..sequences.variants import Substitutions, read_variants
+from ..sequences.variant_table import VariantTable
 from ..training.batching import Inputs
 from ..training.inference import embeddings_of
-from .likelihood import hide_each, hide_parts, log_likelihoods, site_log_probabilities
+from .likelihood import hide_each, hide_parts, log_likelihoods
 from .masking import Corpus, Masking
+from .mutations import marginal_ratios
 from .unlabelled import check_predictable
 
 
@@ -116,16 +117,8 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         model = self._restored()
         [sequence] = check_sequences([wild_type], invalid=self.invalid)
         truncate(np.array([sequence], dtype=object), int(self.max_length), "raise")
-        substitutions = read_variants(sequence, list(variants))
-        sites = sorted({site for variant in substitutions for site, _ in variant})
-        if not sites:
-            return np.zeros(len(substitutions))
-        ids = Corpus(model.backbone, [sequence])[0]
-        places = np.array(sites) + len(model.backbone.token_format.prefix)
-        logs = site_log_probabilities(
-            model.module, ids, places, Masking.of(model.backbone), model.config, hide=method == "masked"
-        )
-        return _log_odds(substitutions, dict(zip(sites, logs)), sequence, model.backbone.vocabulary)
+        table = VariantTable.read(sequence, list(variants))
+        return marginal_ratios(model.module, model.backbone, model.config, table, hide=method == "masked")
 
     def transform(self, X: Any) -> np.ndarray:
         """Mean embeddings of proteins by the trained encoder.
@@ -178,14 +171,3 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         model = self._restored()
         check_predictable(check_sequences(X, invalid=self.invalid), "X")
         return model, Corpus(model.backbone, self._clean(X)[0])
-
-
-def _log_odds(
-    variants: Sequence[Substitutions], logs: Mapping[int, np.ndarray], wild_type: str, ids: Mapping[str, int]
-) -> np.ndarray:
-    """Sum over each variant's substitutions of log p(new) - log p(wild type)."""
-
-    def odds(site: int, new: str) -> float:
-        return float(logs[site][ids[new]] - logs[site][ids[wild_type[site]]])
-
-    return np.array([sum(odds(site, new) for site, new in variant) for variant in variants], dtype=float)

@@ -159,6 +159,11 @@ class Inputs:
         return self.index.ndim == 2
 
     @property
+    def scored_together(self) -> bool:
+        """Whether samples share sequences: a step encodes each of them once, then scores all its samples."""
+        return self.are_pairs
+
+    @property
     def n_residues(self) -> np.ndarray:
         """Residues of each sample, (n,), or of both sequences of each, (n, 2)."""
         return self.sequences.residue_lengths[self.index]
@@ -168,9 +173,19 @@ class Inputs:
         """The distinct sequences, one sample each."""
         return replace(self, index=np.arange(len(self.sequences)))
 
+    def distinct(self, samples: np.ndarray) -> np.ndarray:
+        """The distinct sequences of some samples, ascending."""
+        return np.unique(self.index[samples])
+
     def n_tokens(self, samples: np.ndarray) -> int:
         """What the distinct sequences of some samples take of the token budget together."""
-        return int(self.sequences.costs[np.unique(self.index[samples])].sum())
+        return int(self.sequences.costs[self.distinct(samples)].sum())
+
+    def links(self, samples: np.ndarray, order: np.ndarray) -> Any:
+        """Which of the encoded sequences each sample has, where these came in this order."""
+        place = np.empty(len(self.sequences), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        return torch.from_numpy(place[self.index[samples]])
 
 
 @dataclass(frozen=True)

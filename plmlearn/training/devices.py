@@ -223,7 +223,7 @@ class Budget:
 
 # -- several processes, one per device --------------------------------------------------------------
 
-_are_together: ContextVar[bool] = ContextVar("are_together", default=False)
+_are_together: ContextVar[bool | None] = ContextVar("are_together", default=None)  # None: nobody has said
 
 
 def n_launched() -> int:
@@ -240,8 +240,8 @@ def is_first_process() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Within this context all processes do the same, and share its work."""
-    with _set(n_launched() > 1):
+    """Within this context all processes do the same, and share its work; not inside of :func:`alone`."""
+    with _set(_are_together.get() is not False and n_launched() > 1):
         if _are_together.get():
             _meet()
         yield

@@ -32,6 +32,11 @@ def outputs_of(model: Any, inputs: Inputs, config: TrainingConfig) -> Any:
     if inputs.are_pairs:
         return over_pairs(model, inputs, config, model.score_pairs, scaled=True)
     model.eval()
+    if inputs.scored_together:
+        encoded = embeddings_of(model, inputs.of_each_sequence, config).to(config.device)
+        links = inputs.links(np.arange(len(inputs)), np.arange(len(encoded)))
+        with torch.inference_mode(), autocast(config.device, config.dtype):
+            return model(encoded, links.to(config.device)).float().cpu().numpy()
     return infer(lambda batch: model(batch.inputs, batch.index), inputs, config)
 
 

@@ -2,9 +2,10 @@
 
 An optimiser step is a random draw of samples, whatever their lengths. Its gradients are the same however the
 token budget cuts it into batches. A step of proteins runs batch by batch, and gradients add up. The pairs of
-a step share proteins: each distinct protein is encoded once, then all pairs are scored together. Where their
-proteins exceed the token budget, they are encoded twice, exactly: first without gradients, to learn what the
-loss asks of each protein's vector, then batch by batch with gradients, to pass that on.
+a step share proteins, and the variants of one protein share its wild type: each distinct sequence is encoded
+once, then all samples are scored together. Where their sequences exceed the token budget, they are encoded
+twice, exactly: first without gradients, to learn what the loss asks of each sequence's values, then batch by
+batch with gradients, to pass that on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..nn.packing import Ragged
 from ..nn.randomness import random_state, replayed
@@ -172,8 +173,8 @@ class StepGradients:
         samples = own_share(step.samples)
         if not len(samples):
             return 0.0
-        if step.data.inputs.are_pairs:
-            return self._add_pairs(step, samples)
+        if step.data.inputs.scored_together:
+            return self._add_together(step, samples)
         batches = make_batches(step.data.inputs, samples, self.budget.max_tokens, self.config.device)
         shares = [self._add_batch(batch, step) for batch in batches]
         return sum(map(float, shares))  # asked for last: a GPU computes while the next batch is packed
@@ -195,29 +196,28 @@ class StepGradients:
         if torch.is_grad_enabled():
             self.scaler.scale(loss).backward()
 
-    # -- pairs --------------------------------------------------------------------------------
+    # -- samples that share sequences ---------------------------------------------------------
 
-    def _add_pairs(self, step: Step, samples: np.ndarray) -> float:
+    def _add_together(self, step: Step, samples: np.ndarray) -> float:
         inputs = step.data.inputs
-        distinct, place = np.unique(inputs.index[samples], return_inverse=True)
+        distinct = inputs.distinct(samples)
         batches = list(
             make_batches(inputs.of_each_sequence, distinct, self.budget.max_tokens, self.config.device)
         )
-        order = np.concatenate([batch.samples for batch in batches])
-        pairs = np.argsort(np.searchsorted(distinct, order))[place.reshape(-1, 2)]
+        links = inputs.links(samples, np.concatenate([batch.samples for batch in batches]))
         if len(batches) == 1:
-            return self._score_pairs(self._encode(batches[0]), pairs, step, samples)
-        states, proteins = [], []
+            return self._score(self._encode(batches[0]), links, step, samples)
+        states, encoded = [], []
         with torch.no_grad():
             for batch in batches:
                 states.append(random_state(self.config.device))
-                proteins.append(self._encode(batch))
-        whole = Ragged.joined(proteins)
+                encoded.append(self._encode(batch))
+        whole = Ragged.joined(encoded)
         values: Any = whole.values.requires_grad_()
-        loss = self._score_pairs(whole, pairs, step, samples)
-        if not (torch.is_grad_enabled() and _trains_below_the_pairs(self.model)):
+        loss = self._score(whole, links, step, samples)
+        if not (torch.is_grad_enabled() and _trains_below_the_scores(self.model)):
             return loss
-        wanted = values.grad.split([len(part.values) for part in proteins])
+        wanted = values.grad.split([len(part.values) for part in encoded])
         for batch, state, gradient in zip(batches, states, wanted, strict=True):
             with replayed(state, self.config.device):
                 self._encode(batch).values.backward(gradient)
@@ -227,15 +227,14 @@ class StepGradients:
         with autocast(self.config.device, self.config.dtype):
             return self.model.embed(batch.inputs)
 
-    def _score_pairs(self, proteins: Ragged, pairs: np.ndarray, step: Step, samples: np.ndarray) -> float:
-        """Gradients of the step's loss as far down as ``proteins`` go; returns the loss."""
+    def _score(self, encoded: Ragged, links: Any, step: Step, samples: np.ndarray) -> float:
+        """Gradients of the loss of some of a step's samples as far down as ``encoded`` goes; returns it."""
         with autocast(self.config.device, self.config.dtype):
-            outputs = self.model(proteins, torch.from_numpy(pairs).to(self.config.device))
+            outputs = self.model(encoded, links.to(self.config.device))
         loss = self.weighted_loss(outputs, samples, step.data) / step.size
         self._send_back(loss)
         return float(loss.detach())
 
 
-def _trains_below_the_pairs(model: Any) -> bool:
-    below: list[nn.Module] = [model.encoder, model.pooling]
-    return any(parameter.requires_grad for module in below for parameter in module.parameters())
+def _trains_below_the_scores(model: Any) -> bool:
+    return any(parameter.requires_grad for module in model.below for parameter in module.parameters())

@@ -133,5 +133,5 @@ def test_other_backbones_read_residues_alone(esm_folder):
 
 
 def test_masked_language_models_are_esms(saprot):
-    with pytest.raises(ValueError, match=re.escape("'SaProt'; masked-language-model training is for ESM's")):
+    with pytest.raises(ValueError, match=re.escape("'SaProt'; masked language models are for ESM's")):
         PLMMaskedLM(saprot, epochs=1, verbose=0).fit(["MKVLAAGIVG", "GSHMLEDPAA"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit, softmax
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
@@ -20,11 +21,14 @@ from plmlearn import (
     PLMLoRAClassifier,
     PLMMaskedLM,
     PLMPairClassifier,
+    PLMPairRegressor,
     PLMRegressor,
     PLMResidueClassifier,
     PLMResidueRegressor,
+    PLMSignalPeptideClassifier,
     export_transformers,
 )
+from plmlearn.export import head as head_module
 
 FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 BLOCKED = """
@@ -36,12 +40,14 @@ for folder in sys.argv[1:]:
     code = re.search("```python\\n(.*?)```", page, re.DOTALL)[1]
     code = code.replace('folder = "."', f"folder = {folder!r}")
     given = pathlib.Path(folder, "sequences.txt").read_text().split()
-    code = re.sub(r"sequences = .*", f"sequences = {given!r}", code)
+    code = re.sub(r"(?m)^sequences = .*", f"sequences = {given!r}", code)
     sys.path.insert(0, folder)
     sys.modules.pop("load_head", None)
     names = {}
     exec(code, names)
     np.save(pathlib.Path(folder, "logits.npy"), names["logits"].numpy())
+    if "path" in names:
+        np.save(pathlib.Path(folder, "path.npy"), names["path"].numpy())
     sys.path.remove(folder)
 """
 
@@ -91,6 +97,20 @@ CASES = {
         *other("esm2", PLMResidueRegressor, "residue-values", head="light_attention", **FAST),
         "EsmModel",
     ),
+    **{
+        f"pairs-{combine}": (
+            *other("esm2", PLMPairClassifier, "pairs", combine=combine, head="mlp", **FAST),
+            "EsmModel",
+        )
+        for combine in ("mean", "symmetric", "concat", "cross_attention")
+    },
+    "pairs-values": (*other("bert", PLMPairRegressor, "pair-values", pooling="cls", **FAST), "BertModel"),
+    "crf": (
+        *other("esm2", PLMResidueClassifier, "paths", head="crf", constraints="infer", **FAST),
+        "EsmModel",
+    ),
+    "crf-t5": (*other("prott5", PLMResidueClassifier, "paths", head="crf", **FAST), "T5EncoderModel"),
+    "signal-peptides": (*other("esm2", PLMSignalPeptideClassifier, "signals", **FAST), "EsmModel"),
     "perceptron": (
         *other("esm2", PLMFrozenMLP, "binary", hidden_layer_sizes=(8,), max_iter=5, random_state=0),
         "EsmModel",
@@ -124,11 +144,20 @@ def targets(kind, X):
         "labels": lambda: np.eye(3, dtype=int)[np.arange(len(X)) % 3],
         "value": lambda: 100 + 10 * rng.random(len(X)),
         "values": lambda: [100, -3] + [10, 2] * rng.random((len(X), 2)),
+        "pairs": lambda: np.arange(len(X)) % 2,
+        "pair-values": lambda: 100 + 10 * rng.random(len(X)),
+        "paths": lambda: ["".join(sorted(rng.choice(list("HEC"), len(x)))) for x in X],
+        "signals": lambda: np.array(["SP", "NO_SP", "TAT"])[np.arange(len(X)) % 3],
         "residues": lambda: ["".join(rng.choice(list("HEC"), len(x))) for x in X],
         "residue-values": lambda: [50 + 9 * rng.random(len(x)) for x in X],
         "nothing": lambda: None,
     }
     return made[kind]()
+
+
+def pairs_of(X):
+    """The first half with the second."""
+    return list(zip(X[: len(X) // 2], X[len(X) // 2 :]))
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +167,8 @@ def exported(X, miniature, tmp_path_factory):
     for name, (backbone, make, kind, _) in CASES.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of perceptrons with few iterations
-            fitted[name] = make(str(miniature(backbone))).fit(X, targets(kind, X))
+            rows = pairs_of(X) if kind.startswith("pair") else X
+            fitted[name] = make(str(miniature(backbone))).fit(rows, targets(kind, rows))
         export_transformers(fitted[name], home / name)
         (home / name / "sequences.txt").write_text(" ".join(X))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
@@ -155,14 +185,22 @@ def test_transformers_alone_predicts_the_same(exported, name, X):
     logits = np.load(home / name / "logits.npy")
     if kind == "nothing":
         expected, found = model.set_params(precision="fp32").transform(X), logits
-    elif kind in ("residues", "residue-values"):
+    elif kind == "signals":
+        of_type = [[label.split()[0] == kind for kind in model.classes_] for label in labels_in(home / name)]
+        expected, found = model.predict_proba(X), softmax(logits[:, 1].astype(float), axis=1) @ of_type
+    elif kind in ("residues", "paths", "residue-values"):
         start = 0 if CASES[name][0] == "ankh" else int(CASES[name][0] != "prott5")
         rows = [row[start : start + len(x)].astype(float) for row, x in zip(logits, X)]
-        if kind == "residues":
+        if kind != "residue-values":
             model.set_params(predict_output="proba")
             rows = [softmax(row, axis=1) for row in rows]
         found = np.concatenate(rows).reshape(sum(map(len, X)), -1)
         expected = np.concatenate(list(model.predict(X))).reshape(found.shape)
+    elif kind == "pairs":
+        expected, found = model.predict_proba(pairs_of(X)), softmax(logits.astype(float), axis=1)
+    elif kind == "pair-values":
+        expected = model.predict(pairs_of(X))
+        expected, found = expected / expected.std(), logits[:, 0] / expected.std()
     elif kind in ("value", "values"):
         expected, found = model.predict(X), logits.reshape(len(X), -1)[:, : 2 if kind == "values" else 1]
         expected = expected.reshape(found.shape)
@@ -172,6 +210,36 @@ def test_transformers_alone_predicts_the_same(exported, name, X):
         expected = model.predict_proba(X)
         found = expit(logits) if kind == "labels" else softmax(logits.astype(float), axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def labels_in(folder):
+    return json.loads((folder / "head.json").read_text())["labels"]
+
+
+@pytest.mark.parametrize("name, start", [("crf", 1), ("crf-t5", 0)])
+def test_the_best_path_is_that_of_the_estimator(exported, name, start, X):
+    home, fitted = exported
+    labels, paths = labels_in(home / name), np.load(home / name / "path.npy")
+    found = ["".join(labels[i] for i in path[start : start + len(x)]) for path, x in zip(paths, X)]
+    assert found == fitted[name].set_params(predict_output="label").predict(X).tolist()
+
+
+def test_paths_of_signal_peptides_are_those_of_the_estimator_where_the_types_agree(exported, X):
+    home, fitted = exported
+    labels, paths = labels_in(home / "signal-peptides"), np.load(home / "signal-peptides" / "path.npy")
+    states = [[labels[i].split() for i in path[1 : 1 + len(x)]] for path, x in zip(paths, X)]
+    model = fitted["signal-peptides"].set_params(precision="fp32")
+    expected = zip(model.predict(X), model.predict_regions(X, detailed=True), strict=True)
+    same = [(path, regions) for path, (kind, regions) in zip(states, expected) if path[0][0] == kind]
+    assert len(same) > 1
+    assert all("".join(region for _, region in path) == regions for path, regions in same)
+
+
+def test_heads_beside_the_encoder_bring_only_what_they_need(exported):
+    loader = (exported[0] / "esm-mean" / "load_head.py").read_text()
+    assert "def mean(" in loader
+    assert "def crf(" not in loader
+    assert len(loader.splitlines()) < 75
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -205,13 +273,10 @@ def test_what_transformers_cannot_compute_is_refused(make, reason, esm_folder, X
     assert not (tmp_path / "new").exists()
 
 
-def test_crfs_and_pairs_are_refused(esm_folder, X, tmp_path):
-    crf = PLMResidueClassifier(str(esm_folder), head="crf", **FAST).fit(X[:4], targets("residues", X)[:4])
-    with pytest.raises(ValueError, match="CRF"):
-        export_transformers(crf, tmp_path)
-    pairs = PLMPairClassifier(str(esm_folder), **FAST).fit(list(zip(X[:4], X[4:8])), [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="pairs"):
-        export_transformers(pairs, tmp_path)
+def test_an_odd_number_of_partners_is_refused(exported):
+    head = head_module.load_head(exported[0] / "pairs-mean")
+    with pytest.raises(RuntimeError, match="unflatten"):
+        head(torch.zeros(3, 5, 32), torch.ones(3, 5))
 
 
 def test_only_fitted_estimators_of_the_package_are_exported(tmp_path):
@@ -222,6 +287,6 @@ def test_only_fitted_estimators_of_the_package_are_exported(tmp_path):
 
 
 def test_the_loader_stands_alone():
-    source = Path(sys.modules["plmlearn.export.head"].__file__).read_text()
+    source = Path(head_module.__file__).read_text()
     assert "from ." not in source
     assert "import plmlearn" not in source

@@ -245,9 +245,22 @@ def test_umap_is_asked_where_it_is_installed(monkeypatch, ax):
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
     embeddings = np.random.default_rng(0).normal(size=(20, 4)) * [1, 2, 3, 4]
     display = EmbeddingMapDisplay.from_embeddings(embeddings, method="umap", random_state=3, ax=ax)
-    assert asked["random_state"] == 3
+    assert (asked["random_state"], asked["n_jobs"], asked["n_neighbors"]) == (3, 1, 15)
     np.testing.assert_allclose(asked["deviation"], 1)
     assert display.axis_names == ("UMAP 1", "UMAP 2")
+    with pytest.raises(ValueError, match="4 proteins or more, got 3"):
+        EmbeddingMapDisplay.from_embeddings(embeddings[:3], method="umap")
+
+
+def test_umap_draws_few_and_many_without_a_warning(ax):
+    pytest.importorskip("umap")
+    embeddings = np.random.default_rng(0).normal(size=(20, 4))
+    once, again, few = (
+        EmbeddingMapDisplay.from_embeddings(rows, method="umap", ax=ax)
+        for rows in (embeddings, embeddings, embeddings[:4])
+    )
+    np.testing.assert_array_equal(once.points, again.points)
+    assert few.points.shape == (4, 2)
 
 
 def test_leakage_shows_all_test_proteins(ax):

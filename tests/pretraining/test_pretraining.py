@@ -16,7 +16,7 @@ from sklearn.base import clone
 
 from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, save
 from plmlearn import load as load_estimator
-from plmlearn.adapters import IA3, LoRA
+from plmlearn.adapters import IA3, Frozen, LoRA
 from plmlearn.backbones import BackboneWeightsError
 from plmlearn.pretraining.likelihood import hide_parts, site_log_probabilities
 from plmlearn.pretraining.loop import RowStream
@@ -442,11 +442,38 @@ def test_one_sequence_cannot_be_parted(proteins):
     tiny(max_steps=1).fit(proteins[:1])
 
 
-def test_a_checkpoint_without_language_head(folder, proteins, tmp_path):
-    transformers.EsmModel.from_pretrained(folder, add_pooling_layer=False).save_pretrained(tmp_path)
-    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+@pytest.fixture(scope="module")
+def headless(folder, tmp_path_factory) -> str:
+    """The checkpoint of a classifier: an encoder that was trained, and no language head."""
+    place = tmp_path_factory.mktemp("headless")
+    transformers.EsmForSequenceClassification.from_pretrained(folder).save_pretrained(place)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(place)
+    return str(place)
+
+
+def test_a_language_head_is_trained_on_a_frozen_encoder_that_has_none(headless, folder, proteins, tmp_path):
+    lm = PLMMaskedLM(headless, adapter=Frozen(), epochs=12, lr=1e-2, validation_fraction=0.2, **FP32)
+    with pytest.warns(UserWarning, match="holds no language head .* A new one is trained") as warned:
+        lm.fit(proteins)
+    assert len(warned) == 1
+    assert lm.valid_loss_ < lm.history_[0]["valid_loss"] < 3.1
+    assert {name.split(".")[0] for name in load(lm._trained)} == {"lm_head"}
+    saved = transformers.EsmForMaskedLM.from_pretrained(lm.save_pretrained(tmp_path / "whole"))
+    encoder = transformers.EsmForMaskedLM.from_pretrained(folder).esm.state_dict()
+    assert all(torch.equal(tensor, encoder[name]) for name, tensor in saved.esm.state_dict().items())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "whole")
+    expected = logits_of((saved.eval(), tokenizer), proteins[0], [3])[3]
+    again = load_estimator(save(lm, tmp_path / "lm"))  # without a warning
+    sequence = proteins[0]
+    found = again.mutation_scores(sequence, [f"{sequence[3]}4{new}" for new in "AW"])
+    columns = [tokenizer.convert_tokens_to_ids(letter) for letter in ("A", "W", sequence[3])]
+    assert found == pytest.approx(expected[columns[:2]] - expected[columns[2]], abs=1e-4)
+
+
+def test_a_new_language_head_is_not_left_untrained(headless, proteins):
+    lm = PLMMaskedLM(headless, adapter=Frozen(), max_steps=0, validation_fraction=None, **QUIET)
     with pytest.raises(BackboneWeightsError, match="no language head"):
-        PLMMaskedLM(str(tmp_path), max_steps=1, validation_fraction=None, **QUIET).fit(proteins)
+        lm.fit(proteins)
 
 
 def test_long_wild_types_are_refused(fitted):

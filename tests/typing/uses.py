@@ -11,6 +11,7 @@ from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
     PLMEnsemble,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
@@ -67,6 +68,8 @@ PLMEmbedder("mini", pooling="mean", n_layers=2, final_norm=False)
 PLMEnsemble(PLMEmbedder("mini"), n_members=3, bootstrap=True)
 PLMEnsemble(PLMEmbedder("mini"), members=3)  # E: Unexpected keyword argument "members"
 PLMEmbedder("mini", layers=-1)  # E: Unexpected keyword argument "layers"
+PLMFitnessRegressor("mini", wild_type=X[0], loss="ranking", kl=0.1)
+PLMFitnessRegressor("mini", loss="rank")  # E: Argument "loss"
 PLMMaskedLM(None, n_layers=2, width=64, epochs=1.5)
 PLMMaskedLM("mini", epochs="1")  # E: Argument "epochs"
 

@@ -1,0 +1,93 @@
+"""The wild type that variants are compared with, and variants written out.
+
+``consensus``   the commonest residue of each column
+``write_out``   sequences of whatever form variants were given in
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from ..sequences import SequenceError, check_sequences
+from ..sequences.clean import first_few, object_array, one_column, rows_of
+from ..sequences.variant_table import VariantTable
+from ..similarity.alignment import stack_letters
+
+
+def consensus(X: Any) -> str:
+    """The commonest residue of each column of sequences of one length, the first by letter among equals."""
+    given = list(one_column(rows_of(X, "variants"), X))
+    notation = [row for row, variant in enumerate(given) if _is_notation(variant)]
+    if notation:
+        raise SequenceError(
+            f"{len(notation)} of {len(given)} variants (rows {first_few(notation)}) are mutations such as "
+            f"{given[notation[0]]!r}, and wild_type is None. Pass the wild type's sequence.",
+            notation,
+        )
+    sequences = check_sequences(X)
+    [(length, _)] = Counter(map(len, sequences)).most_common(1)
+    odd = [row for row, sequence in enumerate(sequences) if len(sequence) != length]
+    if odd:
+        raise SequenceError(
+            f"wild_type is None, and {len(odd)} of {len(sequences)} variants (rows {first_few(odd)}) differ "
+            f"in length from the others, which have {length} residues: no residue is the commonest of a "
+            "column. Pass wild_type.",
+            odd,
+        )
+    letters = stack_letters(sequences, length, "the first")
+    found = "".join(chr(np.bincount(column).argmax()) for column in letters.T)
+    n_changes = (letters != np.frombuffer(found.encode(), dtype=np.uint8)).sum(axis=1)
+    warnings.warn(
+        f"wild_type is None: the commonest residue of each of {length} columns is taken, from which variants "
+        f"differ at {n_changes.min()} to {n_changes.max()} sites. Pass wild_type to be sure.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return found
+
+
+def read_table(wild_type: str, X: Any) -> VariantTable:
+    """Substitutions of variants as long as the wild type, or an error that says what to do of others."""
+    try:
+        return VariantTable.read(wild_type, X)
+    except SequenceError as error:
+        if "residues, the wild type has" not in str(error):
+            raise
+        raise SequenceError(
+            f"{error}\nOnly strategy='pseudo-perplexity' scores insertions and deletions.", error.rows
+        ) from None
+
+
+def write_out(wild_type: str, X: Any, *, any_length: bool) -> np.ndarray:
+    """Variants as clean sequences, (n,) of str.
+
+    Parameters
+    ----------
+    wild_type : str
+    X : list, array or Series of str
+        Sequences, or substitutions such as "A23V:G41D".
+    any_length : bool
+        Whether sequences may have insertions and deletions.
+    """
+    if not any_length:
+        return read_table(wild_type, X).sequences()
+    given = list(one_column(rows_of(X, "variants"), X))
+    if not any(map(_is_notation, given)):
+        return check_sequences(X)
+    named = ["WT" if not _is_notation(variant) else variant for variant in given]
+    written = VariantTable.read(wild_type, named).sequences()
+    return check_sequences(
+        object_array(new if _is_notation(old) else old for new, old in zip(written, given, strict=True))
+    )
+
+
+def _is_notation(variant: Any) -> bool:
+    """Whether a variant is given by its substitutions, or as "WT"."""
+    if not isinstance(variant, str):
+        return False
+    text = variant.strip().upper()
+    return text in ("", "WT") or any(letter.isdigit() for letter in text)

@@ -1,0 +1,80 @@
+"""How a masked language model judges variants of a protein, in nats against its wild type.
+
+``marginal_ratios``   sums over substituted sites, from the wild type alone
+``pseudo_ratios``     whole variants of any length, each residue hidden alone
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backbones import Backbone
+from ..sequences.variant_table import VariantTable
+from ..training.config import TrainingConfig
+from .language_head import MaskedLanguageModel
+from .likelihood import hide_each, log_likelihoods, site_log_probabilities
+from .masking import Corpus, Masking
+
+_RESIDUES_AT_ONCE = 1 << 16
+
+
+def marginal_ratios(
+    model: MaskedLanguageModel, backbone: Backbone, config: TrainingConfig, table: VariantTable, *, hide: bool
+) -> np.ndarray:
+    """Sum over each variant's sites of log p(new) - log p(wild type), (n_variants,) float64.
+
+    Parameters
+    ----------
+    model : MaskedLanguageModel
+    backbone : Backbone
+    config : TrainingConfig
+    table : VariantTable
+    hide : bool
+        Hide each site in turn, one pass per site; else one pass over the wild type as it is.
+    """
+    sites = table.sites
+    if not len(sites):
+        return np.zeros(table.n_variants)
+    ids = Corpus(backbone, [table.wild_type])[0]
+    places = sites + len(backbone.token_format.prefix)
+    logs = site_log_probabilities(model, ids, places, Masking.of(backbone), config, hide=hide)
+    odds = logs - logs[np.arange(len(sites)), ids[places]][:, None]
+    found = odds[np.searchsorted(sites, table.site), token_of_letter(backbone)[table.letter]]
+    return np.bincount(table.row, weights=found, minlength=table.n_variants)
+
+
+def token_of_letter(backbone: Backbone) -> np.ndarray:
+    """Token id by the ASCII code of a residue's letter, (256,)."""
+    table = np.zeros(256, dtype=np.int64)
+    for letter, token in backbone.vocabulary.items():
+        if len(letter) == 1 and letter.isascii():
+            table[ord(letter)] = token
+    return table
+
+
+def pseudo_ratios(
+    model: MaskedLanguageModel,
+    backbone: Backbone,
+    config: TrainingConfig,
+    wild_type: str,
+    variants: np.ndarray,
+) -> np.ndarray:
+    """Log-likelihood of each variant less that of the wild type, each residue hidden alone, (n,) float64.
+
+    Parameters
+    ----------
+    model : MaskedLanguageModel
+    backbone : Backbone
+    config : TrainingConfig
+    wild_type : str
+    variants : ndarray of str, shape (n_variants,)
+        Clean sequences of any length.
+    """
+    distinct, inverse = np.unique([wild_type, *variants], return_inverse=True)
+    sums, longest = np.empty(len(distinct)), max(map(len, distinct))
+    step = max(1, _RESIDUES_AT_ONCE // longest)
+    for start in range(0, len(distinct), step):
+        corpus = Corpus(backbone, distinct[start : start + step])
+        views = hide_each(corpus, Masking.of(backbone))
+        sums[start : start + step] = log_likelihoods(model, corpus, views, config)[0]
+    return sums[inverse[1:]] - sums[inverse[0]]

@@ -1,0 +1,354 @@
+"""One trial of a search: its folds, what it reports, and when it ends early.
+
+``Plan``        all that a process needs to take part in a search
+``run_trials``  evaluate candidates until none is left
+
+A trial reports a score after each epoch of its first fold, with the epochs' numbers as steps, and a score for
+each fold, with steps that come after the last epoch of any candidate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection._validation import _fit_and_score, _score
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from ..estimators.callbacks import FitTask
+from ..estimators.tuned import TunedEstimator
+from .queue import RESULT, SLOT, TrialQueue
+from .space import Candidate, Space, suggest
+
+POLL_SECONDS = 0.5
+
+
+@dataclass
+class Plan:
+    """All that a process needs to take part in a search.
+
+    Parameters
+    ----------
+    search : PLMSearchCV
+        Whose parameters these are.
+    X, y : as in ``fit``
+    splits : list of (ndarray of int, ndarray of int)
+        Training and test rows of each fold.
+    scorers : callable
+        Of one score, or of several.
+    score_name : str or None
+        Of several scores the one to search by; None takes the first.
+    fit_params, score_params : dict
+        For ``fit`` of the estimator and for the scorers.
+    space : Space
+    distributions : dict
+        Of Optuna, by parameter.
+    candidates : list of dict or None
+        What to try, by slot; None if Optuna decides.
+    slots : dict of int to dict
+        As :class:`TrialQueue` takes them.
+    n_trials : int
+    seed : int
+    storage : optuna storage
+    task : FitTask
+        Of all trials.
+    """
+
+    search: Any
+    X: Any
+    y: Any
+    splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    scorers: Any
+    score_name: str | None
+    fit_params: dict[str, Any]
+    score_params: dict[str, Any]
+    space: Space
+    storage: Any
+    seed: int = 0
+    distributions: dict[str, Any] = field(default_factory=dict)
+    candidates: list[Candidate] | None = None
+    slots: dict[int, dict[str, Any]] = field(default_factory=dict)
+    n_trials: int = 0
+    task: Any = None
+
+    @property
+    def n_epochs(self) -> int:
+        """Most epochs of a candidate's fit; 0 if its estimator tells nothing of them."""
+        estimator = self.search.estimator
+        if not isinstance(estimator, TunedEstimator):
+            return 0
+        return int(self.space.largest("epochs", estimator.epochs))
+
+    def queue(self) -> TrialQueue:
+        """The trials, as this process sees them."""
+        import optuna
+
+        study = optuna.load_study(
+            study_name=self.search.study_name,
+            storage=self.storage,
+            sampler=_make_sampler(self.search.sampler, self.seed),
+            pruner=_make_pruner(self.search.pruner, self.n_epochs),
+        )
+        return TrialQueue(study, self.slots, self.n_trials)
+
+    def candidate(self, trial: Any) -> Candidate:
+        """Parameters of a trial of Optuna, running or ended."""
+        slot = trial.user_attrs[SLOT]
+        if self.candidates is not None and slot < len(self.candidates):
+            return self.candidates[slot]
+        return self.space.decode(trial.params)
+
+    def score_of(self, fold: Mapping[str, Any]) -> float:
+        """The score to search by."""
+        scores = fold["test_scores"]
+        if not isinstance(scores, Mapping):
+            return float(scores)
+        return float(scores[next(iter(scores)) if self.score_name is None else self.score_name])
+
+
+def run_trials(plan: Plan, *, wait: bool) -> None:
+    """Evaluate candidates until none is left, or the time is over.
+
+    Parameters
+    ----------
+    plan : Plan
+    wait : bool
+        Whether to wait for the trials that other processes run, and to run them if these die.
+    """
+    queue, started = plan.queue(), time.monotonic()
+    limit = math.inf if plan.search.timeout is None else plan.search.timeout
+    with queue.beating():
+        while time.monotonic() - started < limit:
+            trial = queue.take()
+            if trial is None:
+                if not wait or queue.is_done():
+                    break
+                time.sleep(POLL_SECONDS)
+                continue
+            try:
+                _Trial(plan, queue, trial).run()
+            except BaseException as error:
+                if queue.release(trial) or not isinstance(error, RuntimeError):
+                    raise
+
+
+@dataclass
+class _Trial:
+    """A candidate and its folds."""
+
+    plan: Plan
+    queue: TrialQueue
+    trial: Any
+    folds: list[dict[str, Any]] = field(default_factory=list)
+    n_epochs: int = 0
+
+    def run(self) -> None:
+        """Decide on the candidate, evaluate it, and store the result."""
+        plan, distributions = self.plan, self.plan.distributions
+        if plan.candidates is not None:
+            distributions = {name: distributions[name] for name in plan.candidates[self.slot]}
+        suggest(self.trial, distributions)
+        self.params = plan.candidate(self.trial)
+        started = time.perf_counter()
+        task = self._task()
+        state, value = self._evaluate(task)
+        task.end()
+        seconds = time.perf_counter() - started
+        result = {"state": state, "folds": self.folds, "epochs": self.n_epochs, "seconds": seconds}
+        self._tell(result, value)
+
+    @property
+    def slot(self) -> int:
+        return self.trial.user_attrs[SLOT]
+
+    def _evaluate(self, task: FitTask) -> tuple[str, float]:
+        """Fold after fold: how the trial ended, and its mean score; nan if there is none."""
+        plan, scores = self.plan, []
+        for number in range(len(plan.splits)):
+            watch = self._watch() if number == 0 else None
+            fold, n_epochs = self._fit(number, watch, task)
+            self.n_epochs += n_epochs
+            if watch is not None and watch.is_pruned:
+                return "pruned", math.nan
+            self.folds.append(fold)
+            scores.append(plan.score_of(fold))
+            self.trial.report(scores[-1], plan.n_epochs + 1 + number)
+            if 1 < len(scores) < len(plan.splits) and (predicted := self._predicted(scores)) is not None:
+                return "pruned", predicted
+        value = float(np.mean(scores))
+        return "failed" if math.isnan(value) else "complete", value
+
+    def _tell(self, result: dict[str, Any], value: float) -> None:
+        """Optuna calls a trial complete that has a value, be it a predicted one."""
+        from optuna.trial import TrialState
+
+        if not math.isnan(value):
+            self.queue.finish(self.trial, result, TrialState.COMPLETE, value)
+        elif result["state"] == "pruned":
+            self.queue.finish(self.trial, result, TrialState.PRUNED)
+        else:
+            self.queue.finish(self.trial, result, TrialState.FAIL)
+        if self.plan.search.verbose:
+            score = "" if math.isnan(value) else f", score {value:.4g}"
+            ran = f"{len(self.folds)}/{len(self.plan.splits)} folds, {result['seconds']:.1f} s"
+            shown = ", ".join(f"{name}={value}" for name, value in self.params.items())
+            ended = f"{len(self.queue.finished())}/{self.plan.n_trials}"
+            print(f"[{ended}] {result['state']}{score}, {ran}: {shown}", flush=True)
+
+    def _task(self) -> FitTask:
+        return self.plan.task.part("trial", task_id=self.slot, max_subtasks=len(self.plan.splits)).begin()
+
+    def _fit(self, number: int, watch: _Watch | None, task: FitTask) -> tuple[dict[str, Any], int]:
+        """Fit and score a fold: what is stored of it, and its epochs."""
+        plan, search = self.plan, self.plan.search
+        train, test = plan.splits[number]
+        estimator = clone(search.estimator)
+        if watch is not None:
+            estimator._each_epoch = watch
+        context = task.part("fold").context
+        options = {} if context is None else {"caller": search, "callback_ctx": context}
+        fold = _fit_and_score(
+            estimator,
+            plan.X,
+            plan.y,
+            scorer=plan.scorers,
+            train=train,
+            test=test,
+            verbose=max(0, search.verbose - 1),
+            parameters=self.params,
+            fit_params=plan.fit_params,
+            score_params=plan.score_params,
+            return_n_test_samples=True,
+            return_times=True,
+            return_estimator=True,
+            split_progress=(number, len(plan.splits)),
+            candidate_progress=(self.slot, plan.n_trials),
+            error_score=search.error_score,
+            **options,
+        )
+        fitted = fold.pop("estimator")
+        history = vars(fitted).get("history_", ()) if isinstance(fitted, TunedEstimator) else ()
+        scores = fold["test_scores"]
+        is_one = not isinstance(scores, Mapping)
+        fold["test_scores"] = float(scores) if is_one else {k: float(v) for k, v in scores.items()}
+        return fold, len(history)
+
+    def _watch(self) -> _Watch | None:
+        if self.plan.search.pruner is None or not self.plan.n_epochs:
+            return None
+        return _Watch(self.plan, self.trial)
+
+    def _predicted(self, scores: list[float]) -> float | None:
+        """The mean that is expected of a candidate which is worse than the best one, else None."""
+        best = self._folds_of_best() if self.plan.search.p_threshold is not None else []
+        if len(best) < len(self.plan.splits) or not np.isfinite([*best, *scores]).all():
+            return None
+        from optuna.pruners import WilcoxonPruner
+        from optuna.study import StudyDirection
+        from optuna.trial import TrialState, create_trial
+
+        with _no_experiments():
+            pruner = WilcoxonPruner(p_threshold=self.plan.search.p_threshold)
+        so_far = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
+        same_folds = dict(enumerate(best[: len(scores)]))
+        to_beat = create_trial(value=float(np.mean(best)), intermediate_values=same_folds)
+        study: Any = SimpleNamespace(best_trial=to_beat, direction=StudyDirection.MAXIMIZE)
+        if not pruner.prune(study, so_far):
+            return None
+        return float(np.mean(best) + np.mean(scores) - np.mean(best[: len(scores)]))
+
+    def _folds_of_best(self) -> list[float]:
+        """Scores by fold of the best candidate so far."""
+        try:
+            best = self.queue.study.best_trial
+        except ValueError:  # none has ended yet
+            return []
+        return [self.plan.score_of(fold) for fold in best.user_attrs.get(RESULT, {}).get("folds", [])]
+
+
+@dataclass
+class _Watch:
+    """Reports a score on the first fold's test part after each epoch; True ends the fit.
+
+    The score decides on nothing else: neither which epoch is kept nor how long the others train.
+    """
+
+    plan: Plan
+    trial: Any
+    n_epochs: int = 0
+    is_pruned: bool = False
+
+    def __call__(self, fitted: Any) -> bool:
+        self.n_epochs += 1
+        plan = self.plan
+        train, test = plan.splits[0]
+        X, y = _safe_split(fitted, plan.X, plan.y, test, train)
+        score_params = _check_method_params(plan.X, params=plan.score_params, indices=test)
+        with warnings.catch_warnings():  # the fold's own score warns of the same
+            warnings.simplefilter("ignore")
+            scores = _score(fitted, X, y, plan.scorers, score_params, error_score=math.nan)
+        score = plan.score_of({"test_scores": scores})
+        if math.isfinite(score):
+            self.trial.report(score, self.n_epochs)
+            self.is_pruned = self.trial.should_prune()
+        return self.is_pruned
+
+
+# -- engines of Optuna ----------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_experiments() -> Iterator[None]:
+    """Optuna warns of what may change."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def _make_sampler(sampler: Any, seed: int) -> Any:
+    """The caller's own sampler, or TPE with a seed for each slot; what has fixed parameters needs none."""
+    return _BySlot(seed) if isinstance(sampler, str) else sampler
+
+
+class _BySlot:
+    """TPE with a seed of its own for each slot: processes draw different candidates, and a search that was
+    interrupted goes on with those that it would have drawn."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._sampler: Any = self._of(0)
+
+    def _of(self, slot: int) -> Any:
+        from optuna.samplers import TPESampler
+
+        seed = np.random.SeedSequence([self._seed, slot]).generate_state(1)[0]
+        with _no_experiments():
+            return TPESampler(seed=int(seed), multivariate=True, constant_liar=True)
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        self._sampler = self._of(trial.user_attrs[SLOT])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_sampler"], name)
+
+
+def _make_pruner(pruner: Any, n_epochs: int) -> Any:
+    """The caller's own pruner of epochs, or one of Optuna that fits so many."""
+    from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+
+    if pruner is None or (isinstance(pruner, str) and not n_epochs):
+        return NopPruner()
+    if pruner == "median":
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=1 + math.ceil(n_epochs / 4))
+    return HyperbandPruner(max_resource=n_epochs) if pruner == "hyperband" else pruner
