@@ -124,9 +124,9 @@ def map_batches(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import pandas as pd
-    >>> from plmlearn import PLMFrozenMLPRegressor
+    >>> from plmlearn import PLMFrozenMLP
     >>> from plmlearn.distributed import map_batches
-    >>> model = PLMFrozenMLPRegressor("mini", early_stopping=False, max_iter=5, random_state=0)
+    >>> model = PLMFrozenMLP("mini", random_state=0).fit(["MKTAYIAK", "GSHMLEDP"] * 5, ["a", "b"] * 5)
     >>> with tempfile.TemporaryDirectory() as home:
     ...     path = Path(home, "proteins.fasta")
     ...     _ = path.write_text(">P1\\nMKTAYIAK\\n>P2\\nGSHMLEDP\\n>P3\\nMVLSPADK\\n")
