@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 from distributed import Client, LocalCluster
 from sklearn.model_selection import GridSearchCV
@@ -20,7 +21,8 @@ def main() -> None:
     # Real proteins if the data home has them (see plmlearn.datasets.get_data_home), otherwise generated ones.
     try:
         proteins = fetch_signal_peptides(task="type", download_if_missing=False)
-        source, X, y = "SignalP 6", proteins.data[::100], proteins.target[::100] != "NO_SP"
+        drawn = np.random.default_rng(0).permutation(len(proteins.data))[:200]
+        source, X, y = "SignalP 6", proteins.data[drawn], proteins.target[drawn] != "NO_SP"
     except FileNotFoundError:
         source = "generated"
         X, y = make_protein_classification(200, median_length=50, max_length=70, random_state=0)
