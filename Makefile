@@ -55,6 +55,7 @@ bench-gpu: .venv/installed       ## residues per second, share of the peak and m
 	touch $@
 
 docs: .venv/docs                 ## write docs/backbones.md, run the examples and build the site in docs/_build/html
+	rm -rf docs/_build docs/api docs/gallery
 	$(BIN)/python docs/build_backbones.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
