@@ -190,13 +190,13 @@ class TrialQueue:
         from optuna.trial import TrialState
 
         storage, me = self.study._storage, {**_this_process(), "token": self._token}
-        try:
-            storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # first: this process may die
+        try:  # several may ask; if the one that gets it dies before it says so, all who asked are looked at
+            storage.set_trial_user_attr(frozen._trial_id, f"{OWNER}:{self._token}", me)
             if not storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING):
                 return False
         except RuntimeError:  # another process has finished it already
             return False
-        storage.set_trial_user_attr(frozen._trial_id, OWNER, me)  # another may have written there as well
+        storage.set_trial_user_attr(frozen._trial_id, OWNER, me)
         slot = frozen.user_attrs[SLOT]
         rivals = [t for t in self._trials() if t.user_attrs.get(SLOT) == slot and t.number < frozen.number]
         if any(not _is_released(rival) for rival in rivals):
@@ -263,12 +263,13 @@ class TrialQueue:
 
     def _is_dead(self, trial: Any) -> bool:
         """Whether the process of a trial that runs has died: known at once here, by silence elsewhere."""
-        owner = trial.user_attrs.get(OWNER, {})
-        if owner.get("token") == self._token:
-            return trial._trial_id != self._running
-        if (is_known := _has_died(owner)) is not None:
-            return is_known
-        sign = (owner, trial.user_attrs.get(BEAT))
+        asked = [value for name, value in trial.user_attrs.items() if name.startswith(f"{OWNER}:")]
+        owners = [trial.user_attrs[OWNER]] if OWNER in trial.user_attrs else asked
+        given_up = trial._trial_id != self._running
+        dead = {given_up if owner.get("token") == self._token else _has_died(owner) for owner in owners}
+        if False in dead or dead == {True}:
+            return False not in dead
+        sign = (owners, trial.user_attrs.get(BEAT))
         before, since = self._seen.get(trial.number, (None, 0.0))
         if trial.number not in self._seen or before != sign:
             self._seen[trial.number] = (sign, time.monotonic())

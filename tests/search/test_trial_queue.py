@@ -184,3 +184,16 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     path.write_text(json.dumps([1]) + "\n")
     with pytest.raises(ValueError, match="is no journal"):
         make_search(path).fit(X, y)
+
+
+def test_who_asked_too_late_leaves_a_trial_alone():
+    study = optuna.create_study()
+    first, second = (queue.TrialQueue(study, {0: {}}, 1) for _ in range(2))
+    first.fill()
+    waiting = study.get_trials(deepcopy=True)[0]
+    trial = first.take()
+    assert not second._claim(waiting)
+    second.fill()
+    assert [t.state for t in study.trials] == [TrialState.RUNNING]
+    first.finish(trial, {"state": "complete"}, TrialState.COMPLETE, 1.0)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE]
