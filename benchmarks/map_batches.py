@@ -107,7 +107,7 @@ def main() -> None:
             watch.join()
         map_batches(model, path, Path(home, "one"), **how)
         equal = same(Path(home, "one"), Path(home, "two"))
-        left = [file.name for file in Path(home, "two").glob("*.tmp")]
+        left = [file.name for file in Path(home, "two").glob(".*.part")]
     print(f"{options.sequences} proteins in {n_parts} partitions, two workers, {seconds:.0f} s")
     print(f"{watch.killed} workers killed; the second run computed {found.n_computed} partitions")
     print(f"equal to one pass in one process: {equal}; temporary files left: {len(left)}")

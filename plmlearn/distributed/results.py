@@ -10,7 +10,7 @@
 
 A part is written under a temporary name and renamed: it is there as a whole or not at all. It holds what was
 rejected of its partition too, so that nothing is known of a partition whose part is not there. Names that
-begin with an underscore are passed over by programs that read folders of Parquet files.
+begin with an underscore or a dot are passed over by programs that read folders of Parquet files.
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from ..sequences.clean import first_few
+from ..sequences.files import replacing
 
 _REJECTED = ("source", "record", "id", "reason", "sequence")
 
@@ -69,7 +67,7 @@ class Folder:
             raise ValueError(f"out={path} holds parts and no _run.json; expected a new folder.")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            with written(place) as temporary:
+            with replacing(place) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         return cls(path, suffix, hashlib.sha256(text.encode()).hexdigest())
 
@@ -81,7 +79,7 @@ class Folder:
     def collect_rejected(self, parts: list[Path]) -> Path | None:
         """Write what all parts have rejected into one table; remove what killed workers left."""
         place, n_rejected = self.path / "_rejected.csv", 0
-        with written(place) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with replacing(place) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(_REJECTED)
             for part in parts:
@@ -90,20 +88,9 @@ class Folder:
                 n_rejected += len(rows)
         if not n_rejected:
             place.unlink()
-        for left in self.path.glob("_*.tmp"):
+        for left in self.path.glob(".*.part"):
             left.unlink(missing_ok=True)
         return place if n_rejected else None
-
-
-@contextmanager
-def written(place: Path) -> Iterator[Path]:
-    """A temporary file beside a place, which gets its name once it is written."""
-    temporary = place.with_name(f"_{place.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, place)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_part(place: Path, columns: Mapping[str, Any], found: Mapping[str, Any], rejected: list) -> None:
@@ -119,7 +106,7 @@ def write_part(place: Path, columns: Mapping[str, Any], found: Mapping[str, Any]
     rejected : list of tuple
     """
     write: Callable = _write_parquet if place.suffix == ".parquet" else _write_safetensors
-    with written(place) as temporary:
+    with replacing(place) as temporary:
         write(temporary, columns, found, json.dumps(rejected))
 
 

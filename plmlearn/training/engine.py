@@ -192,16 +192,16 @@ class TuningNet(skorch.NeuralNet):
     def notify(self, method_name, **kwargs):
         getattr(self, method_name)(self, **kwargs)
         is_asked_to_stop = False
-        for _, callback in self.callbacks_:
-            try:
-                with alone():
+        with alone():
+            for _, callback in self.callbacks_:
+                try:
                     getattr(callback, method_name)(self, **kwargs)
-            except StopTraining:
-                is_asked_to_stop = True
-            except KeyboardInterrupt:
-                if not _asks_to_stop(callback):
-                    raise
-                is_asked_to_stop = True
+                except StopTraining:
+                    is_asked_to_stop = True
+                except KeyboardInterrupt:
+                    if not _asks_to_stop(callback):
+                        raise
+                    is_asked_to_stop = True
         if method_name == "on_epoch_end":
             is_asked_to_stop = any_process(is_asked_to_stop)
         if is_asked_to_stop:  # once all have seen the epoch

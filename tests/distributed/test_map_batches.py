@@ -154,7 +154,7 @@ def test_what_is_there_is_not_computed_again(model, fasta, X, y, tmp_path):
     first = map_batches(model, fasta, out, partition_size=5)
     before = contents(out)
     first.parts[2].unlink()
-    out.joinpath("_part-000002-x.parquet.x.tmp").touch()  # of a worker that was killed
+    out.joinpath(".part-000002-x.parquet.x.part").touch()  # of a worker that was killed
     again = clone(model).set_params(verbose=0, max_tokens=500).fit(X, y)
     assert map_batches(again, str(fasta), out, partition_size=5).n_computed == 1
     assert contents(out) == before
