@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,10 +62,13 @@ def check_format(path: str) -> tuple[str, Callable]:
 
 
 def _write_npz(path: str, ids: list[str], embeddings: np.ndarray) -> None:
-    if embeddings.dtype == object:
-        np.savez(path, allow_pickle=False, **dict(zip(ids, embeddings)))
-    else:
+    if embeddings.dtype != object:
         np.savez(path, allow_pickle=False, ids=np.array(ids), embeddings=embeddings)
+        return
+    with zipfile.ZipFile(path, "w") as archive:  # np.savez takes no array named "file"
+        for name, rows in zip(ids, embeddings):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, rows, allow_pickle=False)
 
 
 def _write_parquet(path: str, ids: list[str], embeddings: np.ndarray) -> None:

@@ -230,6 +230,8 @@ def combine_sites(
     codons = dict.fromkeys(sites, codon) if isinstance(codon, str) else dict(codon)
     if missing := sorted(set(sites) - codons.keys()):
         raise ValueError(f"codon has none for the sites {missing}; expected one for each.")
+    if unused := sorted(codons.keys() - set(sites)):
+        raise ValueError(f"codon has sites {unused}, which are not among sites={list(sites)}.")
     choices = {site: codon_residues(codons[site]) for site in sites}
     return VariantLibrary(wild_type, choices, max_mutations=max_mutations, first_site=first_site)
 

@@ -214,10 +214,10 @@ def verdict(evaluation: Evaluation) -> str:
     best = max(rows.values(), key=lambda row: row["mean"])
     gain, p = -best["difference"], best["p_value"]
     chance = "more than chance between folds explains" if p < _SURE else "which may be chance"
-    return (
-        f"{told} The best baseline, {best['estimator']}, reaches {best['mean']:.3f}: the model is "
-        f"{abs(gain):.3f} {'better' if gain > 0 else 'worse'}, {chance} (p = {p:.2g})."
-    )
+    told += f" The best baseline, {best['estimator']}, reaches {best['mean']:.3f}: the model is "
+    if gain == 0:
+        return f"{told}no better."
+    return f"{told}{abs(gain):.3f} {'better' if gain > 0 else 'worse'}, {chance} (p = {p:.2g})."
 
 
 def label_rows(evaluation: Evaluation, names: Sequence[str] | None) -> list[dict[str, Any]]:

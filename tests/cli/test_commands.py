@@ -532,6 +532,17 @@ def test_embed(proteins, model, tmp_path):
     assert np.array_equal(np.load(tmp_path / "r.npz")["P7"], residues[7])
 
 
+def test_residues_of_any_id_go_into_npz(tmp_path):
+    path = tmp_path / "p.fasta"
+    path.write_text(">file\nMKTAYIAK\n>allow_pickle\nGSHMLE\n")
+    run("embed", path, "--backbone", "mini", "--residues", "--out", tmp_path / "r.npz")
+    found = np.load(tmp_path / "r.npz")
+    expected = plmlearn.PLMEmbedder("mini", pooling=None).fit_transform(["MKTAYIAK", "GSHMLE"])
+    assert sorted(found) == ["allow_pickle", "file"]
+    assert np.array_equal(found["file"], expected[0])
+    assert np.array_equal(found["allow_pickle"], expected[1])
+
+
 def test_embed_as_parquet_and_h5(proteins, tmp_path):
     parquet, h5py = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("h5py")
     expected = plmlearn.PLMEmbedder("mini").fit_transform(read_csv(proteins).sequences)

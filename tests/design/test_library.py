@@ -100,6 +100,8 @@ def test_codons_by_site_and_limits():
     assert {v[1] for v in forced} == set("CDFGHILNRSVY")
     with pytest.raises(ValueError, match=r"codon has none for the sites \[3\]"):
         combine_sites("MKVL", [2, 3], codon={2: "NNK"})
+    with pytest.raises(ValueError, match=r"codon has sites \[4\], which are not among sites=\[2\]"):
+        combine_sites("MKVL", [2], codon={2: "NNK", 4: "NDT"})
 
 
 def test_mutations_are_combined_up_to_k():

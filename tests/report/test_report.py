@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import Ridge
 from sklearn.metrics import accuracy_score, confusion_matrix
 from sklearn.model_selection import KFold, cross_val_predict
@@ -259,6 +260,13 @@ def test_a_class_that_a_fold_does_not_train_on_and_other_estimators(tmp_path):
     assert proba.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]]
     report.write(found, tmp_path / "r.html")
     assert "This estimator keeps no losses" in (tmp_path / "r.html").read_text()
+
+
+def test_a_tie_is_no_loss():
+    X, y = make_protein_classification(12, **SHORT)
+    same = DummyClassifier(strategy="prior")
+    tied = report.evaluate(clone(same), X, y, folds=random_folds(12), baselines={"same": same})
+    assert facts.verdict(tied).endswith("the model is no better.")
 
 
 def test_several_labels_per_protein(tmp_path):
