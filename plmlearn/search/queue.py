@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
@@ -142,11 +142,14 @@ class TrialQueue:
         Parameters that are fixed, by slot, in the order in which they are to run.
     n_trials : int
         Slots to run, over all processes.
+    names : collection of str
+        Parameters that the sampler decides on, where none are fixed.
     """
 
     study: Any
     slots: Mapping[int, dict[str, Any]]
     n_trials: int
+    names: Collection[str] = ()
     _seen: dict[int, tuple[Any, float]] = field(default_factory=dict)
     _running: int | None = None  # the trial of this process
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -160,14 +163,19 @@ class TrialQueue:
             slot = trial.user_attrs.get(SLOT)
             if trial.state == TrialState.RUNNING and self._is_dead(trial):
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-                lost[slot] = trial.params
+                lost[slot] = self._decided(trial)
             elif not _is_released(trial):
                 kept.add(slot)
             else:
-                lost.setdefault(slot, trial.params)
+                lost.setdefault(slot, self._decided(trial))
         for slot, fixed in self.slots.items():
             if slot not in kept:
                 self.study.enqueue_trial(fixed or lost.get(slot, {}), user_attrs={SLOT: slot})
+
+    def _decided(self, trial: Any) -> dict[str, Any]:
+        """Parameters of a lost trial; {} if its process died between two of them, as a sampler's second draw
+        depends on its first."""
+        return trial.params if set(self.names) <= set(trial.params) else {}
 
     def take(self) -> Any:
         """A trial that waited and is now this process's own; None if none waits or enough have begun."""

@@ -98,7 +98,7 @@ class Plan:
             sampler=_make_sampler(self.search.sampler, self.seed),
             pruner=_make_pruner(self.search.pruner, self.n_epochs),
         )
-        return TrialQueue(study, self.slots, self.n_trials)
+        return TrialQueue(study, self.slots, self.n_trials, self.distributions)
 
     def candidate(self, trial: Any) -> Candidate:
         """Parameters of a trial of Optuna, running or ended."""

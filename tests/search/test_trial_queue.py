@@ -87,6 +87,24 @@ def test_a_search_that_was_killed_goes_on(sampler, tmp_path, fresh_processes):
         np.testing.assert_array_equal(search.cv_results_[name], whole.cv_results_[name])
 
 
+@pytest.mark.parametrize("names", [["C"], ["C", "fit_intercept"]])
+def test_a_process_that_died_between_two_draws_changes_nothing(names, tmp_path):
+    """The second parameter is drawn as if nothing had happened, not with the number that the first had."""
+    storage = tmp_path / "journal"
+    with pytest.raises(ValueError, match="No trial has ended within timeout"):
+        make_search(storage, "tpe", timeout=1e-9).fit(X, y)
+    whole = make_search(None, "tpe").fit(X, y)
+    for _ in range(3):
+        trial = study_in(storage).ask()
+        trial.set_user_attr(queue.OWNER, {**queue._this_process(), "since": 0.0})
+        drawn = whole.study_.trials[trial.user_attrs[queue.SLOT]]
+        for name in names:
+            value = drawn.distributions[name].to_internal_repr(drawn.params[name])
+            trial.storage.set_trial_param(trial._trial_id, name, value, drawn.distributions[name])
+    search = make_search(storage, "tpe").fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["params"], whole.cv_results_["params"])
+
+
 @pytest.mark.parametrize("kind", ["{}", "sqlite:///{}"])
 def test_processes_share_a_search(kind, tmp_path, fresh_processes):
     """One of the two is killed; the other and this one do the rest, each trial once."""
