@@ -6,14 +6,15 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
@@ -23,7 +24,9 @@ from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import check_parameters, object_array, rows_of
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
+from ..training.inference import dropouts, with_dropout
 from .embedder import PLMEmbedder
+from .tuned import TunedEstimator
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     Members differ by their seeds, and by what they are trained on (``bootstrap``) or how the backbone is
     adapted (``adapters``). They share the frozen backbone in memory and what it computes in the cache, so
-    that five frozen members cost little more than one.
+    that five frozen members cost little more than one. With ``members="dropout"`` there is one fit, and its
+    members are passes with dropout (Monte Carlo dropout).
 
     Parameters
     ----------
@@ -65,7 +69,9 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         Classifier, regressor, residue or fitness estimator, or a pipeline of such; ``fit`` refuses None. It
         is cloned, not fitted.
     n_members : int, default=5
-        Fits, 2 or more.
+        Fits, or passes with dropout, 2 or more.
+    members : {"fits", "dropout"}, default="fits"
+        What differs. "dropout" is for tuned estimators with ``head_dropout`` or ``lora_dropout``.
     bootstrap : bool, default=False
         Train each member on proteins drawn with replacement, as many as there are: within each class, and
         whole groups where ``fit`` gets ``groups``.
@@ -79,7 +85,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     estimators_ : list of estimators
-        The fitted members.
+        The fitted members; with ``members="dropout"`` a single one.
     sequences_ : ndarray of str
         The different training proteins, for ``novelty``; None for pairs, and for mutations.
     classes_ : ndarray
@@ -92,12 +98,15 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     Notes
     -----
-    Cost: that of ``n_members`` fits, without what is frozen. The spread tells where members disagree; it is
+    Cost: that of ``n_members`` fits, without what is frozen; with dropout one fit, and ``n_members``
+    predictions whose time is that of the adapted layers. The spread tells where members disagree; it is
     no calibrated interval. For those, put the ensemble into MAPIE.
 
     References
     ----------
     Lakshminarayanan, Pritzel & Blundell (2017), arXiv:1612.01474
+
+    Gal & Ghahramani (2016), arXiv:1506.02142 (dropout)
 
     Examples
     --------
@@ -113,6 +122,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     estimator: Any = field(default=None, kw_only=False)
     n_members: int = 5
+    members: Literal["fits", "dropout"] = "fits"
     bootstrap: bool = False
     adapters: Sequence[Any] | None = None
     warn_below: float | None = None
@@ -121,6 +131,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict] = {
         "estimator": [HasMethods(["fit", "predict"])],
         "n_members": [Interval(Integral, 2, None, closed="left")],
+        "members": [StrOptions({"fits", "dropout"})],
         "bootstrap": ["boolean"],
         "adapters": [list, tuple, None],
         "warn_below": [Interval(Real, 0, 1, closed="both"), None],
@@ -154,12 +165,15 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         by_row = {"groups": groups, "sample_weight": fit_params.pop("sample_weight", None)}
         by_row = {name: values for name, values in by_row.items() if values is not None}
         members = []
-        for number, seed in enumerate(random.randint(2**31 - 1, size=self.n_members)):
+        n_fits = self.n_members if self.members == "fits" else 1
+        for number, seed in enumerate(random.randint(2**31 - 1, size=n_fits)):
             rows = self._drawn(X, y, groups, random)
             taken = {name: _safe_indexing(values, rows) for name, values in by_row.items()}
             own_y = None if y is None else _safe_indexing(y, rows)
             member = self._member(number, int(seed))
             members.append(member.fit(_safe_indexing(X, rows), own_y, **taken, **fit_params))
+        if self.members == "dropout":
+            _check_dropout(members[0])
         self.estimators_ = members
         self.sequences_ = _proteins_of(X)
         return self
@@ -233,16 +247,26 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     def _averaged(self, method: str, X: Any, return_std: bool) -> Any:
         check_is_fitted(self, "estimators_")
-        check_parameters(self._parameter_constraints, {"warn_below": self.warn_below}, type(self).__name__)
+        given = {name: getattr(self, name) for name in ("warn_below", "n_members", "members")}
+        check_parameters(self._parameter_constraints, given, type(self).__name__)
         if self.warn_below is not None:
             self._warn_of_new(X)
-        found = [getattr(member, method)(X) for member in self.estimators_]
+        if self.members == "dropout":
+            found = [self._with_dropout(number, method, X) for number in range(self.n_members)]
+        else:
+            found = [getattr(member, method)(X) for member in self.estimators_]
         mean = _over_members(np.mean, found)
         return (
             (mean, _over_members(lambda rows, axis: np.std(rows, axis, ddof=1), found))
             if return_std
             else mean
         )
+
+    def _with_dropout(self, number: int, method: str, X: Any) -> Any:
+        """What the one fitted member says in a pass whose dropout has that seed."""
+        member = self.estimators_[0]
+        with with_dropout(number, _tuned_part(member)._restored().config.device):
+            return getattr(member, method)(X)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -354,6 +378,20 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             )
             tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
         return tags
+
+
+def _tuned_part(member: Any) -> Any:
+    """A member, or the last step of a pipeline."""
+    return member[-1] if isinstance(member, Pipeline) else member
+
+
+def _check_dropout(member: Any) -> None:
+    tuned = _tuned_part(member)
+    if not isinstance(tuned, TunedEstimator) or not dropouts(tuned._restored().module):
+        raise ValueError(
+            f"members='dropout' needs dropout, and {type(tuned).__name__} has none here. Set head_dropout or "
+            "lora_dropout above 0 on a tuned estimator, or take members='fits'."
+        )
 
 
 def _proteins_of(X: Any) -> np.ndarray | None:

@@ -376,8 +376,10 @@ SAVED: dict[str, Saved] = {
 
 def _check_members(_: Saved, state: State, path: str) -> None:
     members = state["estimators_"]
-    if len(members) < 2 or len({type(member) for member in members}) > 1:
-        raise SavedModelError(f"{path}.estimators_ is {shown(members)}; expected two or more of one class.")
+    expected = "a single one" if state.get("members") == "dropout" else "two or more of one class"
+    is_single, is_one_class = len(members) == 1, len({type(member) for member in members}) == 1
+    if not is_one_class or is_single != (expected == "a single one"):
+        raise SavedModelError(f"{path}.estimators_ is {shown(members)}; expected {expected}.")
 
 
 _MODELS = [saved.cls for saved in SAVED.values() if saved.is_model]

@@ -3,20 +3,24 @@
 ``outputs_of``      outputs in evaluation mode
 ``embeddings_of``   what the head reads: one vector per protein, or one per residue
 ``over_pairs``      a function of every pair of proteins, each protein encoded once
+``with_dropout``    the same with dropout, as in training
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nn.combinations import PairModel
 from ..nn.models import EncoderModel
 from ..nn.packing import Ragged
+from ..nn.randomness import seeded
 from .batching import Batch, Inputs, make_batches
 from .config import TrainingConfig
 from .devices import Budget, autocast, n_processes, of_all_processes, own_share
@@ -25,13 +29,37 @@ Outputs = Tensor | Ragged
 """What a model says of N samples: one vector each, (N, C), or one per residue of each."""
 
 _NUMBERS_AT_ONCE = 1 << 20  # of the features of pairs that are scored together
+_drops_out = ContextVar("drops_out", default=False)
+
+
+@contextmanager
+def with_dropout(seed: int, device: torch.device) -> Iterator[None]:
+    """Within this context models run with dropout, drawn by the seed."""
+    token = _drops_out.set(True)
+    try:
+        with seeded(seed, device):
+            yield
+    finally:
+        _drops_out.reset(token)
+
+
+def dropouts(model: nn.Module) -> list[nn.Dropout]:
+    """Those of a model that set anything to zero."""
+    return [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p]
+
+
+def _to_evaluation_mode(model: Any) -> None:
+    model.eval()
+    if _drops_out.get():
+        for dropout in dropouts(model):
+            dropout.train()
 
 
 def outputs_of(model: Any, inputs: Inputs, config: TrainingConfig) -> Any:
     """Outputs for every sample in evaluation mode: an array (n_samples, C), or Ragged on the CPU."""
     if inputs.are_pairs:
         return over_pairs(model, inputs, config, model.score_pairs, scaled=True)
-    model.eval()
+    _to_evaluation_mode(model)
     if inputs.scored_together:
         encoded = embeddings_of(model, inputs.of_each_sequence, config).to(config.device)
         links = inputs.links(np.arange(len(inputs)), np.arange(len(encoded)))
@@ -44,7 +72,7 @@ def embeddings_of(
     model: EncoderModel, inputs: Inputs, config: TrainingConfig, samples: np.ndarray | None = None
 ) -> Ragged:
     """What the head reads of every sample, or of some (ascending), in evaluation mode, on the CPU."""
-    model.eval()
+    _to_evaluation_mode(model)
     if model.per_residue:
         return infer(
             lambda batch: model.embed(batch.inputs).take(batch.index.tolist()), inputs, config, samples

@@ -4,12 +4,14 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from plmlearn import (
+    PLMClassifier,
     PLMEmbedder,
     PLMEnsemble,
     PLMFrozenMLP,
@@ -288,3 +290,65 @@ def test_an_ensemble_proposes(X, y):
     assert (
         propose(ensemble, library, 4).rows.tolist() == np.argsort(-(mean + std), kind="stable")[:4].tolist()
     )
+
+
+def test_members_of_dropout_are_passes_of_one_fit(X, y, tmp_path):
+    """By hand: the same fit in training mode where it has dropout, with a seed for each pass."""
+    member = PLMRegressor("mini", adapter=LoRA(dropout=0.2), head_dropout=0.3, **TUNING)
+    ensemble = PLMEnsemble(member, n_members=3, members="dropout", random_state=0).fit(X[:20], y[:20])
+    (fitted,) = ensemble.estimators_
+    before = fitted.predict(X)
+    mean, std = ensemble.predict(X, return_std=True)
+    module = fitted._restored().module
+    passes = []
+    is_dropout = [m for m in module.modules() if isinstance(m, torch.nn.Dropout) and m.p]
+    assert len(is_dropout) > 1
+    for seed in range(3):
+        torch.manual_seed(seed)
+        passes.append(_in_training_mode(fitted, is_dropout, X))
+    np.testing.assert_allclose(mean, np.mean(passes, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(std, np.std(passes, axis=0, ddof=1), rtol=1e-5)
+    assert (std > 0).all()
+    np.testing.assert_array_equal(fitted.predict(X), before)
+    np.testing.assert_array_equal(ensemble.predict(X), mean)
+    np.testing.assert_array_equal(load(save(ensemble, tmp_path / "saved")).predict(X), mean)
+
+
+def _in_training_mode(fitted, dropouts, X):
+    """A prediction through the model's own ``eval``, after which dropout is switched on again."""
+    module = fitted._restored().module
+    evaluate = type(module).eval
+
+    def eval_with_dropout(model):
+        evaluate(model)
+        for dropout in dropouts:
+            dropout.train()
+        return model
+
+    module.eval = eval_with_dropout.__get__(module)
+    try:
+        return fitted.predict(X)
+    finally:
+        del module.eval
+
+
+@pytest.mark.parametrize(
+    "member", [PLMFrozenMLPRegressor("mini", **MLP), PLMRegressor("mini", head_dropout=0, **TUNING)]
+)
+def test_dropout_where_there_is_none_is_refused(member, X, y):
+    with pytest.raises(ValueError, match="members='dropout' needs dropout, and PLM"):
+        PLMEnsemble(member, members="dropout").fit(X[:20], y[:20])
+
+
+def test_dropout_of_classes_residues_and_pairs(X, y):
+    labels = [np.array(list(s)) == "A" for s in X]
+    residues = PLMResidueClassifier("mini", adapter=Frozen(), head="cnn", **TUNING)
+    pairs = np.column_stack([X, X[::-1]])
+    for member, data, target, method in [
+        (residues, X, labels, "predict_proba"),
+        (PLMClassifier("mini", **TUNING), X, y > np.median(y), "predict_proba"),
+        (PLMPairRegressor("mini", **TUNING), pairs, y, "predict"),
+    ]:
+        ensemble = PLMEnsemble(member, n_members=2, members="dropout", random_state=0).fit(data, target)
+        _, std = getattr(ensemble, method)(data, return_std=True)
+        assert all(np.any(of_one > 0) for of_one in std), type(member)
