@@ -27,6 +27,7 @@ from ..nn.encoders import PackedEncoder
 from ..pretraining.mutations import marginal_ratios, pseudo_ratios
 from ..pretraining.start import make_language_model, require_esm
 from ..sequences import check_sequences, truncate
+from ..sequences.variants import FIRST_SITE
 from ..training.batching import Inputs
 from ..training.devices import alone, resolve_device
 from ..training.inference import outputs_of
@@ -117,6 +118,7 @@ class FitnessParameters(AdapterParameters):
     """How variants are scored, and how the scores are tuned."""
 
     wild_type: str | None = None
+    first_site: int = 1
     strategy: Strategy = "wt-marginal"
     loss: Literal["ranking", "listwise", "squared"] = "ranking"
     kl: float = 0.0
@@ -125,6 +127,7 @@ class FitnessParameters(AdapterParameters):
 
     _parameter_constraints: ClassVar[dict] = {
         "wild_type": [str, None],
+        "first_site": FIRST_SITE,
         "strategy": [StrOptions({"wt-marginal", "masked-marginal", "pseudo-perplexity"})],
         "loss": [StrOptions(set(LOSSES))],
         "kl": [Interval(Real, 0, None, closed="left")],
@@ -157,6 +160,9 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     wild_type : str, optional
         Sequence that variants are compared with. None takes the commonest residue of each column of ``X``,
         and says so; then ``X`` holds sequences of one length.
+    first_site : int, default=1
+        Number of the wild type's first residue in mutations such as "A23V": 24 where the table counts the
+        precursor and ``wild_type`` begins with its residue 24.
     strategy : {"wt-marginal", "masked-marginal", "pseudo-perplexity"}, default="wt-marginal"
         How a variant is scored. The marginals add log p(new) - log p(wild type) over the substituted sites,
         where p comes from the wild type as it is, or with that site hidden. "pseudo-perplexity" compares the
@@ -339,7 +345,8 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         Parameters
         ----------
         X : list, array or Series of str, shape (n_variants,)
-            Sequences, or substitutions such as "A23V:G41D" with sites counted from 1; "WT" is the wild type.
+            Sequences, or substitutions such as "A23V:G41D", sites counted from ``first_site``; "WT" is the
+            wild type.
         y : array-like of shape (n_variants,), optional
             Measurements, the higher the better. None is zero-shot: nothing is trained.
         sample_weight : array-like of shape (n_variants,), optional
@@ -376,7 +383,8 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     def _check_X(self, X: Any) -> np.ndarray:
         """Variants written out."""
         wild_type = vars(self).get("_wild_type") or self._find_wild_type(X)
-        return write_out(wild_type, X, any_length=self.strategy == _ANY_LENGTH)
+        any_length = self.strategy == _ANY_LENGTH
+        return write_out(wild_type, X, any_length=any_length, first_site=int(self.first_site))
 
     def _stay_untuned(self) -> Self:
         """Fitted without training: the backbone as it is."""
@@ -461,14 +469,15 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
             In nats; 0 for the wild type.
         """
         model, wild_type = self._restored(), self.wild_type_
-        strategy = self._as_fitted().strategy
+        fitted = self._as_fitted()
+        strategy, first_site = fitted.strategy, int(fitted.first_site)
         language_model = model.module.language_model
         if strategy == _ANY_LENGTH:
-            variants = write_out(wild_type, X, any_length=True)
+            variants = write_out(wild_type, X, any_length=True, first_site=first_site)
             truncate(variants, int(self.max_length), "raise")
             return pseudo_ratios(language_model, model.backbone, model.config, wild_type, variants)
         hide = strategy == "masked-marginal"
-        table = read_table(wild_type, X)
+        table = read_table(wild_type, X, first_site=first_site)
         return marginal_ratios(language_model, model.backbone, model.config, table, hide=hide)
 
     def predict(self, X: Any) -> np.ndarray:

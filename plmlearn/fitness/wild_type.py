@@ -50,10 +50,10 @@ def consensus(X: Any) -> str:
     return found
 
 
-def read_table(wild_type: str, X: Any) -> VariantTable:
+def read_table(wild_type: str, X: Any, *, first_site: int = 1) -> VariantTable:
     """Substitutions of variants as long as the wild type, or an error that says what to do of others."""
     try:
-        return VariantTable.read(wild_type, X)
+        return VariantTable.read(wild_type, X, first_site=first_site)
     except SequenceError as error:
         if "residues, the wild type has" not in str(error):
             raise
@@ -62,7 +62,7 @@ def read_table(wild_type: str, X: Any) -> VariantTable:
         ) from None
 
 
-def write_out(wild_type: str, X: Any, *, any_length: bool) -> np.ndarray:
+def write_out(wild_type: str, X: Any, *, any_length: bool, first_site: int = 1) -> np.ndarray:
     """Variants as clean sequences, (n,) of str.
 
     Parameters
@@ -72,14 +72,16 @@ def write_out(wild_type: str, X: Any, *, any_length: bool) -> np.ndarray:
         Sequences, or substitutions such as "A23V:G41D".
     any_length : bool
         Whether sequences may have insertions and deletions.
+    first_site : int, default=1
+        Number of the wild type's first residue.
     """
     if not any_length:
-        return read_table(wild_type, X).sequences()
+        return read_table(wild_type, X, first_site=first_site).sequences()
     given = list(one_column(rows_of(X, "variants"), X))
     if not any(map(_is_notation, given)):
         return check_sequences(X)
     named = ["WT" if not _is_notation(variant) else variant for variant in given]
-    written = VariantTable.read(wild_type, named).sequences()
+    written = VariantTable.read(wild_type, named, first_site=first_site).sequences()
     return check_sequences(
         object_array(new if _is_notation(old) else old for new, old in zip(written, given, strict=True))
     )

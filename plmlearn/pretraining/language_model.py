@@ -92,7 +92,7 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         return np.exp(-sums / counts)
 
     def mutation_scores(
-        self, wild_type: str, variants: Sequence[str], *, method: str = "masked"
+        self, wild_type: str, variants: Sequence[str], *, method: str = "masked", first_site: int = 1
     ) -> np.ndarray:
         """Log-odds of each variant's residues against the wild type's: effects of mutations, unlabelled.
 
@@ -101,10 +101,12 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         wild_type : str
             At most ``max_length`` residues.
         variants : sequence of str
-            Sequences of the same length, or substitutions such as ``"V39A:D40G"``, sites from 1.
+            Sequences of the same length, or substitutions such as ``"V39A:D40G"``.
         method : {"masked", "wild_type"}, default="masked"
             "masked": each site hidden alone in the wild type, one pass per site; "wild_type": one pass
             over the wild type as it is.
+        first_site : int, default=1
+            Number of the wild type's first residue in the substitutions.
 
         Returns
         -------
@@ -117,7 +119,7 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         model = self._restored()
         [sequence] = check_sequences([wild_type], invalid=self.invalid)
         truncate(np.array([sequence], dtype=object), int(self.max_length), "raise")
-        table = VariantTable.read(sequence, list(variants))
+        table = VariantTable.read(sequence, list(variants), first_site=first_site)
         return marginal_ratios(model.module, model.backbone, model.config, table, hide=method == "masked")
 
     def transform(self, X: Any) -> np.ndarray:

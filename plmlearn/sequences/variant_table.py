@@ -38,7 +38,7 @@ class VariantTable:
     letter: np.ndarray
 
     @classmethod
-    def read(cls, wild_type: str, variants: Any) -> VariantTable:
+    def read(cls, wild_type: str, variants: Any, *, first_site: int = 1) -> VariantTable:
         """Read what :func:`plmlearn.sequences.read_variants` takes, with the same errors.
 
         Tables whose rows are all clean sequences take some 10 ns per residue.
@@ -46,7 +46,7 @@ class VariantTable:
         given = list(one_column(rows_of(variants, "variants"), variants))
         parts = _compared(wild_type, given)
         if parts is None:
-            changes = read_variants(wild_type, given)
+            changes = read_variants(wild_type, given, first_site=first_site)
             flat = [(row, site, ord(new)) for row, found in enumerate(changes) for site, new in found]
             parts = list(np.array(flat, dtype=np.int64).reshape(-1, 3).T)
         return cls(wild_type, len(given), parts[0], parts[1], parts[2].astype(np.uint8))

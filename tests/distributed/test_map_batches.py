@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from plmlearn import PLMClassifier, PLMEmbedder, PLMPairClassifier, PLMResidueClassifier, cache, save
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.distributed import map_batches
+from plmlearn.search import PLMSearchCV, queue
 from plmlearn.sequences import SequenceError
 from plmlearn.training.devices import resolve_device
 
@@ -313,3 +314,30 @@ def test_a_grid_search_on_dask_finds_what_it_finds_here(X, y, client):
     np.testing.assert_allclose(
         search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("storage", [None, "journal"])
+def test_plm_search_on_dask_finds_what_it_finds_here(storage, X, y, client, tmp_path):
+    """With pruning off, as processes that run at once compare with different trials."""
+    search = PLMSearchCV(
+        PLMClassifier("mini", adapter=LoRA(last_n_layers=1), **SETTINGS),
+        {"adapter__rank": [2, 4], "lr": [1e-4, 1e-3]},
+        sampler="grid",
+        cv=2,
+        scoring="neg_log_loss",
+        pruner=None,
+        p_threshold=None,
+        n_jobs=-1,
+    )
+    alone = clone(search).set_params(n_jobs=None).fit(X, y)
+    search.set_params(storage=None if storage is None else tmp_path / storage)
+    with client.as_current(), joblib.parallel_config("dask"):
+        search.fit(X, y)
+    for name in ("params", "state"):
+        np.testing.assert_array_equal(search.cv_results_[name], alone.cv_results_[name])
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"], atol=1e-6
+    )
+    owners = {trial.user_attrs[queue.OWNER]["pid"] for trial in search.study_.trials}
+    assert owners <= set(client.run(os.getpid).values()) | {os.getpid()}
+    assert owners != {os.getpid()}

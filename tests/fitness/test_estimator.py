@@ -18,7 +18,7 @@ from plmlearn import PLMFitnessRegressor, PLMMaskedLM, load, save
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import BackboneWeightsError
 from plmlearn.datasets import fetch_gb1
-from plmlearn.sequences import ALPHABET, SequenceError, read_variants
+from plmlearn.sequences import ALPHABET, SequenceError, name_variants, read_variants
 
 WILD_TYPE = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVG"
 QUIET = {"precision": "fp32", "random_state": 0, "verbose": 0}
@@ -260,6 +260,27 @@ def test_both_forms_of_variants_agree(fitted, X, y):
     both = [*names[:2], *X[2:4], WILD_TYPE[:-1]]
     shorter = regressor(strategy="pseudo-perplexity").fit(both)
     assert shorter.predict(both).shape == (5,)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_sites_are_counted_from_any_number(strategy, X, y, language_model, tmp_path):
+    names = name_variants(WILD_TYPE, X)
+    shifted = name_variants(WILD_TYPE, X, first_site=24)
+    assert set(names) & set(shifted) == set()
+    plain = regressor(strategy=strategy, epochs=1).fit(names[:8], y[:8])
+    counted = regressor(strategy=strategy, epochs=1, first_site=24).fit(shifted[:8], y[:8])
+    np.testing.assert_array_equal(counted.predict(shifted[:12]), plain.predict(names[:12]))
+    np.testing.assert_array_equal(counted.predict(X[:12]), plain.predict(names[:12]))
+    saved = load(save(counted, tmp_path / "saved"))
+    np.testing.assert_array_equal(saved.predict(shifted[:12]), counted.predict(X[:12]))
+    with pytest.raises(
+        SequenceError, match="Variant 0 has 'K2R'; sites of the wild type are counted from 24"
+    ):
+        counted.predict(["K2R"])
+    np.testing.assert_array_equal(
+        language_model.mutation_scores(WILD_TYPE, shifted[:5], first_site=24),
+        language_model.mutation_scores(WILD_TYPE, X[:5]),
+    )
 
 
 def test_the_consensus_is_the_wild_type_unless_it_is_given(X, y):

@@ -25,10 +25,13 @@ from plmlearn import (
     cache,
     datasets,
     design,
+    distributed,
     hub,
     metrics,
     model_selection,
     presets,
+    report,
+    search,
     similarity,
 )
 from plmlearn import sequences as seq
@@ -153,6 +156,7 @@ def functions(home: Path, backbone: Path) -> Iterator[Call]:
     yield from _of_metrics()
     yield from _of_design()
     yield from _of_the_rest(backbone)
+    yield from _of_whole_runs()
     yield from _of_data(home)
 
 
@@ -346,6 +350,26 @@ def _of_the_rest(backbone: Path) -> Iterator[Call]:
     yield _call(baselines.compare, anything, estimators=candidates, X=X, y=CLASSES, **comparison)
 
 
+def _of_whole_runs() -> Iterator[Call]:
+    floor = baselines.HomologyClassifier(method="exact")
+    run = {
+        "folds": 2,
+        "groups": GROUPS,
+        "min_identity": 0.3,
+        "baselines": {},
+        "kind": "labels",
+        "scoring": None,
+    }
+    yield _call(report.evaluate, anything, estimator=floor, X=X, y=CLASSES, **run)
+    model = baselines.HomologyClassifier(method="exact").fit(X, CLASSES)
+    batches = {"sequence": "sequence", "id": None, "partition_size": 4, "on_error": "raise", "client": None}
+    yield Call(
+        "map_batches", distributed.map_batches,
+        {"estimator": model, "inputs": [X[:5], X[5:]], "out": "mapped", "method": "predict", **batches},
+        lambda r, a: len(r.parts) > 0, {"inputs": hostile.sequences, "out": hostile.path},
+    )  # fmt: skip
+
+
 def _limit(**limits: Any) -> None:
     with cache.disabled():
         before = cache.info()["folder"]
@@ -451,6 +475,11 @@ def made(backbone: Path) -> Iterator[Made]:
     plain = baselines.AdditiveMutationRegressor(order=1)
     ensemble = plmlearn.PLMEnsemble(plain, n_members=2, bootstrap=True, random_state=0)
     yield Made(ensemble, {"X": VARIANTS, "y": VALUES})
+    ranked = {"wild_type": X[0], "epochs": 1, "precision": "fp32", "random_state": 0, "verbose": 0}
+    yield Made(plmlearn.PLMFitnessRegressor("mini", **ranked), {"X": VARIANTS, "y": VALUES})
+    searched = {"sampler": "grid", "cv": 2, "pruner": None, "random_state": 0}
+    search_ = search.PLMSearchCV(plain, {"alpha": [0.1, 1.0]}, scoring="spearman", **searched)
+    yield Made(search_, {"X": VARIANTS, "y": VALUES})
     yield Made(baselines.CompositionVectorizer(kind="kmer"), {"X": X})
     yield Made(baselines.ResiduePropensityClassifier(ignore_label="-"), {"X": X, "y": STATES})
     yield Made(baselines.ResiduePropensityRegressor(), {"X": X, "y": NUMBERS})
