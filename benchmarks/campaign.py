@@ -10,13 +10,12 @@ medians of the campaigns, with quartiles.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
@@ -45,11 +44,6 @@ WITH_A_MODEL = {
         "ucb",
     ),
 }
-
-
-def machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("plmlearn", "scikit-learn", "numpy", "torch"))
-    return f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {packages}"
 
 
 def table(campaign: Campaign) -> str:
@@ -95,7 +89,8 @@ def main() -> None:
         "`benchmarks/campaign.py` replays. The first round is random for all.\n\n"
         f"{table(campaign)}\n\n"
         f"After 192 random variants, the Gaussian process's standard deviations and its errors have a rank "
-        f"correlation of {spread_against_error(X, y):.2f}.\n\n{machine()}; {minutes:.0f} minutes.\n"
+        f"correlation of {spread_against_error(X, y):.2f}.\n\n"
+        f"{machine('scikit-learn', 'numpy', 'torch')}; {minutes:.0f} minutes.\n"
     )
     print(text)
     if options.write:

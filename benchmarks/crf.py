@@ -10,13 +10,13 @@ over rounds.
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import transformers
+from machine import machine
 from torch import Tensor, nn
 
 from plmlearn.nn.crf import LinearChainCRF
@@ -124,9 +124,7 @@ def main() -> None:
         "--rounds", type=int, default=9, help="rounds with the encoder; ten times as many with the head"
     )
     rounds = parser.parse_args().rounds
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, {ROWS} × {LENGTH} × {LABELS}, float32")
-    print(f"Python {platform.python_version()}, torch {torch.__version__}, ", end="")
-    print(f"transformers {transformers.__version__}")
+    print(f"{ROWS} × {LENGTH} × {LABELS}, float32\n{machine('torch', 'transformers')}")
     tags = torch.randint(LABELS, (ROWS, LENGTH))
     losses = {"cross-entropy": CrossEntropy, "plmlearn CRF": OurCRF}
     if torchcrf is not None:

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from speed import SHAPES, build_folder, machine
+from machine import machine
+from speed import SHAPES, build_folder
 
 from plmlearn import PLMEmbedder
 from plmlearn.backbones import load_backbone

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from machine import machine
 from speed import (
     BATCH,
     DEVICE,
@@ -31,7 +32,6 @@ from speed import (
     best,
     better_precision,
     build_folder,
-    machine,
     our_fit,
     proteins,
     since,

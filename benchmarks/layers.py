@@ -12,14 +12,13 @@ seed, proteins are drawn at random and ``layer_sweep`` scores its default probes
 from __future__ import annotations
 
 import argparse
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from machine import machine
 from sklearn.model_selection import KFold
 
 from plmlearn import PLMEmbedder, layer_sweep
@@ -86,7 +85,7 @@ def differences(scores: dict[str, dict[bool, np.ndarray]]) -> str:
 def page(text: str, arguments: argparse.Namespace, minutes: float) -> str:
     counts = ", ".join(f"{n} of {task}" for task, n in PROTEINS.items())
     seeds = ", ".join(map(str, arguments.seeds))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "scikit-learn", "numpy"))
+    where = machine("torch", "scikit-learn", "numpy")
     return f"""# What each layer knows
 
 {arguments.say}
@@ -97,7 +96,7 @@ Mean scores of five folds and of seeds {seeds}. Proteins are drawn: {counts}; of
 
 {text}
 
-One thread, {platform.machine()}, {packages}, float32; {minutes:.0f} minutes.
+{where}, float32; {minutes:.0f} minutes.
 `python benchmarks/layers.py FOLDER --write docs/layers.md` writes this page; `--say` its first paragraph.
 """
 

@@ -16,13 +16,11 @@ proteins sampled at random, the other models on all training proteins.
 from __future__ import annotations
 
 import argparse
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
+from machine import machine
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import matthews_corrcoef
@@ -100,8 +98,7 @@ def report(models: dict, fit, score, metric: str) -> list[str]:
         print(line, flush=True)
         lines.append(line)
 
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "scikit-learn"))
-    say(f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}\n")
+    say(f"{machine('torch', 'transformers', 'scikit-learn')}\n")
     say(f"| model | test {metric} | minutes |\n|---|---|---|")
     for name, model in models.items():
         start = time.perf_counter()

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -28,13 +27,13 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import peft
 import psutil
 import torch
+from machine import machine
 from scipy.stats import spearmanr
 
 from plmlearn import PLMRegressor
@@ -125,12 +124,11 @@ def report(options: argparse.Namespace) -> str:
         cells = f"{found.score:.3f} | {found.n_trained:,} | {found.seconds:.0f} | {found.bytes / 2**20:.0f}"
         lines.append(f"| {method} | {cells} |")
         print(lines[-1], flush=True)
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
+    where = machine("torch", "transformers", "peft")
     lines += [
         "",
-        f"{options.train:,} training and {options.test:,} test variants, {options.epochs} epochs, one thread "
-        f"of {platform.machine()}, Python {platform.python_version()}, {packages}. Parameters include "
-        "those of the head; seconds are those of the fit.",
+        f"{options.train:,} training and {options.test:,} test variants, {options.epochs} epochs. {where}. "
+        "Parameters include those of the head; seconds are those of the fit.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,16 +16,15 @@ from __future__ import annotations
 import argparse
 import lzma
 import os
-import platform
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 from scipy.sparse import issparse
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -378,8 +377,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the tables into this page, in place of older ones")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".*were cut to their first")
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "scikit-learn"))
-    pieces = [f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}."]
+    pieces = [f"{machine('torch', 'transformers', 'scikit-learn')}."]
     for name in options.parts or PARTS:
         start = time.perf_counter()
         pieces.append(f"### {name.capitalize()}\n\n{PARTS[name](options.scale)}")

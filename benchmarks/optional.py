@@ -20,7 +20,8 @@ from typing import TypeVar
 import numpy as np
 import peft
 import torch
-from speed import SHAPES, Row, build_folder, machine, our_fit, proteins, since, table
+from machine import machine
+from speed import SHAPES, Row, build_folder, our_fit, proteins, since, table
 
 import plmlearn.cache
 from plmlearn import PLMLoRAClassifier

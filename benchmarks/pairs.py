@@ -16,18 +16,17 @@ little pretraining, so the scores show what the pairs leak, and no more.
 from __future__ import annotations
 
 import argparse
-import platform
 import resource
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 from peft import LoraConfig, get_peft_model
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -107,8 +106,8 @@ def frozen(options) -> Iterator[str]:
         "degree only": lambda: PairDegreeClassifier().fit(X, y),
         "similarity only": lambda: PairSimilarityClassifier().fit(X, y),
     }  # fmt: skip
-    n_proteins = len(np.unique(np.concatenate([X, X_val, X_test])))
-    yield f"{len(X)}, {len(X_val)} and {len(X_test)} pairs of {n_proteins} proteins. {environment()}\n"
+    n_proteins, where = len(np.unique(np.concatenate([X, X_val, X_test]))), machine("torch", "scikit-learn")
+    yield f"{len(X)}, {len(X_val)} and {len(X_test)} pairs of {n_proteins} proteins. {where}.\n"
     yield f"| model | {' | '.join(METRICS)} | fit and test, s |\n|---|{'---|' * (len(METRICS) + 1)}"
     for name, fit in models.items():
         if name == "similarity only" and options.skip_similarity:
@@ -142,7 +141,7 @@ def lora(options) -> Iterator[str]:
     ours = model.history_[-1]["seconds"]
     naive = float(np.median(naive + every_pair_twice(options, X, y))) * -(-epoch // BATCH)
     what = f"LoRA on the last {options.last_n_layers} layers, epochs of {epoch} pairs in steps of {BATCH}"
-    yield f"{what}, at most {options.max_tokens} tokens at once. {environment()}\n"
+    yield f"{what}, at most {options.max_tokens} tokens at once. {machine('torch', 'scikit-learn')}.\n"
     yield "| | seconds per epoch |\n|---|---|"
     yield f"| plmlearn | {ours:.0f} |"
     yield f"| every pair encoded twice, padded per batch | {naive:.0f} |"
@@ -193,7 +192,7 @@ def predict(options) -> Iterator[str]:
     X, y = load(options.pairs)["train"]
     model = PLMPairClassifier(options.backbone, adapter=Frozen(), epochs=1, batch_size=1024, verbose=0)
     model.fit(X, y)
-    yield f"Prediction from cached embeddings. {environment()}\n"
+    yield f"Prediction from cached embeddings. {machine('torch', 'scikit-learn')}.\n"
     yield "| combine | pairs | pairs/s |\n|---|---|---|"
     for combine in ("mean", "symmetric"):
         model.set_params(combine=combine).fit(X, y)
@@ -208,7 +207,7 @@ def split(options) -> Iterator[str]:
     names = np.array([f"P{i:05d}" for i in range(n_proteins)], dtype=object)
     X = names[rng.choice(n_proteins, (n_pairs, 2), p=weights / weights.sum())]
     clusters = {name: int(name[1:]) // 2 for name in names}
-    yield f"{n_pairs} pairs over {n_proteins} proteins, 5 folds. {environment()}\n"
+    yield f"{n_pairs} pairs over {n_proteins} proteins, 5 folds. {machine('torch', 'scikit-learn')}.\n"
     yield "| level | seconds | peak memory, GB | test pairs of the folds |\n|---|---|---|---|"
     for level, groups in (("C1", None), ("C2", None), ("C3", None), ("C3", clusters)):
         folds: list = []
@@ -233,11 +232,6 @@ def peak_memory() -> float:
     """Peak memory of this process in GB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-def environment() -> str:
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "scikit-learn"))
-    return f"{torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}."
 
 
 PARTS = {"frozen": frozen, "lora": lora, "predict": predict, "split": split}

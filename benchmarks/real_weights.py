@@ -33,17 +33,15 @@ import argparse
 import csv
 import datetime
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from machine import machine
 from residue_tasks import TYPES, ByResidue, OneHotCnn
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -413,14 +411,6 @@ def append(row: Row, results: Path) -> None:
         writer.writerow(asdict(row))
 
 
-def machine() -> str:
-    processor = platform.machine()
-    if torch.cuda.is_available():
-        processor = torch.cuda.get_device_name()
-    bf16 = ", fast bf16" if torch.cpu._is_avx512_bf16_supported() else ""
-    return f"{processor}{bf16}, {torch.get_num_threads()} thread(s), torch {version('torch')}"
-
-
 def run_all(folder: str, only: list[str], results: Path) -> None:
     backbone = Path(folder).name
     done = {(r.task, r.method, r.setting) for r in read(results) if r.backbone == backbone}
@@ -434,7 +424,7 @@ def run_all(folder: str, only: list[str], results: Path) -> None:
             minutes = round((time.perf_counter() - start) / 60, 2)
             today = datetime.date.today().isoformat()
             what = (backbone, run.task, run.method, run.setting, train, metric, round(score, 4))
-            row = Row(*what, run.published, minutes, 0, machine(), today)
+            row = Row(*what, run.published, minutes, 0, machine("torch"), today)
             append(row, results)
             print(json.dumps(asdict(row)), flush=True)
 

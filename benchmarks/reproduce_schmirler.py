@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 from scipy.stats import spearmanr
-from speed import SHAPES, build_folder, machine
+from speed import SHAPES, build_folder
 
 from plmlearn import presets
 from plmlearn.datasets import fetch_disorder, fetch_gb1, fetch_secondary_structure, fetch_stability

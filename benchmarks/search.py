@@ -17,7 +17,6 @@ unbroken search.
 from __future__ import annotations
 
 import argparse
-import platform
 import random
 import statistics
 import subprocess
@@ -25,13 +24,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import torch
+from machine import machine
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 
@@ -139,7 +138,7 @@ def measure(arguments: argparse.Namespace) -> tuple[str, list[dict[str, float]]]
 
 
 def page(text: str, arguments: argparse.Namespace) -> str:
-    packages = ", ".join(f"{n} {version(n)}" for n in ("torch", "scikit-learn", "optuna", "numpy"))
+    where = machine("torch", "scikit-learn", "optuna", "numpy")
     return f"""# What a search costs
 
 GB1, split "sampled": {arguments.variants} training variants (their 56 residues of the protein), "mini",
@@ -149,7 +148,7 @@ try the same candidates and fit the best one on all variants; each starts with a
 
 {text}
 
-{torch.get_num_threads()} thread, {platform.machine()}, {packages}.
+{where}.
 `python benchmarks/search.py --runs {arguments.runs} --write docs/search-measured.md` writes this page.
 """
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -29,7 +28,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -37,6 +35,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
+from machine import has_fast_bf16, machine
 from peft import LoraConfig, get_peft_model
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -207,8 +206,9 @@ def since(start: float) -> float:
 
 
 def better_precision(run: Callable[[torch.dtype], float]) -> tuple[str, torch.dtype]:
-    """The faster of float32 and bfloat16 for a baseline."""
-    seconds = {name: run(dtype) for name, dtype in PRECISIONS.items()}
+    """The faster of float32 and bfloat16 for a baseline; float32 where bfloat16 takes many times as long."""
+    able = PRECISIONS if DEVICE.type == "cuda" or has_fast_bf16() else {"fp32": torch.float32}
+    seconds = {name: run(dtype) for name, dtype in able.items()}
     name = min(seconds, key=seconds.get)
     return name, PRECISIONS[name]
 
@@ -461,17 +461,6 @@ def best(run: Callable[[], object]) -> float:
 
 
 # -- report -----------------------------------------------------------------------------------
-
-
-def machine() -> str:
-    """Processor, threads and versions."""
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
-    packages = ", ".join(f"{p} {version(p)}" for p in ("torch", "transformers", "peft", "scikit-learn"))
-    if DEVICE.type == "cuda":
-        cpu = f"{torch.cuda.get_device_name()}, {cpu}"
-    return f"{cpu}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {packages}"
 
 
 def table(rows: list[Row]) -> str:

@@ -1,0 +1,60 @@
+"""What a benchmark ran on: processor, its class, threads and versions, as every page prints them.
+
+    python benchmarks/machine.py          # of this machine
+
+Classes of processors, by what decides the speed of a model: "AVX2" and "AVX-512", where float32 is fastest;
+"AVX-512 bf16", where bfloat16 is; "AMX", which multiplies matrices of bfloat16 in hardware. A processor may
+know bfloat16 and yet be slower in it, so the class is measured, as ``precision="auto"`` does. With
+``ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2`` a newer processor works like
+one of the first class.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from plmlearn.training.devices import resolve_precision
+
+PACKAGES = ("torch", "transformers", "peft", "scikit-learn")
+
+
+def processor_class() -> str:
+    """ "AVX2", "AVX-512", "AVX-512 bf16" or "AMX"; of other processors the architecture."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    if not capability.startswith("AVX"):
+        return platform.machine()
+    if not has_fast_bf16():
+        return capability.replace("AVX512", "AVX-512")
+    return "AMX" if torch.cpu.get_capabilities().get("amx_bf16") else "AVX-512 bf16"
+
+
+def has_fast_bf16() -> bool:
+    """Whether ``precision="auto"`` takes bfloat16 on this processor."""
+    return resolve_precision("auto", torch.device("cpu")) == "bf16"
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it, and its class."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.machine())
+    return f"{name} ({processor_class()})"
+
+
+def machine(*packages: str) -> str:
+    """Processor, threads and versions."""
+    n = torch.get_num_threads()
+    versions = ", ".join(f"{name} {version(name)}" for name in packages or PACKAGES)
+    threads = f"{n} thread{'s' * (n > 1)}"
+    where = processor()
+    if torch.cuda.is_available():
+        where = f"{torch.cuda.get_device_name()}, {where}"
+    return f"{where}, {threads}, Python {platform.python_version()}, {versions}"
+
+
+if __name__ == "__main__":
+    print(machine())
