@@ -106,8 +106,8 @@ def standard_error(scores: list[float]) -> float:
 
 SEARCHES: dict[str, Callable[..., Found]] = {
     "GridSearchCV": grid_search,
-    "objective of Optuna": plain_optuna,
     "PLMSearchCV": plm_search,
+    "objective of Optuna": plain_optuna,
 }
 
 
@@ -202,7 +202,7 @@ def kill_searches(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variants", type=int, default=1000)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10, help="as many as estimators have by default")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--write", type=Path)
     parser.add_argument("--kills", type=int, default=0)

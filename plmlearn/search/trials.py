@@ -88,6 +88,11 @@ class Plan:
             return 0
         return int(self.space.largest("epochs", estimator.epochs))
 
+    @property
+    def first_compared(self) -> int:
+        """The first epoch after which a candidate may end; the scores of earlier ones are of no use."""
+        return math.ceil(self.n_epochs / 4) if self.search.pruner == "median" else 1
+
     def queue(self) -> TrialQueue:
         """The trials, as this process sees them."""
         import optuna
@@ -96,7 +101,7 @@ class Plan:
             study_name=self.search.study_name,
             storage=self.storage,
             sampler=_make_sampler(self.search.sampler, self.seed),
-            pruner=_make_pruner(self.search.pruner, self.n_epochs),
+            pruner=_make_pruner(self.search.pruner, self.n_epochs, self.first_compared),
         )
         return TrialQueue(study, self.slots, self.n_trials, self.distributions)
 
@@ -290,6 +295,8 @@ class _Watch:
     def __call__(self, fitted: Any) -> bool:
         self.n_epochs += 1
         plan = self.plan
+        if self.n_epochs < plan.first_compared:
+            return False
         train, test = plan.splits[0]
         X, y = _safe_split(fitted, plan.X, plan.y, test, train)
         score_params = _check_method_params(plan.X, params=plan.score_params, indices=test)
@@ -343,12 +350,12 @@ class _BySlot:
         return getattr(vars(self)["_sampler"], name)
 
 
-def _make_pruner(pruner: Any, n_epochs: int) -> Any:
+def _make_pruner(pruner: Any, n_epochs: int, first_compared: int) -> Any:
     """The caller's own pruner, or one of Optuna that fits this number of epochs."""
     from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
     if pruner is None or (isinstance(pruner, str) and not n_epochs):
         return NopPruner()
     if pruner == "median":
-        return MedianPruner(n_startup_trials=4, n_warmup_steps=1 + math.ceil(n_epochs / 4))
+        return MedianPruner(n_startup_trials=4, n_warmup_steps=first_compared)
     return HyperbandPruner(max_resource=n_epochs) if pruner == "hyperband" else pruner
