@@ -339,7 +339,7 @@ GRID: dict[str, list[dict]] = {
     ],
     "full": [{}, {"lr": 1e-5}, {"lr": 5e-5}, {"lr": 1e-4}, {"lr": 2e-4}, {"epochs": 5}, {"epochs": 20}],
     "frozen": [
-        {}, {"alpha": 1e-2}, {"alpha": 1.0}, {"alpha": 10.0}, {"learning_rate_init": 1e-2},
+        {}, {"alpha": 1e-4}, {"alpha": 1e-2}, {"alpha": 1.0}, {"alpha": 10.0}, {"learning_rate_init": 1e-2},
         {"hidden_layer_sizes": (256,)}, {"max_iter": 1000}, {"early_stopping": True},
     ],
 }  # fmt: skip

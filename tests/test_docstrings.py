@@ -23,7 +23,7 @@ FITNESS = ("PLMFitnessRegressor",)
 # all estimators that stand in no group; every other parameter has the same description everywhere.
 DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "adapter": [MASKED_LM],
-    "alpha": [FROZEN],
+    "alpha": [("PLMFrozenMLP",), ("PLMFrozenMLPRegressor",)],
     "backbone": [MASKED_LM, FITNESS],
     "batch_size": [PAIRS, MASKED_LM, FROZEN, FITNESS],
     "callbacks": [MASKED_LM],
