@@ -1,0 +1,164 @@
+"""Ways to a faster CPU that were tried and are not taken: their figures (decision 38).
+
+    OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py attention flex products
+    PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py int8 --backbone FOLDER
+
+``attention``  batched matrix products with a softmax in place, block by block, against torch's kernel, float32
+``flex``       compiled flex_attention against that kernel
+``products``   matrices in 8 bits with activations in 8 bits (W8A8), against float32
+``int8``       a whole model in W8A8: seconds, and rank correlations of a ridge regression on its embeddings
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from machine import machine
+from scipy.stats import spearmanr
+from sklearn.linear_model import RidgeCV
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+from transformers import AutoTokenizer, EsmModel
+
+from plmlearn.datasets import fetch_gb1, fetch_stability
+from plmlearn.nn.attention import _blocked_backward, _flash_cpu, _library_backward
+
+HEADS = 20
+SEQUENCES = ((16, 58), (8, 128), (4, 256), (2, 512), (1, 1000))  # how many, and their length
+
+
+def milliseconds(run: Callable[[], object], rounds: int = 5) -> float:
+    run()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def kernel(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    return _flash_cpu(query, key, value, 0.0, False, attn_mask=None, scale=query.shape[-1] ** -0.5)
+
+
+def batched(query: Tensor, key: Tensor, value: Tensor, block_bytes: int = 1 << 20) -> Tensor:
+    n, _, length, width = query.shape
+    query = (query * width**-0.5).flatten(0, 1)
+    key, value = key.flatten(0, 1).transpose(1, 2), value.flatten(0, 1)
+    out, step = torch.empty_like(value), max(1, block_bytes // (4 * length**2))
+    for start in range(0, len(query), step):
+        block = slice(start, start + step)
+        scores = torch.bmm(query[block], key[block])
+        scores.sub_(scores.amax(-1, keepdim=True)).exp_()
+        torch.bmm(scores, value[block], out=out[block])
+        out[block].div_(scores.sum(-1, keepdim=True))
+    return out.unflatten(0, (n, -1))
+
+
+def attention() -> None:
+    print("| head width | proteins × residues | forward, ms | batched | backward, ms | batched |")
+    print("|---|---|---|---|---|---|")
+    for width in (16, 24, 32, 64):
+        for n, length in SEQUENCES:
+            query, key, value, grad = (torch.randn(n, HEADS, length, width) for _ in range(4))
+            out, sums = kernel(query, key, value)
+            torch.testing.assert_close(batched(query, key, value), out, atol=1e-4, rtol=1e-4)
+            given, scale = (grad, query, out, key, value, sums), width**-0.5
+            cells = [
+                milliseconds(lambda: kernel(query, key, value)),
+                milliseconds(lambda: batched(query, key, value)),
+                milliseconds(lambda: _library_backward(*given, scale)),
+                milliseconds(lambda: _blocked_backward(*given, scale, None, None, wants_query=True)),
+            ]
+            print(f"| {width} | {n} × {length} | {' | '.join(f'{cell:.2f}' for cell in cells)} |", flush=True)
+
+
+def flex() -> None:
+    compiled = torch.compile(flex_attention, dynamic=False)
+    print("| head width | proteins × residues | kernel, ms | flex_attention, ms |\n|---|---|---|---|")
+    for width in (16, 64):
+        for n, length in SEQUENCES[:4:2] + SEQUENCES[3:4]:
+            given = [torch.randn(n, HEADS, length, width) for _ in range(3)]
+            with torch.inference_mode():
+                ours, theirs = milliseconds(lambda: kernel(*given)), milliseconds(lambda: compiled(*given))
+            print(f"| {width} | {n} × {length} | {ours:.2f} | {theirs:.2f} |", flush=True)
+
+
+def in_8_bits(model: torch.nn.Module) -> torch.nn.Module:
+    torch.backends.quantized.engine = "onednn"
+    return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+
+
+def products() -> None:
+    print("| matrix | float32, ms | W8A8, ms | relative error |\n|---|---|---|---|")
+    for inner, outer in ((320, 320), (320, 1280), (1280, 320), (640, 2560), (1280, 5120), (5120, 1280)):
+        plain, x = torch.nn.Sequential(torch.nn.Linear(inner, outer)), torch.randn(4096, inner)
+        small = in_8_bits(plain)
+        with torch.inference_mode():
+            expected = plain(x)
+            error = (small(x) - expected).norm() / expected.norm()
+            cells = f"{milliseconds(lambda: plain(x)):.1f} | {milliseconds(lambda: small(x)):.1f}"
+        print(f"| {inner} × {outer} | {cells} | {error:.3f} |", flush=True)
+
+
+def embedded(model: torch.nn.Module, tokenizer, sequences: list[str]) -> np.ndarray:
+    vectors = []
+    for start in range(0, len(sequences), 16):
+        tokens = tokenizer(sequences[start : start + 16], return_tensors="pt", padding=True)
+        with torch.inference_mode():
+            hidden = model(**tokens).last_hidden_state
+        mask = tokens["attention_mask"][..., None]
+        vectors.append(((hidden * mask).sum(1) / mask.sum(1)).numpy())
+    return np.concatenate(vectors)
+
+
+def int8(backbone: str, n: int = 1000) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(backbone)
+    plain = EsmModel.from_pretrained(backbone, add_pooling_layer=False).eval()
+    models = {"float32": plain, "W8A8": in_8_bits(plain)}
+    for length in (60, 240, 480, 1000):
+        letters = np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), (4000 // length, length))
+        tokens = tokenizer(["".join(row) for row in letters], return_tensors="pt")
+        with torch.inference_mode():
+            found = {name: milliseconds(lambda: model(**tokens), 3) for name, model in models.items()}
+        print(f"{length} residues: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in found.items()))
+    for name, fetch in {"gb1": fetch_gb1, "stability": fetch_stability}.items():
+        drawn = []
+        for subset in ("train", "test"):
+            X, y = fetch(subset=subset, return_X_y=True)
+            rows = np.random.default_rng(0).permutation(len(X))[:n]
+            drawn.append(([X[row][: 56 if name == "gb1" else None] for row in rows], np.asarray(y)[rows]))
+        (X, y), (X_test, y_test) = drawn
+        for precision, model in models.items():
+            ridge = RidgeCV(np.logspace(-3, 4, 15)).fit(embedded(model, tokenizer, X), y)
+            found = spearmanr(ridge.predict(embedded(model, tokenizer, X_test)), y_test)[0]
+            print(f"{name}, {precision}: Spearman {found:.3f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("trials", nargs="+", choices=["attention", "flex", "products", "int8"])
+    parser.add_argument("--backbone", default="mini", help="folder, for int8")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(machine())
+    trials = {
+        "attention": attention,
+        "flex": flex,
+        "products": products,
+        "int8": lambda: int8(options.backbone),
+    }
+    for name in options.trials:
+        print(f"\n## {name}\n")
+        trials[name]()
+
+
+if __name__ == "__main__":
+    main()
