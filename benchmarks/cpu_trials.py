@@ -32,12 +32,13 @@ HEADS = 20
 SEQUENCES = ((16, 58), (8, 128), (4, 256), (2, 512), (1, 1000))  # how many, and their length
 
 
-def milliseconds(run: Callable[[], object], rounds: int = 5) -> float:
-    run()
+def milliseconds(run: Callable[..., object], *given, **named) -> float:
+    """Of the best of five calls."""
+    run(*given, **named)
     times = []
-    for _ in range(rounds):
+    for _ in range(5):
         start = time.perf_counter()
-        run()
+        run(*given, **named)
         times.append(time.perf_counter() - start)
     return 1000 * min(times)
 
@@ -70,10 +71,10 @@ def attention() -> None:
             torch.testing.assert_close(batched(query, key, value), out, atol=1e-4, rtol=1e-4)
             given, scale = (grad, query, out, key, value, sums), width**-0.5
             cells = [
-                milliseconds(lambda: kernel(query, key, value)),
-                milliseconds(lambda: batched(query, key, value)),
-                milliseconds(lambda: _library_backward(*given, scale)),
-                milliseconds(lambda: _blocked_backward(*given, scale, None, None, wants_query=True)),
+                milliseconds(kernel, query, key, value),
+                milliseconds(batched, query, key, value),
+                milliseconds(_library_backward, *given, scale),
+                milliseconds(_blocked_backward, *given, scale, None, None, wants_query=True),
             ]
             print(f"| {width} | {n} × {length} | {' | '.join(f'{cell:.2f}' for cell in cells)} |", flush=True)
 
@@ -85,7 +86,7 @@ def flex() -> None:
         for n, length in SEQUENCES[:4:2] + SEQUENCES[3:4]:
             given = [torch.randn(n, HEADS, length, width) for _ in range(3)]
             with torch.inference_mode():
-                ours, theirs = milliseconds(lambda: kernel(*given)), milliseconds(lambda: compiled(*given))
+                ours, theirs = milliseconds(kernel, *given), milliseconds(compiled, *given)
             print(f"| {width} | {n} × {length} | {ours:.2f} | {theirs:.2f} |", flush=True)
 
 
@@ -102,7 +103,7 @@ def products() -> None:
         with torch.inference_mode():
             expected = plain(x)
             error = (small(x) - expected).norm() / expected.norm()
-            cells = f"{milliseconds(lambda: plain(x)):.1f} | {milliseconds(lambda: small(x)):.1f}"
+            cells = f"{milliseconds(plain, x):.1f} | {milliseconds(small, x):.1f}"
         print(f"| {inner} × {outer} | {cells} | {error:.3f} |", flush=True)
 
 
@@ -125,7 +126,7 @@ def int8(backbone: str, n: int = 1000) -> None:
         letters = np.random.default_rng(0).choice(list("ACDEFGHIKLMNPQRSTVWY"), (4000 // length, length))
         tokens = tokenizer(["".join(row) for row in letters], return_tensors="pt")
         with torch.inference_mode():
-            found = {name: milliseconds(lambda: model(**tokens), 3) for name, model in models.items()}
+            found = {name: milliseconds(model, **tokens) for name, model in models.items()}
         print(f"{length} residues: " + ", ".join(f"{name} {ms:.0f} ms" for name, ms in found.items()))
     for name, fetch in {"gb1": fetch_gb1, "stability": fetch_stability}.items():
         drawn = []
