@@ -1,9 +1,9 @@
 """Ways to a faster CPU that were tried and are not taken: their figures (decision 38).
 
     OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py attention flex products
-    PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py int8 --backbone FOLDER
+    PLMLEARN_DATA=data python benchmarks/cpu_trials.py int8 --backbone FOLDER
 
-``attention``  batched matrix products with a softmax in place, block by block, against torch's kernel, float32
+``attention``  batched products with a softmax in place, block by block, against torch's kernel, float32
 ``flex``       compiled flex_attention against that kernel
 ``products``   matrices in 8 bits with activations in 8 bits (W8A8), against float32
 ``int8``       a whole model in W8A8: seconds, and rank correlations of a ridge regression on its embeddings

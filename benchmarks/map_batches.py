@@ -74,11 +74,12 @@ def imported() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sequences", type=int, default=100_000)
+    parser.add_argument("--longest", type=int, default=1022, help="residues at which proteins are cut")
     parser.add_argument("--partition-size", type=int, default=1000)
     parser.add_argument("--backbone", default="mini")
     parser.add_argument("--n-layers", type=int, default=1)
     options = parser.parse_args()
-    X = proteins(options.sequences)
+    X = [sequence[: options.longest] for sequence in proteins(options.sequences)]
     y = [sequence.count("A") > len(sequence) / 20 for sequence in X[:64]]
     settings = {
         "n_layers": options.n_layers,
@@ -108,7 +109,9 @@ def main() -> None:
         map_batches(model, path, Path(home, "one"), **how)
         equal = same(Path(home, "one"), Path(home, "two"))
         left = [file.name for file in Path(home, "two").glob(".*.part")]
-    print(f"{options.sequences} proteins in {n_parts} partitions, two workers, {seconds:.0f} s")
+    print(
+        f"{options.sequences} proteins of at most {options.longest} residues in {n_parts} partitions, two workers, {seconds:.0f} s"
+    )
     print(f"{watch.killed} workers killed; the second run computed {found.n_computed} partitions")
     print(f"equal to one pass in one process: {equal}; temporary files left: {len(left)}")
     print(f"peak memory of a worker beyond imports: {(watch.peak - before) / 2**30:.2f} GB")
