@@ -143,8 +143,8 @@ def page(text: str, arguments: argparse.Namespace) -> str:
 
 GB1, split "sampled": {arguments.variants} training variants (their 56 residues of the protein), "mini",
 {arguments.epochs} epochs, three folds, 24 candidates over adapter, rank, last_n_layers and lr. All searches
-try the same candidates and fit the best one on all variants; each starts with an empty cache. Medians of
-{arguments.runs} runs; ratios are of one run.
+try the same candidates and fit the best one on all variants; each starts with an empty cache. Runs:
+{arguments.runs}; medians, and ratios within a run.
 
 {text}
 
