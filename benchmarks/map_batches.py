@@ -96,7 +96,7 @@ def main() -> None:
         path.write_text("".join(f">P{i}\n{sequence}\n" for i, sequence in enumerate(X)))
         X.clear()
         with (
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
             Client(cluster) as c,
         ):
             before = max(c.run(imported).values())
@@ -109,9 +109,8 @@ def main() -> None:
         map_batches(model, path, Path(home, "one"), **how)
         equal = same(Path(home, "one"), Path(home, "two"))
         left = [file.name for file in Path(home, "two").glob(".*.part")]
-    print(
-        f"{options.sequences} proteins of at most {options.longest} residues in {n_parts} partitions, two workers, {seconds:.0f} s"
-    )
+    print(f"{options.sequences} proteins of at most {options.longest} residues in {n_parts} partitions")
+    print(f"two workers: {seconds:.0f} s")
     print(f"{watch.killed} workers killed; the second run computed {found.n_computed} partitions")
     print(f"equal to one pass in one process: {equal}; temporary files left: {len(left)}")
     print(f"peak memory of a worker beyond imports: {(watch.peak - before) / 2**30:.2f} GB")

@@ -30,7 +30,7 @@ def main() -> None:
 
     # Two worker processes on this machine. On a cluster only this line is another one:
     # ``SLURMCluster(...)`` of dask-jobqueue, or ``Client("tcp://scheduler:8786")``.
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster):
         model = PLMLoRAClassifier("mini", last_n_layers=1, epochs=2, random_state=0, verbose=0)
         search = GridSearchCV(model, {"rank": [2, 8]}, cv=2, scoring="matthews_corrcoef")
         with joblib.parallel_config("dask"):

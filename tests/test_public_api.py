@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from public_names import CALLABLES, PACKAGES, public_methods
 
@@ -103,6 +104,7 @@ def test_examples_run(name):
     """Every example in a docstring gives what it says."""
     module = importlib.import_module(name)
     results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    plt.close("all")
     assert results.failed == 0
 
 

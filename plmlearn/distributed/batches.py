@@ -226,6 +226,11 @@ def _client_of(client: Any) -> Iterator[Any]:
     if client is None:
         with suppress(ValueError):  # there is none
             client = distributed.default_client()
+    if client is not None and not hasattr(client, "submit"):
+        raise TypeError(
+            f"client is {reprlib.repr(client)}; expected a distributed.Client, the address of a scheduler, "
+            "or None."
+        )
     yield client
 
 

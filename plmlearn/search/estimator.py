@@ -22,7 +22,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import _check_method_params
+from sklearn.utils.validation import _check_method_params, _num_samples
 
 from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
@@ -230,6 +230,10 @@ class PLMSearchCV(BaseSearchCV):
         """
         _require_optuna()
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
+        if y is not None and _num_samples(X) != _num_samples(y):
+            raise ValueError(
+                f"y has {_num_samples(y)} targets for {_num_samples(X)} samples in X; expected one for each."
+            )
         X, y = indexable(X, y)
         params = _check_method_params(X, params=params)
         n_parts = 1 + (self.refit is not False)

@@ -62,7 +62,7 @@ def client(fresh_processes):
 
     with (
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
-        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as connected,
     ):
         yield connected
@@ -225,6 +225,8 @@ def test_what_is_wrong_is_said_at_once(model, fasta, X, tmp_path):
         map_batches(pipeline, fasta, out, method="transform")
     with pytest.raises(FileNotFoundError, match=r"no file .*pass \[sequences\]"):
         map_batches(model, X, out)
+    with pytest.raises(TypeError, match=r"client is <object .*expected a distributed\.Client, the address"):
+        map_batches(model, fasta, out, client=object())
     with pytest.raises(ValueError, match="inputs is empty"):
         map_batches(model, [], out)
     fasta.with_suffix(".csv").write_text("id,seq\nP1,MKV\n")

@@ -366,7 +366,7 @@ def _of_whole_runs() -> Iterator[Call]:
     yield Call(
         "map_batches", distributed.map_batches,
         {"estimator": model, "inputs": [X[:5], X[5:]], "out": "mapped", "method": "predict", **batches},
-        lambda r, a: len(r.parts) > 0, {"inputs": hostile.sequences, "out": hostile.path},
+        lambda r, a: len(r.parts) > 0, {"inputs": hostile.sequences, "out": hostile.path}, ("client",),
     )  # fmt: skip
 
 

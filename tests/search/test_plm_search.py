@@ -224,6 +224,11 @@ def test_a_candidate_that_cannot_be_fitted(tmp_path):
         PLMSearchCV(LOGISTIC, {"C": [-1.0]}, sampler="grid").fit(A, b)
 
 
+def test_targets_that_do_not_fit_are_named(clf, X, y):
+    with pytest.raises(ValueError, match=f"y has {len(y) - 1} targets for {len(X)} samples in X"):
+        PLMSearchCV(clf, {"rank": [1, 2]}).fit(X, y[:-1])
+
+
 def test_a_trial_that_raises_is_run_again(tmp_path):
     search = PLMSearchCV(LOGISTIC, {"C": [-1.0]}, sampler="grid", storage=tmp_path / "s", error_score="raise")
     for _ in range(2):

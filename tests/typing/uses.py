@@ -66,7 +66,7 @@ PLMSignalPeptideClassifier("mini", epochs=1)
 PLMSignalPeptideClassifier("mini", epoch=1)  # E: Unexpected keyword argument "epoch"
 PLMEmbedder("mini", pooling="mean", n_layers=2, final_norm=False)
 PLMEnsemble(PLMEmbedder("mini"), n_members=3, bootstrap=True)
-PLMEnsemble(PLMEmbedder("mini"), members=3)  # E: Unexpected keyword argument "members"
+PLMEnsemble(PLMEmbedder("mini"), n_member=3)  # E: Unexpected keyword argument "n_member"
 PLMEmbedder("mini", layers=-1)  # E: Unexpected keyword argument "layers"
 PLMFitnessRegressor("mini", wild_type=X[0], loss="ranking", kl=0.1)
 PLMFitnessRegressor("mini", loss="rank")  # E: Argument "loss"
