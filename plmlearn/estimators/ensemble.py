@@ -247,11 +247,11 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     def _averaged(self, method: str, X: Any, return_std: bool) -> Any:
         check_is_fitted(self, "estimators_")
-        given = {name: getattr(self, name) for name in ("warn_below", "n_members", "members")}
+        given = {name: getattr(self, name) for name in ("warn_below", "n_members")}
         check_parameters(self._parameter_constraints, given, type(self).__name__)
         if self.warn_below is not None:
             self._warn_of_new(X)
-        if self.members == "dropout":
+        if len(self.estimators_) == 1:  # fitted for dropout, whatever members has been set to since
             found = [self._with_dropout(number, method, X) for number in range(self.n_members)]
         else:
             found = [getattr(member, method)(X) for member in self.estimators_]

@@ -312,6 +312,7 @@ def test_members_of_dropout_are_passes_of_one_fit(X, y, tmp_path):
     np.testing.assert_array_equal(fitted.predict(X), before)
     np.testing.assert_array_equal(ensemble.predict(X), mean)
     np.testing.assert_array_equal(load(save(ensemble, tmp_path / "saved")).predict(X), mean)
+    np.testing.assert_array_equal(ensemble.set_params(members="fits").predict(X), mean)  # until the next fit
 
 
 def _in_training_mode(fitted, dropouts, X):
