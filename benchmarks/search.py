@@ -1,6 +1,7 @@
 """What PLMSearchCV costs and finds, against GridSearchCV and a plain objective of Optuna; searches killed.
 
-    PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --runs 3 --write docs/search-measured.md
+    PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --runs 3
+    python benchmarks/search.py --write docs/search-measured.md          # the page from all runs so far
     PLMLEARN_DATA=data OMP_NUM_THREADS=1 python benchmarks/search.py --kills 10
 
 GB1, split "sampled": training variants drawn at random. Models see the protein, 56 residues; the other 209
@@ -17,6 +18,8 @@ unbroken search.
 from __future__ import annotations
 
 import argparse
+import csv
+import datetime
 import random
 import statistics
 import subprocess
@@ -24,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +52,7 @@ GRID: dict[str, list[Any]] = {
     "adapter__last_n_layers": [1, 2],
     "lr": [3e-4, 1e-3, 3e-3],
 }
+RESULTS = Path(__file__).parent / "search.csv"
 LENGTH = 56
 FOLDS = KFold(3, shuffle=True, random_state=0)
 
@@ -111,45 +116,88 @@ SEARCHES: dict[str, Callable[..., Found]] = {
 }
 
 
-def measure(arguments: argparse.Namespace) -> tuple[str, list[dict[str, float]]]:
-    """All searches one after another, ``--runs`` times: a table, and their seconds."""
+@dataclass(frozen=True)
+class Row:
+    """One search of a run. ``run`` is the time at which the run began; its searches share it."""
+
+    run: str
+    search: str
+    seconds: float
+    score: float
+    error: float
+    said: str
+    variants: int
+    epochs: int
+    machine: str
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    """All searches one after another, ``--runs`` times. Each run is appended to ``--results`` at its end."""
     model, X, y = load(arguments.variants, arguments.epochs)
     model.fit(X[:20], y[:20])  # what is imported and compiled at first
-    found: dict[str, Found] = {}
-    runs = []
-    for run in range(arguments.runs):
-        seconds = {}
+    where = machine("torch", "scikit-learn", "optuna", "numpy")
+    for _ in range(arguments.runs):
+        run, rows = datetime.datetime.now().isoformat(timespec="seconds"), []
         for name, search in SEARCHES.items():
             plmlearn.cache.clear()
             since = time.perf_counter()
-            found[name] = search(model, X, y)
-            seconds[name] = time.perf_counter() - since
-            print(f"run {run + 1}, {name}: {seconds[name]:.1f} s, best {found[name][0]:.4f}", flush=True)
-        runs.append(seconds)
+            score, error, said = search(model, X, y)
+            seconds = round(time.perf_counter() - since, 1)
+            what = (run, name, seconds, round(score, 4), round(error, 4), said)
+            rows.append(Row(*what, arguments.variants, arguments.epochs, where))
+            print(rows[-1], flush=True)
+        append(rows, arguments.results)
+
+
+def read(results: Path) -> list[Row]:
+    kinds = {"seconds": float, "score": float, "error": float, "variants": int, "epochs": int}
+    with results.open(newline="") as file:
+        return [Row(**{k: kinds.get(k, str)(v) for k, v in row.items()}) for row in csv.DictReader(file)]
+
+
+def append(rows: list[Row], results: Path) -> None:
+    new = not results.exists()
+    with results.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(Row)], lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def table(rows: list[Row]) -> str:
+    ours = {row.run: row.seconds for row in rows if row.search == "PLMSearchCV"}
     lines = [
-        "| search | median s | PLMSearchCV takes | best score | standard error | |",
+        "| search | seconds | PLMSearchCV takes | best score | standard error | |",
         "|---|---|---|---|---|---|",
     ]
-    for name, (score, error, said) in found.items():
-        ratio = statistics.median(run["PLMSearchCV"] / run[name] for run in runs)
-        median = statistics.median(run[name] for run in runs)
-        lines.append(f"| {name} | {median:.1f} | {ratio:.2f} × | {score:.4f} | {error:.4f} | {said} |")
-    return "\n".join(lines), runs
+    for name in SEARCHES:
+        mine = [row for row in rows if row.search == name]
+        seconds, ratios = [row.seconds for row in mine], [ours[row.run] / row.seconds for row in mine]
+        timed = f"{statistics.median(seconds):.0f} ({min(seconds):.0f}–{max(seconds):.0f})"
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) ×"
+        found = {(row.score, row.error, row.said) for row in mine}
+        assert len(found) == 1, f"runs of {name} found different things: {found}"
+        lines.append(
+            f"| {name} | {timed} | {ratio} | {mine[0].score:.4f} | {mine[0].error:.4f} | {mine[0].said} |"
+        )
+    return "\n".join(lines)
 
 
-def page(text: str, arguments: argparse.Namespace) -> str:
-    where = machine("torch", "scikit-learn", "optuna", "numpy")
+def page(rows: list[Row]) -> str:
+    (setting,) = {(row.variants, row.epochs) for row in rows}
+    machines = "; ".join(sorted({row.machine for row in rows}))
     return f"""# What a search costs
 
-GB1, split "sampled": {arguments.variants} training variants (their 56 residues of the protein), "mini",
-{arguments.epochs} epochs, three folds, 24 candidates over adapter, rank, last_n_layers and lr. All searches
+GB1, split "sampled": {setting[0]} training variants (their 56 residues of the protein), "mini",
+{setting[1]} epochs, three folds, 24 candidates over adapter, rank, last_n_layers and lr. All searches
 try the same candidates and fit the best one on all variants; each starts with an empty cache. Runs:
-{arguments.runs}; medians, and ratios within a run.
+{len({row.run for row in rows})}; medians with the least and the most, and ratios within a run.
 
-{text}
+{table(rows)}
 
-{where}.
-`python benchmarks/search.py --runs {arguments.runs} --write docs/search-measured.md` writes this page.
+{machines}.
+`python benchmarks/search.py --runs 3` appends its runs to `benchmarks/search.csv`, and
+`python benchmarks/search.py --write docs/search-measured.md` writes this page from them.
 """
 
 
@@ -203,8 +251,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variants", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=10, help="as many as estimators have by default")
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--write", type=Path)
+    parser.add_argument("--runs", type=int, default=0)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="CSV that runs are appended to")
+    parser.add_argument("--write", type=Path, help="write the page from all runs in --results")
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0, help="of the moments of --kills")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -219,10 +268,10 @@ def main() -> None:
         if arguments.kills:
             kill_searches(arguments)
             return
-        text, _ = measure(arguments)
-        print(text)
-        if arguments.write:
-            arguments.write.write_text(page(text, arguments))
+        if arguments.runs:
+            measure(arguments)
+    if arguments.write:
+        arguments.write.write_text(page(read(arguments.results)))
 
 
 if __name__ == "__main__":
