@@ -41,7 +41,7 @@ def main() -> None:
     if options.likelihood:
         model = PLMFitnessRegressor(options.backbone, wild_type=gb1.parent[:LENGTH], **settings)
     else:
-        model = PLMLoRARegressor(options.backbone, **settings)
+        model = PLMLoRARegressor(options.backbone, target_modules=("key", "value"), **settings)
     model.fit(X, y)
     library = combine_sites(gb1.parent[:LENGTH], SITES)
     candidates = library if options.candidates >= len(library) else library[: options.candidates]

@@ -43,12 +43,13 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 
 from plmlearn import PLMEmbedder, PLMFitnessRegressor, PLMFrozenMLPRegressor, PLMRegressor
+from plmlearn.adapters import LoRA
 from plmlearn.baselines import AugmentedRidge, CompositionVectorizer, PositionMeanRegressor, gaussian_process
 from plmlearn.datasets import fetch_beta_lactamase, fetch_gb1
 
 RESULTS = Path(__file__).parent / "fitness.csv"
 SIZES, N_TEST, GB1_LENGTH = (24, 96, 384), 1000, 56
-FIRST_DRAW = 3  # draws 0 to 2 served to choose the defaults of PLMFitnessRegressor
+FIRST_DRAW = 3  # draws 0 to 2 served to choose defaults
 SPLITS = {"beta_lactamase": ("random", "by position"), "gb1": ("random",)}
 
 
@@ -152,6 +153,7 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         "frozen MLP": lambda seed: PLMFrozenMLPRegressor(backbone, random_state=seed),
         "LoRA, new head, squared": lambda seed: PLMRegressor(backbone, random_state=seed, verbose=0),
         "ranking": fitness(),
+        "ranking, key and value": fitness(adapter=LoRA(target_modules=("key", "value"))),
         "ranking, masked-marginal, 30 epochs": fitness(strategy="masked-marginal", epochs=30),
         "ranking, kl=0.1": fitness(kl=0.1),
         "listwise": fitness(loss="listwise"),
@@ -169,9 +171,9 @@ def measured(protein: str, split: str, model: Any, n: int, draw: int) -> float:
     return float(correlation)
 
 
-def runs(backbones: list[str], floors: bool, sizes: list[int], draws: int) -> Iterator[tuple]:
+def runs(backbones: list[str], floors: bool, sizes: list[int], draws: range) -> Iterator[tuple]:
     """(what a row says, a function that measures it): the first draws of all come first."""
-    for draw in range(FIRST_DRAW, FIRST_DRAW + draws):
+    for draw in draws:
         for protein, splits in SPLITS.items():
             for split in splits:
                 yield from _of_draw(protein, split, backbones, floors, sizes, draw)
@@ -272,11 +274,13 @@ def main() -> None:
     parser.add_argument("--floors", action="store_true", help="measure what needs no backbone")
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=FIRST_DRAW, help="number of the first draw")
     parser.add_argument("--only", nargs="+", default=[], help="a protein, split or method; all must fit")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--write", type=Path, help="write the page to this file")
     options = parser.parse_args()
-    todo = runs(options.backbone, options.floors, options.sizes, options.draws)
+    draws = range(options.first, options.first + options.draws)
+    todo = runs(options.backbone, options.floors, options.sizes, draws)
     run_all(todo, set(options.only), options.results)
     if options.write:
         options.write.write_text(page(read(options.results)))

@@ -33,11 +33,11 @@ from plmlearn.datasets import make_proteins
 
 SHAPE = {"num_hidden_layers": 6, "hidden_size": 320, "num_attention_heads": 20, "intermediate_size": 1280}
 SETTINGS = {
-    "LoRA": {"adapter": LoRA()},
+    "LoRA": {"adapter": LoRA(target_modules=("key", "value"))},
     "LoRA, all matrices": {"adapter": LoRA(target_modules="all")},
     "LoRA, last layer": {"adapter": LoRA(last_n_layers=1)},
-    "LoRA, checkpointing": {"adapter": LoRA(), "gradient_checkpointing": True},
-    "LoRA, nf4": {"adapter": LoRA(), "quantization": "nf4"},
+    "LoRA, checkpointing": {"adapter": LoRA(target_modules=("key", "value")), "gradient_checkpointing": True},
+    "LoRA, nf4": {"adapter": LoRA(target_modules=("key", "value")), "quantization": "nf4"},
     "full": {"adapter": FullFineTuning()},
 }
 

@@ -21,7 +21,7 @@ import numpy as np
 import peft
 import torch
 from machine import machine
-from speed import SHAPES, Row, build_folder, our_fit, proteins, since, table
+from speed import MATRICES, SHAPES, Row, build_folder, our_fit, proteins, since, table
 
 import plmlearn.cache
 from plmlearn import PLMLoRAClassifier
@@ -40,7 +40,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def fitted(folder: str, sequences: list[str], **options) -> PLMLoRAClassifier:
-    settings = {"epochs": 1, "random_state": 0, "verbose": 0, "max_tokens": 4096}
+    settings = {"epochs": 1, "random_state": 0, "verbose": 0, "max_tokens": 4096, "target_modules": MATRICES}
     return PLMLoRAClassifier(folder, **settings | options).fit(sequences[:4], [0, 1, 0, 1])
 
 

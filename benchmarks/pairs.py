@@ -130,7 +130,8 @@ def lora(options) -> Iterator[str]:
     X, y = load(options.pairs)["train"]
     epoch = min(EPOCH, len(X))
     model = PLMPairClassifier(
-        options.backbone, adapter=LoRA(last_n_layers=options.last_n_layers), batch_size=BATCH,
+        options.backbone, batch_size=BATCH,
+        adapter=LoRA(target_modules=("key", "value"), last_n_layers=options.last_n_layers),
         max_tokens=options.max_tokens, epoch_size=epoch, epochs=1, precision=options.precision,
         random_state=0, verbose=0,
     )  # fmt: skip

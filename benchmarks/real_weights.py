@@ -242,7 +242,7 @@ def four_tasks(folder: str) -> Iterator[Run]:
         if task == "secondary_structure":
             model = tuned(task, folder, Frozen(), head="cnn", epochs=10)
             yield for_all("frozen", "head cnn, 10 epochs", lambda t=task, m=model: measured(t, m), frozen)
-        adapter = LoRA(target_modules="all")
+        adapter = LoRA()
         model = tuned(task, folder, adapter, epochs=epochs[task])
         yield for_all(
             "LoRA",
@@ -260,7 +260,7 @@ def four_tasks(folder: str) -> Iterator[Run]:
 def locations(folder: str) -> Iterator[Run]:
     for task in ("membrane", "secreted"):
         mlp = PLMFrozenMLP(folder, alpha=1.0, early_stopping=True, random_state=0)
-        lora = tuned(task, folder, LoRA(target_modules="all"), epochs=5)
+        lora = tuned(task, folder, LoRA(), epochs=5)
         full = tuned(task, folder, FullFineTuning(), epochs=5)
         models = {
             ("floor", "pairs of residues"): (floor(task), None),
@@ -293,7 +293,7 @@ def signal_peptides(folder: str) -> Iterator[Run]:
     crf, linear = (
         partial(kind, folder, **common) for kind in (PLMSignalPeptideClassifier, PLMResidueClassifier)
     )
-    lora = LoRA(target_modules="all")
+    lora = LoRA()
     makers = {
         ("floor", "one-hot, cnn"): lambda: ByResidue(OneHotCnn("labels")),
         ("frozen", "linear"): lambda: ByResidue(linear(adapter=Frozen())),
@@ -331,11 +331,13 @@ def ppi(folder: str) -> Iterator[Run]:
 
 # -- defaults against a grid ---------------------------------------------------------------------
 
+KEY_VALUE = {"target_modules": ("key", "value")}
 GRID: dict[str, list[dict]] = {
     "LoRA": [
-        {}, {"lr": 1e-4}, {"lr": 3e-4}, {"lr": 3e-3}, {"rank": 2}, {"rank": 32}, {"target_modules": "all"},
-        {"target_modules": "attention"}, {"last_n_layers": 3}, {"epochs": 5}, {"epochs": 20},
-        {"target_modules": "all", "lr": 3e-4}, {"target_modules": "all", "epochs": 20},
+        {}, {"lr": 3e-4}, {"rank": 32}, {"last_n_layers": 3}, {"epochs": 20}, KEY_VALUE,
+        *({**KEY_VALUE, **own} for own in (
+            {"lr": 3e-4}, {"lr": 3e-3}, {"rank": 2}, {"rank": 32}, {"last_n_layers": 3}, {"epochs": 20},
+        )),
     ],
     "full": [{}, {"lr": 1e-5}, {"lr": 5e-5}, {"lr": 1e-4}, {"lr": 2e-4}, {"epochs": 5}, {"epochs": 20}],
     "frozen": [
@@ -366,13 +368,17 @@ def in_grid(task: str, model, n: int) -> tuple[float, str, str]:
     return float(score(y_test, model.fit(X, y).predict(X_test))), name, f"{n:,} of {len(parts['train'][0]):,}"
 
 
+def _told(name: str, value: Any) -> str:
+    return " and ".join(value) if name == "target_modules" else f"{name}={value}"
+
+
 def defaults(folder: str) -> Iterator[Run]:
     for task, n in GRID_TASKS.items():
         for method, settings in GRID.items():
             if method == "frozen" and task in ("disorder", "secondary_structure"):
                 continue  # PLMFrozenMLP predicts per protein
             for changes in settings:
-                name = ", ".join(f"{key}={value}" for key, value in changes.items()) or "default"
+                name = ", ".join(_told(*change) for change in changes.items()) or "default"
                 model = with_setting(task, method, folder, changes)
                 yield Run(f"defaults: {task}", method, name, lambda t=task, m=model, n=n: in_grid(t, m, n))
 

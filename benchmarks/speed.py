@@ -57,6 +57,7 @@ SHAPES = {  # layers, width, heads, feed-forward width
 }
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BATCH, LR, MAX_LENGTH = 8, 1e-3, 1022
+MATRICES = ("key", "value")  # that LoRA adapts, in all loops
 PARTS = ["training", "embedding", "frozen", "tuned", "tokenising", "lengths", "budget"]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -116,7 +117,7 @@ def their_model(folder: str, last_layers: int | None) -> torch.nn.Module:
     layers = model.config.num_hidden_layers
     chosen = None if last_layers is None else list(range(layers - last_layers, layers))
     config = LoraConfig(
-        r=8, lora_alpha=16, target_modules=["key", "value"], layers_to_transform=chosen, task_type="SEQ_CLS"
+        r=8, lora_alpha=16, target_modules=list(MATRICES), layers_to_transform=chosen, task_type="SEQ_CLS"
     )
     return get_peft_model(model, config)
 
@@ -220,7 +221,7 @@ def our_fit(folder: str, sequences: list[str], y: np.ndarray, epochs: int, **opt
     """Seconds of a whole fit, and its history."""
     plmlearn.cache.clear()
     settings = {"epochs": epochs, "batch_size": BATCH, "lr": LR, "warmup": 0.0, "standardize": False}
-    settings |= {"head_dropout": 0.0, "random_state": 0, "verbose": 0}
+    settings |= {"head_dropout": 0.0, "random_state": 0, "verbose": 0, "target_modules": MATRICES}
     clf = PLMLoRAClassifier(folder, **settings | options)
     start = time.perf_counter()
     clf.fit(sequences, y)
@@ -389,7 +390,8 @@ def frozen_search_rows(folder: str, sequences: list[str], y: np.ndarray, rounds:
 
 
 def tuned_search_row(folder: str, sequences: list[str], y: np.ndarray, last: int) -> Row:
-    clf = PLMLoRAClassifier(folder, last_n_layers=last, epochs=5, batch_size=BATCH, random_state=0, verbose=0)
+    settings = {"target_modules": MATRICES, "epochs": 5, "batch_size": BATCH, "random_state": 0}
+    clf = PLMLoRAClassifier(folder, last_n_layers=last, verbose=0, **settings)
     search = GridSearchCV(clf, {"rank": [2, 8], "lr": [1e-3, 3e-3]}, cv=3, refit=False)
     plmlearn.cache.clear()
     start = time.perf_counter()

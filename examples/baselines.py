@@ -38,7 +38,7 @@ comparison = compare(
         "composition": make_pipeline(CompositionVectorizer(), LogisticRegression(C=100)),
         "homology": HomologyClassifier(method="exact"),
         "frozen MLP": PLMFrozenMLP("mini", max_iter=1000, random_state=0),
-        "LoRA": PLMLoRAClassifier("mini", target_modules="all", batch_size=8, epochs=4, verbose=0),
+        "LoRA": PLMLoRAClassifier("mini", batch_size=8, epochs=4, verbose=0),
     },
     X,
     y,

@@ -75,7 +75,7 @@ models = {
         CompositionVectorizer(), StandardScaler(), LogisticRegression()
     ),
     "frozen backbone, perceptron": PLMFrozenMLP("mini", early_stopping=True, random_state=0),
-    "LoRA": PLMLoRAClassifier("mini", target_modules="all", epochs=5, random_state=0),
+    "LoRA": PLMLoRAClassifier("mini", epochs=5, random_state=0),
 }
 print(f"{'model':34}{'test MCC':>10}{'accuracy':>10}{'seconds':>9}")
 for name, model in models.items():

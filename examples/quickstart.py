@@ -25,7 +25,7 @@ print(f"{source} proteins: {len(X_train)} for training, {len(X_test)} for testin
 
 # %%
 # Each epoch prints a line; ``verbose=0`` leaves that out.
-clf = PLMLoRAClassifier("mini", target_modules="all", epochs=5, batch_size=8, random_state=0)
+clf = PLMLoRAClassifier("mini", epochs=5, batch_size=8, random_state=0)
 clf.fit(X_train, y_train)
 
 print(f"trained {clf.n_trainable_parameters_:,} of {clf.n_parameters_:,} parameters")

@@ -46,7 +46,7 @@ class AdaLoRA(PeftMethod):
     orthogonality : float, default=0.5
         Weight of the penalty that keeps the vectors of a matrix at right angles, >= 0. The losses in the
         history do not include it.
-    target_modules : str or tuple of str, default=("key", "value")
+    target_modules : str or tuple of str, default="all"
         Which matrices of a layer: "query", "key", "value", "output" (all of attention), "ffn_in",
         "ffn_out" (of the feed-forward layer); or the groups "attention" (the first four) and "all".
     last_n_layers : int, optional

@@ -268,7 +268,7 @@ def layer_path(backbone: Backbone, layer: str, path: str) -> str:
 class PeftMethod(LayeredAdapter):
     """A method of peft; see the concrete classes."""
 
-    target_modules: Sequence[TargetModule] | TargetModule | None = ("key", "value")
+    target_modules: Sequence[TargetModule] | TargetModule | None = "all"
 
     _parameter_constraints: ClassVar[dict] = {"target_modules": [str, Sequence, None]}
 

@@ -105,6 +105,12 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def never_changes(file: Path) -> bool:
+    """Whether a file lies in the Hugging Face cache, which names files by their content."""
+    blob = file.resolve()
+    return blob.parent.name == "blobs" and len(blob.name) == 64
+
+
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(file)
@@ -396,12 +402,18 @@ def draw_weights(architecture: Architecture, config: Any, seed: int = 0) -> dict
 
 
 def make_model(
-    architecture: Architecture, config: Any, tensors: Mapping[str, Tensor], dtype: torch.dtype
+    architecture: Architecture,
+    config: Any,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype,
+    *,
+    copy: bool = True,
 ) -> nn.Module:
     """The transformers model that holds copies of these tensors.
 
     Matrices are in ``dtype``, norms and rotary frequencies in float32. Tensors that the encoder does not
-    use and that are missing are zero.
+    use and that are missing are zero. ``copy=False`` holds the tensors themselves where their data type is
+    the right one: of a file that is mapped, all processes share one copy.
     """
     empty, precise = _empty_model(architecture, config), set()
     for path, module in empty.named_modules():
@@ -410,7 +422,7 @@ def make_model(
     held = {}
     for name, parameter in empty.named_parameters():
         tensor = tensors[name] if name in tensors else torch.zeros(parameter.shape)
-        held[name] = tensor.to(torch.float32 if name in precise else dtype, copy=True)
+        held[name] = tensor.to(torch.float32 if name in precise else dtype, copy=copy)
     model = type(empty).from_pretrained(
         None, config=config, state_dict=held.copy(), dtype=dtype, **architecture.load_options
     )

@@ -44,6 +44,7 @@ from .folder import (
     draw_weights,
     find_weights,
     make_model,
+    never_changes,
     quiet_transformers,
     read_config,
     read_vocabulary,
@@ -226,7 +227,7 @@ def _has_all_weights(folder: Path) -> bool:
 def _verify_download(file: Path) -> None:
     """Check a large file against its SHA-256, which the hub's cache uses as its name."""
     expected = file.resolve().name
-    if len(expected) != 64:
+    if not never_changes(file):
         return
     with open(file, "rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -481,7 +482,9 @@ def _load(
         read = partial(_stored, name, folder, architecture, config, init)
         tensors = read()
         digest = digest_tensors(tensors, architecture.optional_weights)
-        model = make_model(architecture, config, tensors, DTYPES[precision])
+        # A folder may be written over while its tensors are in use: what lies there is copied.
+        copy = init == "random" or not all(map(never_changes, find_weights(folder)))
+        model = make_model(architecture, config, tensors, DTYPES[precision], copy=copy)
     backbone = Backbone(
         name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest,
         stored=partial(_stored_again, read, digest),

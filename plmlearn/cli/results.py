@@ -45,8 +45,6 @@ def write_csv(columns: Mapping[str, Any], path: str | None) -> None:
 
 def write_embeddings(path: str, ids: Sequence[str], embeddings: np.ndarray) -> None:
     """Embeddings by protein, (n, D) or arrays of (L, D), in the format that the suffix names."""
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{len(ids) - len(set(ids))} ids occur again; expected different ones. Use --id.")
     check_format(path)[1](path, list(ids), embeddings)
 
 

@@ -33,6 +33,7 @@ from .results import check_format, say, show, show_fields, write_csv, write_embe
 from .settings import dump, typed
 from .study import (
     Study,
+    Table,
     groups_of_fit,
     is_fasta,
     make_estimator,
@@ -303,6 +304,7 @@ def embed(options: Options) -> None:
     """Embeddings of a frozen or a tuned backbone, in a file."""
     check_format(options["out"])
     table = read_table(options)
+    ids = _different_ids(options, table)
     if options["model"]:
         if options["residues"] or options["set"] or options["backbone"]:
             raise ValueError("--model decides on backbone and pooling; leave the other options out.")
@@ -311,13 +313,18 @@ def embed(options: Options) -> None:
         parameters = {"pooling": None} if options["residues"] else {}
         parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
         embeddings = make_estimator(PLMEmbedder, options["set"] | parameters).fit_transform(table.X)
-    if options["id"] or "id" in table.columns:
-        ids = table.column(options["id"] or "id").tolist()
-    else:
-        ids = [str(row) for row in range(1, len(table) + 1)]
     write_embeddings(options["out"], ids, embeddings)
     result = {"proteins": len(ids), "width": embeddings[0].shape[-1], "saved in": options["out"]}
     show_fields(result, options["as_json"])
+
+
+def _different_ids(options: Options, table: Table) -> list[str]:
+    if not options["id"] and "id" not in table.columns:
+        return [str(row) for row in range(1, len(table) + 1)]
+    ids = table.column(options["id"] or "id").tolist()
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{len(ids) - len(set(ids))} ids occur again; expected different ones. Use --id.")
+    return ids
 
 
 def scan(options: Options) -> None:

@@ -158,7 +158,7 @@ class LoRAParameters(BackboneParameters):
     rank: int = 8
     alpha: float = 16
     lora_dropout: float = 0.0
-    target_modules: Sequence[str] | str = ("key", "value")
+    target_modules: Sequence[str] | str = "all"
     last_n_layers: int | None = None
 
     _parameter_constraints: ClassVar[dict] = {

@@ -398,7 +398,7 @@ class PLMClassifier(ProteinClassifier, AdapterParameters):
     Notes
     -----
     Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
-    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
+    estimator holds and pickles only the trained tensors, a few MB for LoRA.
 
     References
     ----------
@@ -563,7 +563,7 @@ class PLMRegressor(ProteinRegressor, AdapterParameters):
     Notes
     -----
     Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
-    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
+    estimator holds and pickles only the trained tensors, a few MB for LoRA.
 
     References
     ----------
@@ -600,7 +600,7 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
         LoRA's product is scaled by ``alpha / rank``.
     lora_dropout : float, default=0.0
         Dropout of what enters LoRA's matrices, in [0, 1).
-    target_modules : tuple of str, default=("key", "value")
+    target_modules : str or tuple of str, default="all"
         Adapted matrices: "query", "key", "value", "output" (of attention), "ffn_in", "ffn_out", or the groups
         "attention" and "all".
     last_n_layers : int, optional
@@ -741,7 +741,7 @@ class PLMLoRAClassifier(ProteinClassifier, LoRAParameters):
     Notes
     -----
     Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
-    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
+    estimator holds and pickles only the trained tensors, a few MB for LoRA.
 
     References
     ----------
@@ -777,7 +777,7 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
         LoRA's product is scaled by ``alpha / rank``.
     lora_dropout : float, default=0.0
         Dropout of what enters LoRA's matrices, in [0, 1).
-    target_modules : tuple of str, default=("key", "value")
+    target_modules : str or tuple of str, default="all"
         Adapted matrices: "query", "key", "value", "output" (of attention), "ffn_in", "ffn_out", or the groups
         "attention" and "all".
     last_n_layers : int, optional
@@ -912,7 +912,7 @@ class PLMLoRARegressor(ProteinRegressor, LoRAParameters):
     Notes
     -----
     Cost: one forward pass per protein and epoch, and one backward pass through the adapted layers. A fitted
-    estimator holds and pickles only the trained tensors, some hundred kB for LoRA.
+    estimator holds and pickles only the trained tensors, a few MB for LoRA.
 
     References
     ----------

@@ -232,6 +232,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
             for name, value in self.get_params(deep=False).items()
             if name not in _MAY_CHANGE
         }
+        if "adapter" in self._architecture:  # in full: what a name stands for may change between versions
+            self._architecture["adapter"] = adapter_of(self)
         keep_place(self)
         self.history_ = history
         self.n_truncated_ = n_truncated

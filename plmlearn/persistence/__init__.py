@@ -41,7 +41,7 @@ _PACKAGES = ("plmlearn", "torch", "transformers", "peft", "scikit-learn", "numpy
 def save(estimator: BaseEstimator, folder: str | PathLike[str]) -> Path:
     """Write a fitted estimator to a folder.
 
-    The folder holds what was trained, not the backbone: some hundred kB for LoRA. The adapter in it
+    The folder holds what was trained, not the backbone: a few MB for LoRA. The adapter in it
     loads in plain peft: ``PeftModel.from_pretrained(EsmModel.from_pretrained(...), folder)``.
 
     Parameters

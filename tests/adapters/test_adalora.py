@@ -35,7 +35,7 @@ def test_it_is_a_scaled_product_with_a_diagonal(esm2):
 
 
 def test_the_penalty_is_the_mean_distance_from_orthogonality(esm2):
-    adapter = AdaLoRA(rank=2, initial_rank=4, orthogonality=0.3)
+    adapter = AdaLoRA(rank=2, initial_rank=4, orthogonality=0.3, target_modules=("key", "value"))
     model = build(adapter, esm2)
     distances = []
     for name, p in model.named_parameters():
@@ -49,7 +49,8 @@ def test_the_penalty_is_the_mean_distance_from_orthogonality(esm2):
 
 def test_ranks_are_taken_away_until_the_mean_is_reached(esm2):
     """By the cubic schedule of the paper; what is off stays off after the end."""
-    adapter, n_steps = AdaLoRA(rank=1, initial_rank=4, tinit=0.2, tfinal=0.3), 40
+    adapter = AdaLoRA(rank=1, initial_rank=4, tinit=0.2, tfinal=0.3, target_modules=("key", "value"))
+    n_steps = 40
     model = build(adapter, esm2)
     tokens, n_on, patterns = tokens_of(esm2), [], []
     for step in range(1, n_steps + 1):

@@ -55,8 +55,8 @@ def n_trained(adapter, backbone: Backbone) -> int:
 @pytest.mark.parametrize(
     "adapter, n_outputs, expected",
     [
-        (LoRA(rank=8, last_n_layers=5), 1, 368_897),
-        (LoRA(rank=8, last_n_layers=12), 18, 657_810),
+        (LoRA(rank=8, target_modules=("key", "value"), last_n_layers=5), 1, 368_897),
+        (LoRA(rank=8, target_modules=("key", "value"), last_n_layers=12), 18, 657_810),
         (FullFineTuning(last_n_layers=4), 1, 78_873_857),
         (FullFineTuning(last_n_layers=8), 18, 157_585_810),
     ],

@@ -151,7 +151,7 @@ def test_all_biases_are_those_of_the_encoder(esm2):
 
 def test_biases_of_the_adapted_matrices(esm2):
     expected = {f"encoder.layer.{i}.attention.self.{n}.bias" for i in range(3) for n in ("key", "value")}
-    assert biases_of(LoRA(bias="lora_only"), esm2) == expected
+    assert biases_of(LoRA(bias="lora_only", target_modules=("key", "value")), esm2) == expected
     assert biases_of(LoRA(), esm2) == set()
 
 
@@ -205,7 +205,7 @@ def test_patterns_set_ranks_and_alphas(esm2):
         (LoRA(target_modules=()), "got none"),
         (LoRA(bias="some"), "'bias' parameter of LoRA must be a str among .*'lora_only'.*Got 'some'"),
         (
-            LoRA(rank_pattern={"query": 3}),
+            LoRA(rank_pattern={"query": 3}, target_modules=("key", "value")),
             "rank_pattern: 'query' is not an adapted.*one of key, value",
         ),
         (
@@ -213,7 +213,7 @@ def test_patterns_set_ranks_and_alphas(esm2):
             r"rank_pattern\['key'\].* must be an int in the range \[1, inf\). Got 0",
         ),
         (LoRA(rank_pattern={"3.key": 2}), "'3.key' is not an adapted matrix"),
-        (LoRA(alpha_pattern={"0.key": 2}, last_n_layers=1), "'0.key' is not an adapted matrix.*2.key"),
+        (LoRA(alpha_pattern={"0.key": 2}, last_n_layers=1), "'0.key' is not an adapted matrix.*2.query"),
         (
             LoRA(alpha_pattern={"key": 0}),
             r"alpha_pattern\['key'\].* must be a float in the range \(0.0, inf\). Got 0",

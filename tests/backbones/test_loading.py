@@ -358,6 +358,23 @@ def test_the_hub_cache_is_read_without_network(hub_cache, esm_folder):
     assert backbone.name == "esm2-8m"
 
 
+def test_weights_of_the_hub_cache_are_not_copied(hub_cache, esm_folder, monkeypatch):
+    """Processes share what is mapped from a file. A folder may be written over: its tensors are copies."""
+    read: list[int] = []
+
+    def load_and_note(file):
+        tensors = load_file(file)
+        read.extend(tensor.data_ptr() for tensor in tensors.values())
+        return tensors
+
+    monkeypatch.setattr("safetensors.torch.load_file", load_and_note)
+    mapped, copied = load_backbone("esm2-8m"), load_backbone(str(esm_folder))
+    assert all(parameter.data_ptr() in read for parameter in mapped.layers.parameters())
+    assert not any(parameter.data_ptr() in read for parameter in copied.layers.parameters())
+    for one, other in zip(mapped.tensors(), copied.tensors(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("name", ["esm2-35m", "someone/some-model"])
 def test_without_network_the_error_says_what_works_offline(name):
     with pytest.raises(BackboneNotFoundError) as caught:
