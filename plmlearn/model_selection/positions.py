@@ -42,11 +42,11 @@ class PositionKFold(BaseCrossValidator):
         The protein that the variants derive from.
     n_splits : int, default=5
     scheme : {"random", "modulo", "contiguous"}, default="modulo"
-        "random": variants at random, whatever their positions. "modulo": a position's number modulo
-        ``n_splits``, so that test positions are spread over the protein. "contiguous": stretches of the
-        protein with equally many mutated positions.
+        "random": variants at random, whatever their positions. "modulo": of the mutated positions, in their
+        order, every ``n_splits``-th, so that test positions are spread over the protein. "contiguous":
+        stretches of the protein with equally many mutated positions.
     first_site : int, default=1
-        Number of the wild type's first residue, of variants given as substitutions, and for "modulo".
+        Number of the wild type's first residue, for variants given as substitutions.
     random_state : int, RandomState or None, default=None
         Of "random".
 
@@ -79,7 +79,7 @@ class PositionKFold(BaseCrossValidator):
     >>> [test.tolist() for _, test in PositionKFold("MKVL", 2, scheme="contiguous").split(X)]
     [[0, 1, 2], [3, 4]]
     >>> [test.tolist() for _, test in PositionKFold("MKVL", 2, scheme="modulo").split(X)]
-    [[2, 4], [0, 1, 3]]
+    [[0, 1, 3], [2, 4]]
     """
 
     wild_type: str
@@ -112,7 +112,7 @@ class PositionKFold(BaseCrossValidator):
     def _fold_of_each(self, sites: list[int]) -> dict[int, int]:
         """Number of the fold of every mutated position."""
         if self.scheme == "modulo":
-            return {site: (site + self.first_site) % self.n_splits for site in sites}
+            return {site: number % self.n_splits for number, site in enumerate(sites)}
         stretches = np.array_split(np.array(sites), self.n_splits)
         return {int(site): number for number, stretch in enumerate(stretches) for site in stretch}
 
