@@ -28,6 +28,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -339,15 +340,29 @@ def attention_seconds(config, n_proteins: int, length: int, embedder: PLMEmbedde
 
 
 def budget_rows(folder: str, sequences: list[str], y: np.ndarray, rounds: int) -> list[Row]:
-    """One epoch of LoRA in large steps, by the token budget of a micro-batch."""
-    seconds: dict[int, list[float]] = {budget: [] for budget in (1024, 2048, 4096, 8192, 16384)}
-    for _ in range(rounds):
-        for budget, taken in seconds.items():
-            taken.append(our_fit(folder, sequences, y, 1, max_tokens=budget, batch_size=64)[1][0]["seconds"])
-    return [
-        Row("LoRA on all layers, steps of 64 proteins", f"max_tokens={budget}", seconds[4096], taken, "–")
-        for budget, taken in seconds.items()
-    ]
+    """An epoch of LoRA in steps of 64 and of 16 proteins, and embedding, by the token budget of a pass."""
+
+    def embed(budget: int) -> float:
+        plmlearn.cache.clear()
+        start = time.perf_counter()
+        PLMEmbedder(folder, max_tokens=budget).fit_transform(sequences)
+        return since(start)
+
+    def train(budget: int, batch_size: int) -> float:
+        options = {"max_tokens": budget, "batch_size": batch_size}
+        return our_fit(folder, sequences, y, 1, **options)[1][0]["seconds"]
+
+    works: dict[str, Callable[[int], float]] = {
+        f"LoRA on all layers, steps of {n} proteins": partial(train, batch_size=n) for n in (64, 16)
+    }
+    rows = []
+    for work, run in {**works, "Embedding": embed}.items():
+        seconds: dict[int, list[float]] = {budget: [] for budget in (1024, 2048, 4096, 8192, 16384)}
+        for _ in range(rounds):
+            for budget, taken in seconds.items():
+                taken.append(run(budget))
+        rows += [Row(work, f"max_tokens={n}", seconds[4096], taken, "–") for n, taken in seconds.items()]
+    return rows
 
 
 def frozen_search_rows(folder: str, sequences: list[str], y: np.ndarray, rounds: int) -> list[Row]:
