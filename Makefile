@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # One thread of torch per test process: two processes with two threads each stall one another on two cores.
 WORKERS ?= 2
-SPEED = $(BIN)/python benchmarks/speed.py --write docs/benchmarks.md
+PAGE = $(shell $(BIN)/python benchmarks/machine.py --page)
+SPEED = $(BIN)/python benchmarks/speed.py --write $(PAGE)
 # For the rows with biotrainer: make bench PEER="--peer-python peer/bin/python", see benchmarks/peer.py.
 PEER ?=
 
@@ -32,8 +33,8 @@ check: .venv/installed           ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed           ## speed and memory against fair baselines, over an hour of a quiet machine; writes docs/benchmarks.md
-	cp docs/benchmarks-preface.md docs/benchmarks.md
+bench: .venv/installed           ## speed and memory against fair baselines, over an hour of a quiet machine; writes its page in docs/benchmarks
+	$(BIN)/python benchmarks/machine.py --heading > $(PAGE)
 	$(SPEED) --only training --proteins 64
 	$(SPEED) --only embedding tokenising --proteins 240 --rounds 2 $(PEER)
 	$(SPEED) --only embedding --proteins 4000 --rounds 1
@@ -43,12 +44,12 @@ bench: .venv/installed           ## speed and memory against fair baselines, ove
 	$(SPEED) --only embedding --proteins 96 --rounds 2 --shape 35m $(PEER)
 	$(SPEED) --only lengths --rounds 9
 	$(SPEED) --only budget
-	$(BIN)/python benchmarks/optional.py --proteins 32 --rounds 3 --write docs/benchmarks.md
-	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write docs/benchmarks.md
-	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write docs/benchmarks.md
+	$(BIN)/python benchmarks/optional.py --proteins 32 --rounds 3 --write $(PAGE)
+	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write $(PAGE)
+	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write $(PAGE)
 
 bench-gpu: .venv/installed       ## residues per second, share of the peak and memory, by size of the model, where there is a GPU
-	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks.md
+	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks/gpu.md
 
 .venv/docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

@@ -1,6 +1,8 @@
 """What a benchmark ran on: processor, its class, threads and versions, as every page prints them.
 
-    python benchmarks/machine.py          # of this machine
+    python benchmarks/machine.py               # of this machine
+    python benchmarks/machine.py --page        # where the benchmarks of its class stand
+    python benchmarks/machine.py --heading     # how that page begins
 
 Classes of processors, by what decides the speed of a model: "AVX2" and "AVX-512", where float32 is fastest;
 "AVX-512 bf16", where bfloat16 is; "AMX", which multiplies matrices of bfloat16 in hardware. A processor may
@@ -11,6 +13,7 @@ one of the first class.
 
 from __future__ import annotations
 
+import argparse
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -56,5 +59,29 @@ def machine(*packages: str) -> str:
     return f"{where}, {threads}, Python {platform.python_version()}, {versions}"
 
 
+HEADINGS = {
+    "AVX2": "AVX2",
+    "AVX-512": "AVX-512 with slow bfloat16",
+    "AVX-512 bf16": "AVX-512 with fast bfloat16",
+    "AMX": "AMX",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--heading", action="store_true")
+    options = parser.parse_args()
+    kind = processor_class()
+    if options.page:
+        print(f"docs/benchmarks/{kind.lower().replace(' ', '-')}.md")
+    elif options.heading:
+        print(f"# {HEADINGS.get(kind, kind)}\n")
+    else:
+        print(machine())
+
+
 if __name__ == "__main__":
-    print(machine())
+    main()
