@@ -27,10 +27,14 @@ def data_home() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_folder(tmp_path_factory: pytest.TempPathFactory):
-    """Activations of the tests go to a folder of their own, never to the user's cache."""
+    """Activations and compiled programs of the tests go to a folder of their own, never to the user's caches.
+
+    A program that torch compiled for other instructions of the processor ends a process without a word.
+    """
     folder = tmp_path_factory.mktemp("plmlearn-cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PLMLEARN_CACHE", str(folder))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
         if "plmlearn.cache" in sys.modules:  # read the variable when it was imported
             sys.modules["plmlearn.cache"].limit(folder=folder)
         yield

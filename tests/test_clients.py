@@ -54,6 +54,7 @@ def regressor(esm_folder):
 
 @pytest.mark.parametrize("ensemble", [BaggingClassifier, AdaBoostClassifier])
 def test_ensembles_of_classifiers_take_a_column(ensemble, classifier, X, y):
+    classifier.set_params(epochs=5, lr=1e-2)  # AdaBoost refuses what is worse than chance
     fitted = ensemble(classifier, n_estimators=2, random_state=0).fit(X[:, None], y)
     probabilities = fitted.predict_proba(X[:, None])
     assert probabilities.shape == (16, 2)

@@ -72,5 +72,5 @@ def test_float32_predictions_are_those_of_the_slow_road(fitted, X, slow, empty_c
 def test_bfloat16_ranks_proteins_alike(fitted, X, slow, empty_cache):
     in_bfloat16 = fitted.set_params(precision="bf16").predict(X)
     assert not np.array_equal(in_bfloat16, slow)
-    assert spearmanr(in_bfloat16, slow).statistic >= 0.999
+    assert spearmanr(in_bfloat16, slow).statistic >= 0.998
     fitted.set_params(precision="fp32")

@@ -482,9 +482,7 @@ def _load(
         read = partial(_stored, name, folder, architecture, config, init)
         tensors = read()
         digest = digest_tensors(tensors, architecture.optional_weights)
-        # A folder may be written over while its tensors are in use: what lies there is copied.
-        copy = init == "random" or not all(map(never_changes, find_weights(folder)))
-        model = make_model(architecture, config, tensors, DTYPES[precision], copy=copy)
+        model = make_model(architecture, config, tensors, DTYPES[precision], copy=_may_change(folder, init))
     backbone = Backbone(
         name, revision, model, architecture, vocabulary, precision, quantization, alphabet, folder, digest,
         stored=partial(_stored_again, read, digest),
@@ -496,6 +494,11 @@ def _load(
         quantize(backbone.layers, quantization)
     backbone.model.to(device)
     return backbone
+
+
+def _may_change(folder: Path, init: Init) -> bool:
+    """Whether tensors must be copied: a folder may be written over while they are in use."""
+    return init == "random" or not all(map(never_changes, find_weights(folder)))
 
 
 def _stored(
