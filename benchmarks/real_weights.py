@@ -24,7 +24,7 @@ language model.
 
 Where time forces less, the row says so: "first 56 residues" of GB1 are the protein, and the other 209 are the
 same in every variant; "n of m" training proteins were drawn at random. Minutes are those of machines that had
-other work too.
+other work too, or were paused.
 """
 
 from __future__ import annotations
