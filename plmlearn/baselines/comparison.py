@@ -195,6 +195,10 @@ def compare(
     ('additive', True)
     """
     reference = _check_names(reference, list(estimators), random_states, inspect)
+    if odd := [name for name, estimator in estimators.items() if not hasattr(estimator, "fit")]:
+        raise TypeError(
+            f"estimators has {odd[0]!r}, a {type(estimators[odd[0]]).__name__}; expected an estimator."
+        )
     scoring = named_scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
     folds: dict[str, list] = {name: [] for name in estimators}

@@ -58,8 +58,10 @@ class Folder:
         Raises
         ------
         ValueError
-            It holds another run; the message says what differs.
+            It is a file, or holds another run; the message says what differs.
         """
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"out={path} is a file; expected a folder, new or of the same run.")
         place, text = path / "_run.json", json.dumps(run, indent=1)
         if place.exists():
             _check_same(path, json.loads(place.read_text(encoding="utf-8")), json.loads(text))

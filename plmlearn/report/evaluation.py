@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import accuracy_score, f1_score, make_scorer, matthews_corrcoef, r2_score
+from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import Comparison, compare, floors
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
@@ -138,6 +139,7 @@ class Evaluation:
 
 
 @checked(
+    estimator=[HasMethods(["fit", "predict"])],
     folds=[Folds, Integral],
     baselines=[Mapping, None],
     kind=[*one_of(get_args(TargetKind)), None],
@@ -258,7 +260,10 @@ _USUAL = {"folds": 5, "groups": "clusters", "min_identity": 0.3}
 
 def _arguments(given: Mapping[str, Any]) -> list[str]:
     """``name=value`` for what is not usual, or ``name=name`` for a value that Python does not read."""
-    plain = {n: isinstance(x, (str, int, float, type(None))) or x == {} for n, x in given.items()}
+    plain = {
+        n: isinstance(x, (str, int, float, type(None))) or (isinstance(x, dict) and not x)
+        for n, x in given.items()
+    }
     unusual = {n: x for n, x in given.items() if not (plain[n] and x == _USUAL.get(n))}
     return [f"{n}={x!r}" if plain[n] else f"{n}={n}" for n, x in unusual.items()]
 

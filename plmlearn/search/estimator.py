@@ -394,6 +394,8 @@ class PLMSearchCV(BaseSearchCV):
             self.feature_names_in_ = best.feature_names_in_
 
     def __sklearn_tags__(self):
+        if not hasattr(self.estimator, "__sklearn_tags__"):  # set after the fit; fit itself refuses it
+            return super(BaseSearchCV, self).__sklearn_tags__()
         tags, of_estimator = super().__sklearn_tags__(), get_tags(self.estimator)
         tags.input_tags = copy.deepcopy(of_estimator.input_tags)
         tags.target_tags = copy.deepcopy(of_estimator.target_tags)

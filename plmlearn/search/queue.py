@@ -62,7 +62,7 @@ def open_storage(storage: str | PathLike[str] | None) -> Any:
     try:
         lock: Any = _JournalLock(path)
         return JournalStorage(JournalFileBackend(path, lock_obj=lock))
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
         raise ValueError(
             f"storage={path!r} is no journal of Optuna ({error}); expected a new file, or that of an earlier "
             "search."

@@ -66,6 +66,9 @@ def is_missing(item: Any) -> bool:
     return item is None or type(item).__name__ in ("NAType", "NaTType")
 
 
+_LONGEST_NAME = 255  # bytes, of file systems in use
+
+
 def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     """A caller's path, ``~`` expanded; every path in or out of the package goes through here.
 
@@ -73,10 +76,17 @@ def local_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     ------
     TypeError
         The parameter ``name`` is no path.
+    ValueError
+        A part of it is longer than file systems take.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes) or path == "":
         raise TypeError(f"{name} is {reprlib.repr(path)}; expected a str or a pathlib.Path.")
-    return Path(os.path.expanduser(path))
+    expanded = Path(os.path.expanduser(path))
+    if any(len(part.encode("utf-8", "surrogatepass")) > _LONGEST_NAME for part in expanded.parts):
+        raise ValueError(
+            f"{name} is {reprlib.repr(path)}; names of files have at most {_LONGEST_NAME} bytes."
+        )
+    return expanded
 
 
 def object_array(items: Iterable) -> np.ndarray:

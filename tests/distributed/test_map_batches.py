@@ -25,8 +25,10 @@ from sklearn.pipeline import make_pipeline
 from plmlearn import PLMClassifier, PLMEmbedder, PLMPairClassifier, PLMResidueClassifier, cache, save
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.distributed import map_batches
+from plmlearn.distributed.results import Folder
 from plmlearn.search import PLMSearchCV, queue
 from plmlearn.sequences import SequenceError
+from plmlearn.sequences.clean import local_path
 from plmlearn.training.devices import resolve_device
 
 SETTINGS = {"epochs": 1, "precision": "fp32", "random_state": 0, "verbose": 0}
@@ -343,3 +345,17 @@ def test_plm_search_on_dask_finds_what_it_finds_here(storage, X, y, client, tmp_
     owners = {trial.user_attrs[queue.OWNER]["pid"] for trial in search.study_.trials}
     assert owners <= set(client.run(os.getpid).values()) | {os.getpid()}
     assert owners != {os.getpid()}
+
+
+def test_a_file_is_no_folder_of_results(tmp_path):
+    out = tmp_path / "results"
+    out.write_text("mine")
+    with pytest.raises(ValueError, match="results is a file; expected a folder"):
+        Folder.open(out, ".parquet", {})
+    assert out.read_text() == "mine"
+
+
+def test_names_that_no_file_system_takes_are_refused():
+    with pytest.raises(ValueError, match=r"out is 'aaa.*names of files have at most 255 bytes"):
+        local_path("a" * 300, "out")
+    assert local_path("b" * 255).name == "b" * 255

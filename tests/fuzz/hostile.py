@@ -188,7 +188,8 @@ def targets(good: Any, rng: Rng) -> Any:
 
 def path(good: Any, rng: Rng) -> Any:
     """A file with damage, or what is no file."""
-    data, place = Path(good).read_bytes(), Path(f"hostile{rng.integers(10**9)}{Path(good).suffix}")
+    file, place = Path(good), Path(f"hostile{rng.integers(10**9)}{Path(good).suffix}")
+    data = file.read_bytes() if file.is_file() else b"MKTAYIAKQR\n"  # a folder to be written has none
     others: tuple[Callable[[], Any], ...] = (
         lambda: None, lambda: 12345, lambda: True, lambda: 1.5, lambda: "", lambda: "nowhere.csv",
         lambda: ".",

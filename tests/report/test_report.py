@@ -30,6 +30,7 @@ from plmlearn.datasets import (
 from plmlearn.metrics import expected_calibration_error
 from plmlearn.model_selection import Folds, PairWarning
 from plmlearn.report import facts, pictures
+from plmlearn.report.evaluation import _arguments as facts_of_call
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = [
@@ -404,3 +405,16 @@ def test_what_cannot_be_written_is_told_before_anything_is_fitted(
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_what_is_no_estimator_is_refused():
+    X, y = ["MKV", "MAV"], [0, 1]
+    with pytest.raises(ValueError, match="'estimator' parameter of evaluate"):
+        report.evaluate("labels", X, y)
+    with pytest.raises(TypeError, match="estimators has 'mine', a str; expected an estimator"):
+        plmlearn.baselines.compare({"mine": "labels"}, X, y)
+
+
+def test_the_call_names_an_array_and_spells_out_the_rest():
+    given = {"groups": np.arange(3), "scoring": None, "n_jobs": 2, "baselines": {}}
+    assert facts_of_call(given) == ["groups=groups", "n_jobs=2", "baselines={}"]

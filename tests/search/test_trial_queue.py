@@ -199,6 +199,8 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"table\.csv' is no journal of Optuna"):
         make_search(path).fit(X, y)
     assert path.read_text().startswith("sequence,y")
+    with pytest.raises(ValueError, match="is no journal"):
+        make_search(tmp_path).fit(X, y)  # a folder
     path.write_text(json.dumps([1]) + "\n")
     with pytest.raises(ValueError, match="is no journal"):
         make_search(path).fit(X, y)
