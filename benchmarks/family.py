@@ -30,9 +30,10 @@ from train_mini import read_corpus
 def family(wild_type: str, data: Path) -> list[str]:
     """Relatives: alignments over at least 70 % of both proteins, with at least 25 % of identical residues."""
     proteins, held_out = read_corpus(data)
-    hits = find_similar([wild_type], [*proteins, *held_out], min_identity=0.25, coverage=0.7, method="exact")
+    proteins += held_out
+    hits = find_similar([wild_type], proteins, min_identity=0.25, coverage=0.7, method="exact")
     print(f"{len(hits.target)} relatives, median identity {np.median(hits.identity):.2f}", flush=True)
-    return [[*proteins, *held_out][row] for row in hits.target]
+    return [proteins[row] for row in hits.target]
 
 
 def zero_shot(backbone: str | Path, protein: str) -> float:
@@ -45,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("protein", choices=["beta_lactamase", "gb1"])
     parser.add_argument("folder", type=Path, help="where the continued model is written")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--data", type=Path, default=os.environ.get("PLMLEARN_DATA"))
     options = parser.parse_args()
     torch.set_num_threads(1)

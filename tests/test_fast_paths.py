@@ -30,8 +30,8 @@ def X():
 def fitted(request, esm_folder, X):
     y = np.array([sequence.count("L") / len(sequence) for sequence in X])
     regressor = PLMLoRARegressor(
-        str(esm_folder), last_n_layers=request.param, epochs=2, lr=3e-3, precision="fp32", random_state=0,
-        verbose=0,
+        str(esm_folder), target_modules=("key", "value"), last_n_layers=request.param, epochs=2, lr=3e-3,
+        precision="fp32", random_state=0, verbose=0,
     )  # fmt: skip
     return regressor.fit(X, y)
 
@@ -72,5 +72,5 @@ def test_float32_predictions_are_those_of_the_slow_road(fitted, X, slow, empty_c
 def test_bfloat16_ranks_proteins_alike(fitted, X, slow, empty_cache):
     in_bfloat16 = fitted.set_params(precision="bf16").predict(X)
     assert not np.array_equal(in_bfloat16, slow)
-    assert spearmanr(in_bfloat16, slow).statistic >= 0.998
+    assert spearmanr(in_bfloat16, slow).statistic >= 0.999
     fitted.set_params(precision="fp32")

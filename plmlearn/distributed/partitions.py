@@ -88,8 +88,9 @@ def digest_of(given: Any) -> str:
 
 def _in_memory(given: Any) -> Iterator[Record]:
     for number, row in enumerate(rows_of(given, "sequences"), start=1):
-        is_pair = isinstance(row, (list, tuple)) or (isinstance(row, np.ndarray) and row.ndim > 0)
-        yield str(number), tuple(row) if is_pair else row
+        if row is np.ma.masked:
+            row = None
+        yield str(number), tuple(row) if isinstance(row, (list, tuple, np.ndarray)) else row
 
 
 def _read(path: Path, sequence: Sequence[str], id_column: str | None) -> Iterator[Record]:
