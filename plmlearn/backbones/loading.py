@@ -98,22 +98,22 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     if not isinstance(name, str) or not name:
         raise TypeError(f"backbone is a name or a folder (str or PathLike), got {name!r}")
     alone = name.removesuffix("#3di")
-    folder = local_path(alone)
+    folder = _existing_folder(alone)
     is_short = alone in BUNDLED or alone in CHECKPOINTS
-    if os.path.isdir(folder) and (not is_short or (folder / "config.json").exists()):
+    if folder and (not is_short or (folder / "config.json").exists()):
         if is_short:
             warnings.warn(
-                f"backbone={name!r} is read from the folder {folder.resolve()}, not from the published "
+                f"backbone={name!r} is read from the folder {folder}, not from the published "
                 "weights of that short name. Rename the folder if those are meant.",
                 stacklevel=2,
             )
-        return str(folder.resolve()), "aa" if alone == name else "3di"
+        return str(folder), "aa" if alone == name else "3di"
     place = CHECKPOINTS[alone].place if alone in CHECKPOINTS else alone
     alphabet: Alphabet = "3di" if "#3di" in (name[-4:], place[-4:]) else "aa"
     place = place.removesuffix("#3di")
     if place in BUNDLED:
         return str(files("plmlearn.assets") / place), alphabet
-    if place.count("/") == 1 and not place.startswith((".", "/", "~")):
+    if place.count("/") == 1 and not place.startswith((".", "/", "~")) and len(place) <= _LONGEST_ID:
         return place, alphabet
     known = [*BUNDLED, *CHECKPOINTS]
     raise BackboneNotFoundError(
@@ -122,13 +122,21 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     )
 
 
+_LONGEST_ID = 96  # characters, of a Hugging Face id
+
+
+def _existing_folder(name: str) -> Path | None:
+    """The absolute path of a folder; a name too long for one is the name of none."""
+    return local_path(name).resolve() if os.path.isdir(os.path.expanduser(name)) else None
+
+
 def absolute_name(name: str | os.PathLike[str]) -> str:
     """The same backbone by a name that does not depend on the working directory."""
     with warnings.catch_warnings():  # told when it was loaded
         warnings.simplefilter("ignore")
         place, alphabet = resolve_name(name)
     alone = os.fspath(name).removesuffix("#3di")
-    if not os.path.isdir(local_path(alone)) or place != str(local_path(alone).resolve()):
+    if place != str(_existing_folder(alone)):
         return os.fspath(name)
     return place if alphabet == "aa" else f"{place}#3di"
 

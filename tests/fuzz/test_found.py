@@ -15,9 +15,10 @@ from plmlearn.training.engine import TrainingDivergedError
 X = ["MKTAYIAKQR", "GSHMLEDPVA", "MKVLAAGIVG", "DDEEDDKKRR", "MSTNPKPQRK", "MALWMRLLPL"]
 
 
-def test_a_name_longer_than_a_path_may_be_is_unknown():
-    with pytest.raises(BackboneNotFoundError, match="Unknown backbone 'aaa"):
-        load_backbone("a" * 5000)
+@pytest.mark.parametrize("name", ["a" * 5000, "/" + "a" * 300, "owner/" + "a" * 5000, "a\0b"])
+def test_a_name_longer_than_a_path_may_be_is_unknown(name):
+    with pytest.raises(BackboneNotFoundError, match="Unknown backbone '"):
+        load_backbone(name)
 
 
 @pytest.mark.parametrize("scoring", [{}, []])
