@@ -217,10 +217,10 @@ def read(results: Path) -> list[Row]:
         ]
 
 
-def run_all(todo: Iterator[tuple], only: set[str], results: Path) -> None:
+def run_all(todo: Iterator[tuple], only: set[str], methods: list[str], results: Path) -> None:
     done = {(r.backbone, r.protein, r.split, r.method, r.n, r.draw) for r in read(results)}
     for what, measure in todo:
-        if what in done or not only <= {str(part) for part in what}:
+        if what in done or not only <= {str(part) for part in what} or what[3] not in (methods or what):
             continue
         start = time.perf_counter()
         row = Row(*what, round(measure(), 4), round(time.perf_counter() - start, 1))
@@ -276,12 +276,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--first", type=int, default=FIRST_DRAW, help="number of the first draw")
     parser.add_argument("--only", nargs="+", default=[], help="a protein, split or method; all must fit")
+    parser.add_argument("--methods", nargs="+", default=[], help="these alone, in the table's words")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--write", type=Path, help="write the page to this file")
     options = parser.parse_args()
     draws = range(options.first, options.first + options.draws)
     todo = runs(options.backbone, options.floors, options.sizes, draws)
-    run_all(todo, set(options.only), options.results)
+    run_all(todo, set(options.only), options.methods, options.results)
     if options.write:
         options.write.write_text(page(read(options.results)))
 
