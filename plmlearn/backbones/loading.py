@@ -24,6 +24,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
 
 from ..nn.locks import ForkSafeLock
+from ..nn.randomness import on_cpu_by_default
 from ..sequences.checked import TEXT, checked, one_of
 from ..sequences.clean import did_you_mean, local_path
 from .architectures import ARCHITECTURES, CHECKPOINTS
@@ -334,7 +335,7 @@ def load_backbone(
     place, alphabet = resolve_name(name)
     options = (revision, _device(device), precision, init, quantization, alphabet)
     key = (place, _stamp(Path(place)), *map(str, options))
-    with _lock.lock, torch.inference_mode(False):
+    with _lock.lock, torch.inference_mode(False), on_cpu_by_default():
         held = _loaded.get(key)
         if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
             held = _loaded[key] = _load(str(name), place, *options, n_layers)

@@ -166,7 +166,8 @@ class ResidueTransformer(TransformerMixin, HeadedEstimator, ABC):
         """
         model = self._restored()
         read = model.embeddings(model.inputs(self._clean(X)[0], self._window))
-        whole = self._lengthened(read, X, torch.full((model.module.encoder.width,), torch.nan))
+        unread = torch.full((model.module.encoder.width,), torch.nan, dtype=read.values.dtype)
+        whole = self._lengthened(read, X, unread)
         return object_array([row.numpy() for row in whole.rows])
 
     def _lengthened(self, read: Ragged, X: Any, unread: Tensor) -> Ragged:

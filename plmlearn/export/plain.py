@@ -210,7 +210,7 @@ def _reshape_unused(encoder: Any, backbone: Backbone) -> None:
         shapes = dict(type(encoder)(encoder.config, **backbone.architecture.load_options).named_parameters())
     for name, tensor in encoder.named_parameters():
         if tensor.shape != shapes[name].shape:
-            tensor.data = torch.zeros(shapes[name].shape)
+            tensor.data = torch.zeros(shapes[name].shape, dtype=tensor.dtype, device=tensor.device)
 
 
 # -- the head ---------------------------------------------------------------------------------

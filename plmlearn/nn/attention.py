@@ -280,7 +280,7 @@ class _CpuAttention(torch.autograd.Function):
         grads = [torch.empty_like(x) for x in (query, key, value)]
         # Below the lowest adapted layer nothing is trained, so its query wants no gradient.
         wants_query, *_, wants_line = ctx.needs_input_grad[:4]
-        d_line = torch.zeros(line.shape) if wants_line else None
+        d_line = torch.zeros(line.shape, dtype=torch.float32) if wants_line else None
         slices = _slices(ctx.runs, len(query), len(key))
         for (n, own, seen), log_sum in zip(slices, log_sums, strict=True):
             g, q, o = (_turned(_heads(x[own], n), line) for x in (grad, query, out))

@@ -1,13 +1,14 @@
-"""torch's random numbers under a seed, without a trace outside.
+"""torch's random numbers under a seed, and its usual defaults, without a trace outside.
 
 Initial weights and dropout draw from torch's global generators. ``seeded`` lets one thread at a time do so
-and puts the generators back, so that fits in several threads give what each gives alone.
+and puts the generators back, so that fits in several threads give what each gives alone. What a caller set by
+``torch.set_default_dtype`` and ``torch.set_default_device`` changes no result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,12 +31,29 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     device : torch.device, optional
         A GPU that draws too.
     """
-    with _one_at_a_time.lock, _restored(device):
+    with _one_at_a_time.lock, usual_defaults(), _restored(device):
         torch.default_generator.manual_seed(seed)
         if _is_gpu(device):
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Within this context new tensors are float32 on the CPU; one thread at a time may be in it."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with on_cpu_by_default():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def on_cpu_by_default() -> AbstractContextManager[Any]:
+    """Context in which new tensors are on the CPU; empty where they are anyway, for entering it costs."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
 
 
 @contextmanager

@@ -236,7 +236,7 @@ def _attention_rollout(one: _Explained) -> np.ndarray:
     module, tokens = one.model.module, one.tokens(1)
     maps = attention_of(module.encoder, tokens, one.model.config)
     maps = maps / maps.sum(-1, keepdim=True)
-    flow = torch.eye(maps.shape[-1])
+    flow = torch.eye(maps.shape[-1], dtype=maps.dtype, device=maps.device)
     for attention in maps:
         flow = (attention @ flow + flow) / 2
     residues = tokens.residue_index.cpu()
