@@ -32,7 +32,7 @@ check: .venv/installed           ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed           ## speed and memory against fair baselines, over an hour of a quiet machine; writes its page in docs/benchmarks
+bench: .venv/installed           ## speed and memory against fair baselines, two hours of a quiet machine; writes its page in docs/benchmarks
 	$(MAKE) bench-tables PAGE=$$($(BIN)/python benchmarks/machine.py --page)
 
 bench-tables:
@@ -49,6 +49,9 @@ bench-tables:
 	$(BIN)/python benchmarks/optional.py --proteins 32 --rounds 3 --write $(PAGE)
 	$(BIN)/python benchmarks/embedding_memory.py --shape tiny --write $(PAGE)
 	$(BIN)/python benchmarks/embedding_memory.py --shape 8m --proteins 20000 --write $(PAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/steps.py >> $(PAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/many.py embed --sequences 20000 1000000 >> $(PAGE)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/many.py tune --sequences 20000 100000 >> $(PAGE)
 
 bench-gpu: .venv/installed       ## residues per second, share of the peak and memory, by size of the model, where there is a GPU
 	$(BIN)/python benchmarks/gpu.py --write docs/benchmarks/gpu.md

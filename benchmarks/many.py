@@ -37,6 +37,10 @@ from plmlearn.distributed import map_batches
 
 LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
 MEAN = 60
+HEADINGS = {
+    "embed": "\n## Many short sequences, embedded to disk",
+    "tune": "\n## Many short sequences, the last layer tuned",
+}
 
 
 def sequences(n: int) -> Iterator[str]:
@@ -124,7 +128,8 @@ def main() -> None:
     columns = ["sequences", "mean length", "s", "ms each", "residues/s", "on disk", "peak beyond imports"]
     if options.work == "tune":
         columns.insert(4, "ms each, later epochs")
-    print(machine(), "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
+    print(HEADINGS[options.work], machine(), f"| {' | '.join(columns)} |", sep="\n\n")
+    print("|---" * len(columns) + "|", flush=True)
     for n in options.sequences:
         print(row(options.work, n), flush=True)
 

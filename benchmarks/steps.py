@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["8m", "35m", "150m", "650m"])
     parser.add_argument("--lengths", nargs="+", type=int, default=list(LENGTHS))
     options = parser.parse_args()
-    print(machine(), "", sep="\n")
+    print("\n## Where the time of a LoRA step goes", machine(), "", sep="\n\n", end="")
     print("| shape | proteins | step, ms | products | attention | the rest |\n|---|---|---|---|---|---|")
     for shape in options.shapes:
         with tempfile.TemporaryDirectory() as folder:

@@ -59,7 +59,8 @@ def gaussian_process(features: Any = "onehot", *, random_state: Any = None) -> P
 
     In many dimensions the default kernel of scikit-learn learns nothing: all sequences are equally far from
     one another at its length scale, and its optimiser finds no slope. Here features are scaled so that
-    sequences are about 1 apart, and the kernel knows noise.
+    sequences are about 1 apart, and the kernel knows noise. Its length scale is at least 0.5: with few and
+    noisy measurements the likelihood favours ever shorter ones, which predict the mean everywhere.
 
     Parameters
     ----------
@@ -94,7 +95,8 @@ def gaussian_process(features: Any = "onehot", *, random_state: Any = None) -> P
     """
     if isinstance(features, str):
         features = CompositionVectorizer(kind=features)  # type: ignore[arg-type]
-    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(1.0, (1e-2, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
+    # Sequences lie about 1 apart: shorter scales than half of that would tell of none but the training ones.
+    kernel = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(1.0, (0.5, 1e3)) + WhiteKernel(0.1, (1e-6, 1e1))
     model = GaussianProcessRegressor(
         kernel,
         optimizer=maximize_likelihood,

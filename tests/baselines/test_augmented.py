@@ -146,6 +146,18 @@ def test_the_recipe_learns_where_the_default_kernel_does_not():
         gaussian_process("pam").fit(X, Y)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_few_and_noisy_measurements_do_not_make_it_predict_the_mean(seed):
+    """A length scale that tells of none but the training sequences is often the likelihood's favourite."""
+    rng = np.random.default_rng(seed)
+    sequences = ["".join(row) for row in rng.choice(list("AVDK"), (224, 12))]
+    signal = np.array([sequence.count("D") - sequence.count("V") for sequence in sequences])
+    y = signal + rng.normal(0, 3 * signal.std(), len(signal))
+    model = gaussian_process(random_state=0).fit(sequences[:24], y[:24])
+    assert model[-1].kernel_.k1.k2.length_scale >= 0.5
+    assert np.ptp(model.predict(sequences[24:])) > 1e-3
+
+
 def test_zscales_describe_residues():
     vectors = CompositionVectorizer(kind="zscales").fit(["AG"]).transform(["AG", "WX"])
     np.testing.assert_allclose(vectors[0], [0.24, -2.32, 0.60, -0.14, 1.30, 2.05, -4.06, 0.36, -0.82, -0.38])
