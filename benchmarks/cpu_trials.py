@@ -1,11 +1,13 @@
-"""Ways to a faster CPU that were tried and are not taken: their figures (decision 38).
+"""Ways to a faster CPU that were tried: their figures (decision 38). All but ``adamw`` were thrown away.
 
-    OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py attention flex products
+    OMP_NUM_THREADS=1 python benchmarks/cpu_trials.py attention flex products low_rank adamw
     PLMLEARN_DATA=data python benchmarks/cpu_trials.py int8 --backbone FOLDER
 
 ``attention``  batched products with a softmax in place, block by block, against torch's kernel, float32
 ``flex``       compiled flex_attention against that kernel
 ``products``   matrices in 8 bits with activations in 8 bits (W8A8), against float32
+``low_rank``   LoRA's products of rank 8 beside the frozen one, and joined with it
+``adamw``      an optimiser's step tensor by tensor, and fused
 ``int8``       a whole model in W8A8: seconds, and rank correlations of a ridge regression on its embeddings
 """
 
@@ -125,6 +127,56 @@ def products() -> None:
         print(f"| {inner} × {outer} | {' | '.join(cells)} |", flush=True)
 
 
+def with_lora(x: Tensor, frozen: Tensor, first: Tensor, second: Tensor) -> list[Callable[[], Tensor]]:
+    """x @ frozen; with x @ first @ second added; and the same with frozen and first as one matrix."""
+    both, rank = torch.cat([frozen, first], 1).contiguous(), len(second)
+    return [
+        lambda: x @ frozen,
+        lambda: (x @ frozen).addmm_(x @ first, second),
+        lambda: torch.addmm((found := x @ both)[:, :-rank], found[:, -rank:], second),
+    ]
+
+
+def gradient_with_lora(grad: Tensor, frozen: Tensor, first: Tensor, second: Tensor) -> list:
+    """The same for the gradient of x."""
+    both = torch.cat([frozen, first], 1).contiguous()
+    return [
+        lambda: grad @ frozen.T,
+        lambda: (grad @ frozen.T).addmm_(grad @ second.T, first.T),
+        lambda: torch.cat([grad, grad @ second.T], 1) @ both.T,
+    ]
+
+
+def low_rank(n_tokens: int = 1000, rank: int = 8) -> None:
+    print("| matrix | pass | frozen alone, ms | LoRA beside it | joined |\n|---|---|---|---|---|")
+    for inner, outer in ((320, 320), (320, 1280), (1280, 320), (640, 640), (640, 2560), (1280, 5120)):
+        matrices = [torch.randn(n) / 20 for n in ((inner, outer), (inner, rank), (rank, outer))]
+        ways = {
+            "forward": with_lora(torch.randn(n_tokens, inner), *matrices),
+            "gradient of the input": gradient_with_lora(torch.randn(n_tokens, outer), *matrices),
+        }
+        for name, (alone, beside, joined) in ways.items():
+            torch.testing.assert_close(joined(), beside(), atol=1e-2, rtol=1e-3)
+            cells = [f"{milliseconds(way):.2f}" for way in (alone, beside, joined)]
+            print(f"| {inner} × {outer} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def adamw() -> None:
+    print("| trained | tensor by tensor, ms | fused, ms |\n|---|---|---|")
+    for layers, width in ((6, 320), (12, 480)):
+        matrices = [(width, width)] * 4 + [(4 * width, width), (width, 4 * width)]
+        full = [*matrices, *[(width,)] * 9, (4 * width,)] * layers
+        low = [shape for n, m in matrices for shape in ((n, 8), (8, m))] * layers
+        for name, shapes in (("all", full), ("LoRA of rank 8", low)):
+            cells = []
+            for fused in (False, True):
+                trained = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+                for tensor in trained:
+                    tensor.grad = torch.randn_like(tensor)
+                cells.append(f"{milliseconds(torch.optim.AdamW(trained, fused=fused).step):.2f}")
+            print(f"| {name} of {layers} layers of {width} | {' | '.join(cells)} |", flush=True)
+
+
 def embedded(model: torch.nn.Module, tokenizer, sequences: list[str]) -> np.ndarray:
     vectors = []
     for start in range(0, len(sequences), 16):
@@ -159,24 +211,28 @@ def int8(backbone: str, n: int = 1000) -> None:
             print(f"{name}, {precision}: Spearman {found:.3f}", flush=True)
 
 
+TRIALS: dict[str, Callable[..., None]] = {
+    "attention": attention,
+    "flex": flex,
+    "products": products,
+    "low_rank": low_rank,
+    "adamw": adamw,
+    "int8": int8,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("trials", nargs="+", choices=["attention", "flex", "products", "int8"])
+    parser.add_argument("trials", nargs="+", choices=TRIALS)
     parser.add_argument("--backbone", default="mini", help="folder, for int8")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(machine())
-    trials = {
-        "attention": attention,
-        "flex": flex,
-        "products": products,
-        "int8": lambda: int8(options.backbone),
-    }
     for name in options.trials:
         print(f"\n## {name}\n")
-        trials[name]()
+        TRIALS[name](*[options.backbone] * (name == "int8"))
 
 
 if __name__ == "__main__":
