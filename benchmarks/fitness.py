@@ -160,7 +160,7 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         "ranking": fitness(),
         "ranking, key and value": fitness(adapter=LoRA(target_modules=("key", "value"))),
         "ranking, masked-marginal, 30 epochs": fitness(strategy="masked-marginal", epochs=30),
-        "ranking, kl=0.1": fitness(kl=0.1),
+        "ranking, kl=0, lr=0.001": fitness(kl=0.0, lr=0.001),
         "listwise": fitness(loss="listwise"),
         "squared": fitness(loss="squared"),
     }

@@ -36,7 +36,7 @@ DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "invalid": [MASKED_LM, FITNESS],
     "ignore_label": [("PLMResidueRegressor",), SIGNAL_PEPTIDES],
     "long_sequences": [MASKED_LM, SIGNAL_PEPTIDES, FITNESS],
-    "lr": [MASKED_LM],
+    "lr": [MASKED_LM, FITNESS],
     "max_length": [MASKED_LM, SIGNAL_PEPTIDES, FITNESS],
     "max_tokens": [EMBEDDER + FROZEN, MASKED_LM, FITNESS],
     "n_layers": [MASKED_LM],

@@ -56,6 +56,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
     _target: Any = field(init=False)
     _loaded: LoadedModel | None = field(init=False)
     # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
+    _lr_factor: ClassVar[float] = 1.0  # on the adapter's own learning rate
     _each_epoch: ClassVar[Callable[[Any], bool] | None] = None
 
     @abstractmethod
@@ -210,7 +211,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
             **self._of_encoder,
             epochs=self.epochs,
             batch_size=self.batch_size,
-            lr=adapter.default_lr if self.lr is None else self.lr,
+            lr=self._lr_factor * adapter.default_lr if self.lr is None else self.lr,
             lr_factors=adapter.lr_factors(backbone),
             head_lr=max(self.lr or 0.0, DEFAULT_HEAD_LR) if self.head_lr is None else self.head_lr,
             weight_decay=self.weight_decay,

@@ -121,7 +121,7 @@ class FitnessParameters(AdapterParameters):
     first_site: int = 1
     strategy: Strategy = "wt-marginal"
     loss: Literal["ranking", "listwise", "squared"] = "ranking"
-    kl: float = 0.0
+    kl: float = 0.1
     calibrate: Calibration | None = "linear"
     train_head: bool = False
 
@@ -171,9 +171,10 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     loss : {"ranking", "listwise", "squared"}, default="ranking"
         "ranking": Bradley-Terry over all pairs of a step, ties left out. "listwise": Plackett-Luce over the
         order of a step. "squared": squared difference of standardised scores and measurements.
-    kl : float, default=0.0
+    kl : float, default=0.1
         Weight of the mean Kullback-Leibler divergence, in nats per site, from the untuned model at the sites
-        of a step. Larger values keep the model near it.
+        of a step. Larger values keep the model near it: worth it where zero-shot scores are good and variants
+        few.
     calibrate : {"linear", "isotonic"} or None, default="linear"
         Map from scores to the scale of ``y``, learned on the training variants: least squares, or a monotone
         step function. None predicts the scores. Only "isotonic" can tie what scores tell apart.
@@ -183,8 +184,8 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         Passes over the training variants. With few variants an epoch is few steps; with thousands, or with
         another strategy than "wt-marginal", fewer epochs will do.
     lr : float, optional
-        Highest learning rate of the adapter. None takes what suits the method (1e-3 for LoRA, 1e-4 for full
-        fine-tuning).
+        Highest learning rate of the adapter. None takes 0.3 of what suits the method elsewhere (3e-4 for
+        LoRA, 3e-5 for full fine-tuning), so that few variants do not undo what the model knew.
     batch_size : int, default=32
         Variants per optimiser step, which are ranked among themselves.
 
@@ -325,6 +326,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     long_sequences: Literal["raise"] = "raise"  # type: ignore[assignment]
 
     _parameter_constraints: ClassVar[dict] = {"long_sequences": [StrOptions({"raise"})]}
+    _lr_factor: ClassVar[float] = 0.3
 
     # -- fit ----------------------------------------------------------------------------------
 
