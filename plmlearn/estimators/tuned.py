@@ -85,12 +85,12 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         tensors = run._trained if run._continues else None
         model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(run._inputs(model, training.sequences), target, training)
+        data = task.encode(run._inputs_to_train(model, training.sequences), target, training)
         if not run._continues:
             run._learn_scale(model, data)
         held_out = None
         if validation is not None:
-            held_out = task.encode(run._inputs(model, validation.sequences), target, validation)
+            held_out = task.encode(run._inputs_to_train(model, validation.sequences), target, validation)
 
         score_by = None
         if validation is not None:
@@ -185,6 +185,10 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
     def _inputs(self, model: LoadedModel, sequences: np.ndarray) -> Any:
         """What the model reads of clean sequences."""
         return model.inputs(sequences, self._window)
+
+    def _inputs_to_train(self, model: LoadedModel, sequences: np.ndarray) -> Any:
+        """The same, with what the loss alone needs."""
+        return self._inputs(model, sequences)
 
     def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
         """Train what there is to train; the history is returned."""

@@ -430,7 +430,10 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         return FitnessTask(backbone, wild_type, self.loss, self.kl, self.train_head)
 
     def _inputs(self, model: LoadedModel, sequences: np.ndarray) -> VariantInputs:
-        inputs = variant_inputs(model.backbone, self._wild_type, sequences, self.strategy)
+        return variant_inputs(model.backbone, self._wild_type, sequences, self.strategy)
+
+    def _inputs_to_train(self, model: LoadedModel, sequences: np.ndarray) -> VariantInputs:
+        inputs = self._inputs(model, sequences)
         if not self.kl:
             return inputs
         untuned = self._untuned()
