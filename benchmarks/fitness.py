@@ -252,10 +252,10 @@ def run_all(todo: Iterator[tuple], only: set[str], methods: list[str], results: 
         print(json.dumps(asdict(row)), flush=True)
 
 
-def interval(scores: list[float]) -> str:
+def interval(scores: list[float], n_draws: int) -> str:
     mean = f"{np.mean(scores):.3f}"
-    if len(scores) < 2:
-        return mean
+    if len(scores) < n_draws:
+        return f"{mean} ({len(scores)} of {n_draws} draws)"
     half = student.ppf(0.975, len(scores) - 1) * np.std(scores, ddof=1) / len(scores) ** 0.5
     return f"{mean} ± {half:.3f}"
 
@@ -264,6 +264,7 @@ def page(rows: list[Row]) -> str:
     what = (__doc__ or "").split("Tasks\n-----\n")[1].strip().replace("``", "`")
     lines = ["# Fitness from few measurements", "", what, ""]
     rows = [row for row in rows if row.draw >= FIRST_DRAW]
+    n_draws = len({row.draw for row in rows})
     for protein, split in dict.fromkeys((row.protein, row.split) for row in rows):
         own = [row for row in rows if (row.protein, row.split) == (protein, split)]
         sizes = sorted({row.n for row in own} - {0})
@@ -278,10 +279,9 @@ def page(rows: list[Row]) -> str:
                 n: [r.spearman for r in own if (r.backbone, r.method, r.n) == (backbone, method, n)]
                 for n in (0, *sizes)
             }
-            cells = [interval(found[n] or found[0]) if found[n] or found[0] else "" for n in sizes]
+            cells = [interval(found[n] or found[0], n_draws) if found[n] or found[0] else "" for n in sizes]
             lines += [f"| {backbone} | {method} | {' | '.join(cells)} |"]
         lines += [""]
-    n_draws = len({row.draw for row in rows})
     return "\n".join([*lines, f"{n_draws} draws. Printed by `python benchmarks/fitness.py --write`."]) + "\n"
 
 
