@@ -315,7 +315,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
     >>> from plmlearn import PLMFitnessRegressor
     >>> wild_type = "MKTAYIAKQRQISFVKSHFSRQLEERLGLI"
     >>> X, y = ["K2R", "A4V:I6L", "Y5W", "WT"], [-0.2, 0.6, -1.4, 0.0]
-    >>> model = PLMFitnessRegressor("mini", wild_type=wild_type, epochs=20, random_state=0, verbose=0)
+    >>> model = PLMFitnessRegressor("mini", wild_type=wild_type, random_state=0, verbose=0)
     >>> model.fit(X, y).predict(["I6L", "A4V:Y5W"]).shape
     (2,)
     """
