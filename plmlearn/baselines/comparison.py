@@ -337,6 +337,10 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
         if rows is not None and not isinstance(rows, Mapping) and _num_samples(rows) != _num_samples(X):
             found = f"X has {_num_samples(X)} rows and {name} {_num_samples(rows)}"
             raise ValueError(f"{found}; expected the same number.")
+    strange = [row for row, entry in enumerate(y) if isinstance(entry, (set, frozenset, Mapping))]
+    if strange and not isinstance(y, Mapping):
+        found = f"row {strange[0]} of {len(strange)} such"
+        raise TypeError(f"y holds sets or mappings ({found}); expected labels, numbers, or rows of them.")
     try:
         splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
     except TypeError as error:  # numpy's, of entries that it cannot sort

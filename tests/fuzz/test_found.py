@@ -27,6 +27,12 @@ def test_no_scorer_at_all(scoring):
         compare({"dummy": DummyClassifier()}, X, [0, 1] * 3, cv=2, scoring=scoring)
 
 
+def test_a_set_is_no_target():
+    folds = make_folds(X, [0, 1] * 3, n_splits=2, groups=None)
+    with pytest.raises(TypeError, match=r"y holds sets or mappings \(row 1 of 2 such\)"):
+        compare({"dummy": DummyClassifier()}, X, [1e308, {"a"}, "no", {}, "no", "yes"], cv=folds)
+
+
 def test_groups_that_cannot_be_compared():
     groups = np.array([0, 0, 1, {}, 2, 2], dtype=object)
     with pytest.raises(TypeError, match="groups holds entries of several kinds"):
