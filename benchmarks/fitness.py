@@ -162,7 +162,9 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         # Run if they are named:
         "listwise": fitness(loss="listwise"),
         "ranking, kl=0": fitness(kl=0.0),
+        "ranking, kl=0, lr=0.0001": fitness(kl=0.0, lr=0.0001),
         "ranking, kl=0, lr=0.001": fitness(kl=0.0, lr=0.001),
+        "ranking, kl=0, lr=0.001, 30 epochs": fitness(kl=0.0, lr=0.001, epochs=30),
         "ranking, kl=1, lr=0.001": fitness(kl=1.0, lr=0.001),
         "ranking, key and value": fitness(adapter=LoRA(target_modules=("key", "value"))),
         "ranking, masked-marginal, 30 epochs": fitness(strategy="masked-marginal", epochs=30),

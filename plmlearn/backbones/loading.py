@@ -55,6 +55,7 @@ from .folder import (
 from .quantization import Quantization, quantize
 
 BUNDLED = ("mini",)  # folders under plmlearn/assets
+_LONGEST_ID = 96  # characters, of a Hugging Face id
 
 # What a backbone consists of. No code is ever fetched; pickled weights only where there are no others.
 HUB_FILES = (
@@ -121,9 +122,6 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
         f"Unknown backbone {place!r}: neither a folder on this machine, nor a Hugging Face id "
         f"('owner/name'), nor one of {', '.join(known)}.{did_you_mean(place, known)}"
     )
-
-
-_LONGEST_ID = 96  # characters, of a Hugging Face id
 
 
 def _existing_folder(name: str) -> Path | None:

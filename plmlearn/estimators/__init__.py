@@ -1,7 +1,7 @@
 """What users touch: scikit-learn estimators.
 
 What they stand on is imported here, with the garbage collector at rest: torch and transformers make a million
-objects that all stay, and searching those for garbage is a sixth of the time (``benchmarks/startup.py``).
+objects that all stay, and searching those for garbage takes long (``benchmarks/startup.py``).
 """
 
 import gc

@@ -55,8 +55,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
     _trained: bytes = field(init=False)
     _target: Any = field(init=False)
     _loaded: LoadedModel | None = field(init=False)
-    # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
     _lr_factor: ClassVar[float] = 1.0  # on the adapter's own learning rate
+    # Sees the estimator after each epoch, as if its fit had ended, and may end it: for a search.
     _each_epoch: ClassVar[Callable[[Any], bool] | None] = None
 
     @abstractmethod

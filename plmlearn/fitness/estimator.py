@@ -434,7 +434,7 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
 
     def _inputs_to_train(self, model: LoadedModel, sequences: np.ndarray) -> VariantInputs:
         inputs = self._inputs(model, sequences)
-        if not self.kl:
+        if not (self.kl and model.n_trainable_parameters):
             return inputs
         untuned = self._untuned()
         before = untuned._build(untuned._task(), 1)
