@@ -19,7 +19,7 @@ from machine import machine
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
-from plmlearn import PLMEnsemble, PLMFrozenMLPRegressor
+from plmlearn import PLMEnsemble, PLMFitnessRegressor, PLMFrozenMLPRegressor
 from plmlearn.baselines import AdditiveMutationRegressor, AugmentedRidge, gaussian_process
 from plmlearn.datasets import fetch_gb1
 from plmlearn.design import Campaign, simulate_campaign
@@ -38,12 +38,16 @@ STRATEGIES = {
         "ucb",
     ),
 }
-WITH_A_MODEL = {
-    'ensemble of frozen MLPs on "mini", UCB': (
-        PLMEnsemble(PLMFrozenMLPRegressor("mini", solver="lbfgs", max_iter=200), n_members=5),
-        "ucb",
-    ),
-}
+
+
+def with_a_model(wild_type: str) -> dict:
+    ranking = PLMFitnessRegressor("mini", wild_type=wild_type, verbose=0)
+    perceptron = PLMFrozenMLPRegressor("mini", solver="lbfgs", max_iter=200)
+    return {
+        'ranking by the likelihood of "mini", greedy': (ranking, "greedy"),
+        'ensemble of rankings by the likelihood of "mini", UCB': (PLMEnsemble(ranking, n_members=3), "ucb"),
+        'ensemble of frozen MLPs on "mini", UCB': (PLMEnsemble(perceptron, n_members=5), "ucb"),
+    }
 
 
 def table(campaign: Campaign) -> str:
@@ -75,9 +79,9 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    X, y = fetch_gb1(return_X_y=True)
-    X = np.array([sequence[:LENGTH] for sequence in X], dtype=object)
-    strategies = STRATEGIES | (WITH_A_MODEL if options.models else {})
+    gb1 = fetch_gb1()
+    X, y = np.array([sequence[:LENGTH] for sequence in gb1.data], dtype=object), gb1.target
+    strategies = STRATEGIES | (with_a_model(gb1.parent[:LENGTH]) if options.models else {})
     start = time.perf_counter()
     campaign = simulate_campaign(
         X, y, strategies, rounds=ROUNDS, batch=BATCH, top=TOP, n_campaigns=options.campaigns, random_state=0
