@@ -81,7 +81,7 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     gb1 = fetch_gb1()
     X, y = np.array([sequence[:LENGTH] for sequence in gb1.data], dtype=object), gb1.target
-    strategies = STRATEGIES | (with_a_model(gb1.parent[:LENGTH]) if options.models else {})
+    strategies = STRATEGIES | (with_a_model(gb1.wild_type[:LENGTH]) if options.models else {})
     start = time.perf_counter()
     campaign = simulate_campaign(
         X, y, strategies, rounds=ROUNDS, batch=BATCH, top=TOP, n_campaigns=options.campaigns, random_state=0

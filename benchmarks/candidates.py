@@ -39,11 +39,11 @@ def main() -> None:
     X, y = [gb1.data[row][:LENGTH] for row in rows], gb1.target[rows]
     settings = {"epochs": options.epochs, "random_state": 0, "verbose": 0}
     if options.likelihood:
-        model = PLMFitnessRegressor(options.backbone, wild_type=gb1.parent[:LENGTH], **settings)
+        model = PLMFitnessRegressor(options.backbone, wild_type=gb1.wild_type[:LENGTH], **settings)
     else:
         model = PLMLoRARegressor(options.backbone, target_modules=("key", "value"), **settings)
     model.fit(X, y)
-    library = combine_sites(gb1.parent[:LENGTH], SITES)
+    library = combine_sites(gb1.wild_type[:LENGTH], SITES)
     candidates = library if options.candidates >= len(library) else library[: options.candidates]
     start = time.perf_counter()
     propose(model, candidates, acquisition="greedy")

@@ -34,7 +34,6 @@ import csv
 import json
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -107,16 +106,13 @@ def landscape(protein: str) -> Landscape:
     if protein == "beta_lactamase":
         data = fetch_beta_lactamase()
         X = np.array(data.data, dtype=object)
-        return Landscape(_commonest(X), X, np.asarray(data.target), np.asarray(data.esm1v))
+        return Landscape(data.wild_type, X, np.asarray(data.target), np.asarray(data.esm1v))
     data = {subset: fetch_gb1(split="sampled", subset=subset) for subset in ("train", "test")}
     X = np.array([s[:GB1_LENGTH] for part in data.values() for s in part.data], dtype=object)
     is_test = np.repeat([False, True], [len(part.data) for part in data.values()])
     y = np.concatenate([part.target for part in data.values()])
-    return Landscape(_commonest(X), X, y, may_train=~is_test, may_test=is_test)
-
-
-def _commonest(X: np.ndarray) -> str:
-    return "".join(Counter(column).most_common(1)[0][0] for column in zip(*X, strict=True))
+    wild_type = data["train"].wild_type[:GB1_LENGTH]  # at three sites not what is commonest in these variants
+    return Landscape(wild_type, X, y, may_train=~is_test, may_test=is_test)
 
 
 # -- methods -------------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ def floor_methods(protein: str) -> dict[str, Callable[[int], Any]]:
     ridge = RidgeCV(np.logspace(-3, 5, 9))
     methods: dict[str, Callable[[int], Any]] = {
         "one-hot ridge": lambda seed: make_pipeline(CompositionVectorizer(kind="onehot"), ridge),
-        "position mean": lambda seed: PositionMeanRegressor(),
+        "position mean": lambda seed: PositionMeanRegressor(wild_type=data.wild_type),
         "Gaussian process, one-hot": lambda seed: gaussian_process(random_state=seed),
     }
     if data.esm1v is not None:

@@ -61,8 +61,8 @@ def fetch_gb1(
             Fitness, 1 for the wild type, 0 for no binding.
         split : ndarray of shape (n,), dtype object
             "train", "valid" or "test" of each row.
-        parent : str
-            The wild type.
+        wild_type : str
+            Sequence of 265 residues. At three of the four sites it is not the commonest residue.
         DESCR : str
             What the set is, its licence and whom to cite.
 
@@ -87,14 +87,14 @@ def fetch_gb1(
     --------
     >>> from plmlearn.datasets import fetch_gb1
     >>> gb1 = fetch_gb1(split="three_vs_rest", subset="train")  # doctest: +SKIP
-    >>> len(gb1.data), len(gb1.parent), gb1.target.max().round(1)  # doctest: +SKIP
+    >>> len(gb1.data), len(gb1.wild_type), gb1.target.max().round(1)  # doctest: +SKIP
     (2691, 265, np.float64(6.3))
     """
     check_choice("split", split, GB1_SPLITS)
     check_choice("subset", subset, get_args(Subset))
     table = load_table("gb1", data_home, download_if_missing)
     chosen = {"sequence": table["sequence"], "split": table[split]}
-    return bundle("gb1", chosen, table["target"], return_X_y, subset=subset, parent=table["sequence"][0])
+    return bundle("gb1", chosen, table["target"], return_X_y, subset=subset, wild_type=table["sequence"][0])
 
 
 def fetch_beta_lactamase(

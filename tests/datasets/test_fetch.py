@@ -184,14 +184,15 @@ def test_gb1(data_home, real, split, sizes):
         assert set(bunch.split) == {subset}
     everything = datasets.fetch_gb1(split=split, data_home=data_home)
     assert len(everything.data) == 8733
-    assert everything.data[0] == everything.parent
+    assert everything.data[0] == everything.wild_type
     mutated = {
         site
         for variant in everything.data
-        for site, pair in enumerate(zip(variant, everything.parent), 1)
+        for site, pair in enumerate(zip(variant, everything.wild_type), 1)
         if len(set(pair)) > 1
     }
     assert mutated == {39, 40, 41, 54}
+    assert "".join(everything.wild_type[site - 1] for site in sorted(mutated)) == "VDGV"
 
 
 @pytest.mark.data
