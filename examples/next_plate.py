@@ -28,22 +28,20 @@ except OSError:
     y = effects[range(3), at].sum(axis=1) + epistasis[at[:, 0], at[:, 1]]
 
 # %%
-# Before anything is measured: log-odds of a masked language model. With 96 measurements: the same model, tuned
-# to rank them, a ridge regression that starts from the untuned scores, and a Gaussian process that knows how
-# unsure it is.
+# Before anything is measured: the likelihood of a language model. With 96 measurements: the same model, tuned
+# to rank them, a ridge regression that starts from its scores, and a Gaussian process.
 ranking = PLMFitnessRegressor("mini", wild_type=wild_type, random_state=0, verbose=0)
 scores = dict(zip(X, ranking.fit(X).predict(X)))
 train = np.random.default_rng(0).choice(len(X), 96, replace=False)
 rest = np.setdiff1d(np.arange(len(X)), train)
-models = {
-    "augmented ridge": AugmentedRidge(scores=scores),
-    "Gaussian process": gaussian_process(random_state=0),
-    "ranking": ranking,
-}
+augmented, gaussian = AugmentedRidge(scores=scores), gaussian_process(random_state=0)
+models = {"augmented ridge": augmented, "Gaussian process": gaussian, "ranking": ranking}
 predicted = {"zero-shot": np.array([scores[x] for x in X[rest]])}
 for name, model in models.items():
     predicted[name] = model.fit(X[train], y[train]).predict(X[rest])
-print(f"{len(X)} variants ({source}), trained on 96. Rank correlation, and share of the true top tenth found:")
+print(
+    f"{len(X)} variants ({source}), trained on 96. Rank correlation, share of the top tenth found:"
+)
 for name, values in predicted.items():
     top = [set(np.argsort(-v)[: len(rest) // 10]) for v in (values, y[rest])]
     print(f"{name:18} {spearmanr(values, y[rest])[0]:.2f} {len(top[0] & top[1]) / len(top[1]):.2f}")
@@ -51,7 +49,7 @@ for name, values in predicted.items():
 # %%
 # The next plate, of everything that NDT codons encode at these sites.
 library = combine_sites(wild_type, sites, codon="NDT")
-plate = propose(models["Gaussian process"], library, n=8, acquisition="ucb", diversity=2)
+plate = propose(gaussian, library, n=8, acquisition="ucb", diversity=2)
 print(f"\nOf {len(library):,} candidates:\n{plate}\n")
 
 # %%
