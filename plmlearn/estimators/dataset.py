@@ -12,6 +12,7 @@ import numpy as np
 from ..model_selection import PairWarning
 from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
+from ..sequences.clean import object_array, residues_of
 from ..similarity.kmers import near_duplicates
 from ..similarity.search import are_variants
 from ..training.devices import check_same_in_all, n_processes
@@ -163,8 +164,10 @@ def warn_of_near_duplicates(training: Dataset, validation: Dataset) -> None:
     UserWarning
         The best epoch is chosen by a score that is too good.
     """
-    known, rows = training.sequences, validation.sequences
-    if training.groups is not None or known.ndim == 2 or are_variants(known, rows):
+    if training.groups is not None or training.sequences.ndim == 2:
+        return
+    known, rows = (object_array(map(residues_of, part.sequences)) for part in (training, validation))
+    if are_variants(known, rows):
         return
     near = int(near_duplicates(rows, known).sum())
     if near:

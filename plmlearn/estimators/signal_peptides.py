@@ -16,7 +16,7 @@ from ..nn.encoders import PackedEncoder
 from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.clean import object_array
+from ..sequences.clean import object_array, residues_of
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
@@ -70,7 +70,7 @@ class SignalPeptideTask(Task):
         if regions is not None:
             rows = check_residue_targets(regions, X, ignore_label=self.ignore_label)
             labels = [np.ma.filled(row.astype(object), "")[: self.max_length] for row in rows]
-        states = [allowed_states(*row) for row in zip(sequences, y, labels, strict=True)]
+        states = [allowed_states(*row) for row in zip(map(residues_of, sequences), y, labels, strict=True)]
         lost = rows_without_path(states)
         if lost:
             shown = "; ".join(f"row {row}, a protein of type {y[row]}" for row in lost[:10])
@@ -91,7 +91,8 @@ class SignalPeptideTask(Task):
 
     def encode(self, inputs: Inputs, target: SignalPeptideTarget, dataset: Dataset) -> TrainingData:
         target.encode(dataset.y)  # refuses types that training did not have
-        known = zip(dataset.extras["states"], dataset.sequences, dataset.extras["kingdom"], strict=True)
+        residues = map(residues_of, dataset.sequences)
+        known = zip(dataset.extras["states"], residues, dataset.extras["kingdom"], strict=True)
         targets = Ragged.of([as_codes(*sample) for sample in known])
         weights = dataset.weights * compute_sample_weight(self.class_weight, dataset.y)
         return encode_residues(inputs, targets, weights, np.array(targets.lengths, dtype=np.float64))

@@ -227,6 +227,15 @@ def with_state(letter: str, state: str) -> str:
     return chr((ord(state) - ord("@") << 8) | ord(letter))
 
 
+def residues_of(sequence: str) -> str:
+    """The letters of a clean sequence, without structural states.
+
+    >>> residues_of(with_state("M", "D") + "K")
+    'MK'
+    """
+    return sequence if sequence.isascii() else "".join(chr(ord(residue) % 256) for residue in sequence)
+
+
 _LENGTHS = {
     "min_length": [Interval(Integral, 0, None, closed="left")],
     "max_length": [Interval(Integral, 1, None, closed="left")],

@@ -15,12 +15,17 @@ from plmlearn import (
     PLMLoRAClassifier,
     PLMMaskedLM,
     PLMPairClassifier,
+    PLMRegressor,
     PLMResidueClassifier,
+    PLMSignalPeptideClassifier,
     load,
     save,
 )
 from plmlearn.backbones import load_backbone
-from plmlearn.sequences import SequenceError
+from plmlearn.estimators.dataset import Dataset
+from plmlearn.estimators.task import Given
+from plmlearn.sequences import ALPHABET, SequenceError
+from plmlearn.sequences.structure import clean_with_states
 
 RESIDUES = ["MEVQLX", "ACDEFGHIKLMNPQRSTVWY", "MKV"]
 STATES = ["dvpq#v", "pynwrqhgdlvtmfsaeikc", "###"]
@@ -100,6 +105,35 @@ def test_every_estimator_takes_states(saprot):
     model = PLMPairClassifier(saprot, **QUICK).fit(pairs, y)
     changed = model.predict_proba([(b, b) for _, b in pairs])
     assert np.abs(model.predict_proba(pairs) - changed).max() > 1e-6
+
+
+def test_parts_are_held_out_of_proteins_with_states(saprot):
+    rng = np.random.default_rng(0)
+    X = [tuple("".join(rng.choice(list("ACDEFGHIKL"), n)) for _ in range(2)) for n in range(15, 35)]
+    y, helices = np.arange(20) % 2, ["HE" * 7 + "H" * (len(residues) - 14) for residues, _ in X]
+    early = QUICK | {"early_stopping": True}
+    for kind, target in ((PLMLoRAClassifier, y), (PLMRegressor, y), (PLMResidueClassifier, helices)):
+        assert len(kind(saprot, **early).fit(X, target).predict(X)) == 20
+    wild, states = X[-1]
+    variants = [(wild[:i] + "W" + wild[i + 1 :], states) for i in range(20)]
+    assert PLMRegressor(saprot, **early).fit(variants, y).predict(variants).shape == (20,)
+
+
+def test_regions_of_signal_peptides_are_found_among_residues(saprot):
+    """The same targets with states and without: cores, twin arginines and letters are of residues."""
+    sequences = np.array(["MNDSRRAFLKAAGAVALVGAAGAARAEDD", "MKRSAAVLLLVLAAVASAQADDETKPEDD"], dtype=object)
+    with_states = np.array([clean_with_states((s, "dvp" * 9 + "dv"), "raise")[0] for s in sequences])
+    task = PLMSignalPeptideClassifier(saprot)._task()
+    encoded = []
+    for X in (sequences, with_states):
+        given = Given(
+            X, ["TAT", "SP"], extras={"regions": ["T" * 26 + "OOO", "S" * 20 + "O" * 9], "kingdom": None}
+        )
+        y, extras = task.check(X, given)
+        target = task.learn(y)
+        encoded.append(task.encode(None, target, Dataset(X, y, np.ones(2), None, 0, extras)).targets.values)
+    assert torch.equal(*encoded)
+    assert [ALPHABET[letter] for letter in encoded[0][:6, -2]] == list("MNDSRR")
 
 
 FAULTS = {

@@ -1,5 +1,6 @@
 """Rows of proteins, targets, weights and groups stay together, and validation sets are fair."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import ShuffleSplit
 
 from plmlearn.estimators.dataset import Dataset, warn_of_near_duplicates
 from plmlearn.model_selection import PairWarning
+from plmlearn.sequences.clean import with_state
 
 
 def draw(n_rows: int, y, groups=None) -> Dataset:
@@ -153,8 +155,15 @@ def letters_of(sequences) -> Dataset:
 A, B = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ", "MSDNGPQNQRNAPRITFGGPSDSTGSNQNGERSGAR"
 
 
-def test_near_duplicates_on_both_sides_are_told_once_with_counts():
-    training, validation = letters_of([A, B]), letters_of([A, A[:-1], B[:-2] + "KK", B[::-1]])
+def dress(sequence: str, states: str) -> str:
+    """With structural states in turn, where there are any."""
+    return "".join(map(with_state, sequence, itertools.cycle(states))) if states else sequence
+
+
+@pytest.mark.parametrize("states", ["", "D", "DVP"], ids=["residues", "one state", "states"])
+def test_near_duplicates_on_both_sides_are_told_once_with_counts(states):
+    training = letters_of([dress(A, states), B])
+    validation = letters_of([dress(s, states) for s in (A, A[:-1], B[:-2] + "KK", B[::-1])])
     expected = r"^early_stopping: 3 of 4 held-out proteins are nearly identical .*, 1 of them identical\."
     with pytest.warns(UserWarning, match=expected) as told:
         warn_of_near_duplicates(training, validation)
@@ -164,7 +173,9 @@ def test_near_duplicates_on_both_sides_are_told_once_with_counts():
 
 def test_groups_variants_pairs_and_different_proteins_are_not_warned_of():
     warn_of_near_duplicates(letters_of([A, B]), letters_of([A[::-1], B[::-1]]))
-    warn_of_near_duplicates(letters_of([A, A[:9] + "W" + A[10:]]), letters_of([A[:-1] + "W"]))
+    for states in ("", "DVP"):
+        variants = [dress(s, states) for s in (A, A[:9] + "W" + A[10:], A[:-1] + "W")]
+        warn_of_near_duplicates(letters_of(variants[:2]), letters_of(variants[2:]))
     warn_of_near_duplicates(letters_of([[A, B]]), letters_of([[B, A]]))
     grouped = Dataset(np.array([A], dtype=object), np.zeros(1), np.ones(1), np.zeros(1), 0)
     warn_of_near_duplicates(grouped, grouped)
