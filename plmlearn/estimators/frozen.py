@@ -134,7 +134,7 @@ class FrozenPerceptron(
         embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
         features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
-        mlp = self.mlp_ if self.warm_start and hasattr(self, "mlp_") else self._make_mlp()
+        mlp = self._mlp_to_fit()
         weighted = {} if sample_weight is None else {"sample_weight": weights[kept]}
         try:
             mlp.fit(scaler.transform(features), y, **weighted)
@@ -151,9 +151,18 @@ class FrozenPerceptron(
         keep_place(self)
         return self
 
-    def _make_mlp(self) -> Any:
-        own, plain = self._mlp_class().get_params(), self._plain()
-        return self._mlp_class(**{name: getattr(plain, name) for name in own if hasattr(plain, name)})
+    def _mlp_to_fit(self) -> Any:
+        """The perceptron of an earlier fit or a new one, with the parameters as they are now."""
+        mlp, plain = self._mlp_class(), self._plain()
+        if self.warm_start and hasattr(self, "mlp_"):
+            mlp, now = self.mlp_, plain.hidden_layer_sizes
+            if not np.array_equal(np.ravel(mlp.hidden_layer_sizes), np.ravel(now)):
+                raise ValueError(
+                    f"hidden_layer_sizes={now}; a warm start goes on with {mlp.hidden_layer_sizes}, those of "
+                    "the fit before. Pass warm_start=False to begin anew."
+                )
+        named = {name: getattr(plain, name) for name in mlp.get_params() if hasattr(plain, name)}
+        return mlp.set_params(**named)
 
     def transform(self, X: Any) -> np.ndarray:
         """Pooled embeddings, before they are standardised.

@@ -18,29 +18,24 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
-from ..nn.models import POOLINGS, EncoderModel, make_head
+from ..nn.models import POOLINGS, make_head
 from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
-from ..training.steps import Loss, TrainingData
+from ..training.steps import TrainingData
 from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters, PoolingParameters
-from .protein import Labels, Values, encode_samples
+from .protein import Labels, ProteinTask, Values
 from .targets import Target, used_rows
-from .task import Given, Task
+from .task import Given
 from .tuned import HeadedEstimator
 
 
 @dataclass(frozen=True)
-class PairTask(Task):
+class PairTask(ProteinTask):
     """One prediction per pair, from what stands for its two proteins."""
 
-    targets: Labels | Values
     combine: str
-    pooling: str
-    head: str
-    head_hidden: int | None
-    head_dropout: float
     epoch_size: int | None
     sampling: str = "uniform"
 
@@ -52,9 +47,6 @@ class PairTask(Task):
             warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
         return y, {}
 
-    def learn(self, y: np.ndarray) -> Target:
-        return self.targets.learn(y)
-
     def make_model(self, encoder: PackedEncoder, n_outputs: int) -> PairModel:
         make_combination = COMBINATIONS[self.combine]
         make_pooling = ResidueProjection if make_combination.over_residues else POOLINGS[self.pooling]
@@ -64,19 +56,13 @@ class PairTask(Task):
         head = make_head(self.head, combination.width, n_outputs, hidden, self.head_dropout)
         return PairModel(encoder, pooling, combination, head)
 
-    def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
-        data = encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
+    def encode(self, inputs: Inputs, target: Target, dataset: Dataset, learned: np.ndarray) -> TrainingData:
+        data = super().encode(inputs, target, dataset, learned)
         if self.sampling == "uniform":
             return data
         if dataset.y.ndim == 2:
             raise ValueError("sampling='balanced' is for one label per pair; with several pass 'uniform'.")
         return replace(data, strata=dataset.y)
-
-    def make_loss(self, model: EncoderModel, target: Target) -> Loss:
-        return target.loss
-
-    def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
-        return target
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -375,11 +361,11 @@ class PLMPairClassifier(
     def _task(self) -> PairTask:
         return PairTask(
             Labels(self.class_weight),
-            self.combine,
             self.pooling,
             self.head,
             self.head_hidden,
             self.head_dropout,
+            self.combine,
             self.epoch_size,
             self.sampling,
         )
@@ -596,11 +582,11 @@ class PLMPairRegressor(RegressorMixin, PairEstimator, AdapterParameters):
     def _task(self) -> PairTask:
         return PairTask(
             Values(),
-            self.combine,
             self.pooling,
             self.head,
             self.head_hidden,
             self.head_dropout,
+            self.combine,
             self.epoch_size,
         )
 

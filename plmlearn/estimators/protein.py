@@ -50,15 +50,17 @@ class Labels:
     def learn(self, y: np.ndarray) -> ClassTarget | MultilabelTarget:
         return MultilabelTarget.learn(y) if y.ndim == 2 else ClassTarget.learn(y)
 
-    def balance(self, y: np.ndarray) -> np.ndarray:
-        """Weight of each sample for its class."""
+    def balance(self, y: np.ndarray, learned: np.ndarray) -> np.ndarray:
+        """Weight of each sample for its class; "balanced" counts classes in all y of the fit."""
         if self.class_weight is None:
             return np.ones(len(y))
-        weights = compute_sample_weight(self.class_weight, y)
-        if weights.min() < 0 or not weights.any():
+        counted = {"indices": range(len(learned))} if self.class_weight == "balanced" else {}
+        weights = compute_sample_weight(self.class_weight, np.concatenate([learned, y]), **counted)
+        weights = weights[len(learned) :]
+        if not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
             raise ValueError(
-                f"class_weight={self.class_weight!r}; expected weights of 0 or more, one above 0 among the "
-                "classes of the training proteins, and of the validation proteins if there are any."
+                f"class_weight={self.class_weight!r}; expected weights of 0 or more, finite, one above 0 "
+                "among the classes of the training proteins, and of the validation proteins if there are any."
             )
         return weights
 
@@ -73,7 +75,7 @@ class Values:
     def learn(self, y: np.ndarray) -> ValueTarget:
         return ValueTarget.learn(y)
 
-    def balance(self, y: np.ndarray) -> np.ndarray:
+    def balance(self, y: np.ndarray, learned: np.ndarray) -> np.ndarray:
         return np.ones(len(y))
 
 
@@ -102,20 +104,17 @@ class ProteinTask(Task):
         head = make_head(self.head, pooling.width, n_outputs, self.head_hidden, self.head_dropout)
         return ProteinModel(encoder, pooling, head)
 
-    def encode(self, inputs: Inputs, target: Target, dataset: Dataset) -> TrainingData:
-        return encode_samples(inputs, target, dataset, self.targets.balance(dataset.y))
+    def encode(self, inputs: Inputs, target: Target, dataset: Dataset, learned: np.ndarray) -> TrainingData:
+        """Data with one target per sample; weights have a mean of 1."""
+        targets = target.encode(dataset.y)
+        weights = dataset.weights * self.targets.balance(dataset.y, learned)
+        return TrainingData(inputs, targets, (weights / weights.mean()).astype(np.float32))
 
     def make_loss(self, model: EncoderModel, target: Target) -> Loss:
         return target.loss
 
     def decoder(self, model: EncoderModel, target: Target, extras: dict[str, np.ndarray]) -> Target:
         return target
-
-
-def encode_samples(inputs: Inputs, target: Target, dataset: Dataset, balance: np.ndarray) -> TrainingData:
-    """Training data with one target per sample; weights have a mean of 1."""
-    weights = dataset.weights * balance
-    return TrainingData(inputs, target.encode(dataset.y), (weights / weights.mean()).astype(np.float32))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

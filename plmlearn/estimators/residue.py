@@ -31,6 +31,7 @@ from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
 from .residue_targets import (
+    CONSTRAINTS,
     ResidueClassTarget,
     ResidueTarget,
     ResidueValueTarget,
@@ -88,19 +89,26 @@ class ResidueTask(Task):
     def learn(self, y: np.ndarray) -> ResidueTarget:
         return self.targets.learn(y)
 
+    def relearn(self, y: np.ndarray, earlier: Any) -> ResidueTarget:
+        labels = self.targets
+        if not isinstance(labels, ResidueLabels):
+            return earlier
+        return earlier.weighed(y, labels.class_weight, labels.constraints)
+
     def make_model(self, encoder: PackedEncoder, n_outputs: int) -> ResidueModel:
         head = make_residue_head(self.head, encoder.width, n_outputs, self.head_hidden, self.head_dropout)
         return ResidueModel(encoder, head, LinearChainCRF(n_outputs) if self.head == "crf" else None)
 
-    def encode(self, inputs: Inputs, target: ResidueTarget, dataset: Dataset) -> TrainingData:
+    def encode(
+        self, inputs: Inputs, target: ResidueTarget, dataset: Dataset, learned: np.ndarray
+    ) -> TrainingData:
         targets = target.encode(dataset.y)
         return encode_residues(inputs, targets, dataset.weights, target.sizes(targets))
 
     def make_loss(self, model: Any, target: Any) -> Loss:
         if model.crf is None:
             return target.loss
-        if target.constraints is not None:
-            model.crf.constrain(**target.constraints)
+        model.crf.constrain(**(target.constraints or dict.fromkeys(CONSTRAINTS)))
 
         def loss(outputs: Ragged, targets: Ragged) -> Tensor:
             emissions, mask = outputs.padded()

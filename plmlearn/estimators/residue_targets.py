@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -126,11 +126,23 @@ class ResidueClassTarget(ResidueTarget):
                 f"y holds one class only, {classes.tolist()[0]!r}, at {len(labels)} measured residues; a "
                 "classifier needs at least 2 classes."
             )
-        weights = compute_class_weight(class_weight, classes=classes, y=labels)
+        target = cls(classes, counts / counts.sum(), np.ones(len(classes)), y[0].dtype.kind == "U")
+        return target.weighed(y, class_weight, constraints)
+
+    def weighed(self, y: Rows, class_weight: Any, constraints: Any) -> ResidueClassTarget:
+        """The same classes with weights and constraints from these targets."""
+        codes = np.concatenate(self.codes(y))
+        counts = np.bincount(codes[codes != UNKNOWN], minlength=self.n_outputs)
+        if class_weight == "balanced":
+            weights = 1 / np.maximum(counts, 1)
+        else:
+            weights = compute_class_weight(class_weight, classes=self.classes, y=self.classes)
         mean = np.average(weights, weights=counts)
-        if weights.min() < 0 or not mean > 0:
-            raise ValueError(f"class_weight={class_weight!r}; expected weights of 0 or more, one above 0.")
-        target = cls(classes, counts / counts.sum(), weights / mean, y[0].dtype.kind == "U")
+        if not np.isfinite(weights).all() or weights.min() < 0 or mean == 0:
+            raise ValueError(
+                f"class_weight={class_weight!r}; expected weights of 0 or more, finite, one above 0."
+            )
+        target = replace(self, weights=weights / mean, constraints=None)
         if constraints == "infer":
             target.constraints = target._infer(y)
         elif constraints is not None:

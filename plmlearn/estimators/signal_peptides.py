@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 
 from ..metrics import cleavage_site
 from ..nn.encoders import PackedEncoder
@@ -21,6 +20,7 @@ from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
 from .parameters import AdapterParameters, BackboneParameters, ClassWeightParameters
+from .protein import Labels
 from .residue import IgnoreLabelParameters, ResidueTransformer, encode_residues
 from .signal_paths import (
     KINGDOMS,
@@ -89,12 +89,14 @@ class SignalPeptideTask(Task):
         head = make_residue_head(self.head, encoder.width, len(STATES), self.head_hidden, self.head_dropout)
         return SignalPeptideModel(encoder, head)
 
-    def encode(self, inputs: Inputs, target: SignalPeptideTarget, dataset: Dataset) -> TrainingData:
+    def encode(
+        self, inputs: Inputs, target: SignalPeptideTarget, dataset: Dataset, learned: np.ndarray
+    ) -> TrainingData:
         target.encode(dataset.y)  # refuses types that training did not have
         residues = map(residues_of, dataset.sequences)
         known = zip(dataset.extras["states"], residues, dataset.extras["kingdom"], strict=True)
         targets = Ragged.of([as_codes(*sample) for sample in known])
-        weights = dataset.weights * compute_sample_weight(self.class_weight, dataset.y)
+        weights = dataset.weights * Labels(self.class_weight).balance(dataset.y, learned)
         return encode_residues(inputs, targets, weights, np.array(targets.lengths, dtype=np.float64))
 
     def make_loss(self, model: Any, target: SignalPeptideTarget) -> Loss:

@@ -43,13 +43,17 @@ class Task(ABC):
     def learn(self, y: np.ndarray) -> Any:
         """How these targets are encoded and decoded."""
 
+    def relearn(self, y: np.ndarray, earlier: Any) -> Any:
+        """The same where training goes on from an earlier target."""
+        return earlier
+
     @abstractmethod
     def make_model(self, encoder: PackedEncoder, n_outputs: int) -> Any:
         """Encoder and head in one, with fresh weights."""
 
     @abstractmethod
-    def encode(self, inputs: Inputs, target: Any, dataset: Dataset) -> TrainingData:
-        """What the training loop reads."""
+    def encode(self, inputs: Inputs, target: Any, dataset: Dataset, learned: np.ndarray) -> TrainingData:
+        """What the training loop reads; ``learned`` is all y of the fit, by which classes weigh."""
 
     @abstractmethod
     def make_loss(self, model: Any, target: Any) -> Loss:

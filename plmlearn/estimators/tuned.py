@@ -81,16 +81,17 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         if self.callbacks is not None:
             check_callbacks(self.callbacks, validation is not None)
 
-        target = run._target if run._continues else task.learn(dataset.y)
+        target = task.relearn(dataset.y, run._target) if run._continues else task.learn(dataset.y)
         tensors = run._trained if run._continues else None
         model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(run._inputs_to_train(model, training.sequences), target, training)
+        data = task.encode(run._inputs_to_train(model, training.sequences), target, training, dataset.y)
         if not run._continues:
             run._learn_scale(model, data)
         held_out = None
         if validation is not None:
-            held_out = task.encode(run._inputs_to_train(model, validation.sequences), target, validation)
+            inputs = run._inputs_to_train(model, validation.sequences)
+            held_out = task.encode(inputs, target, validation, dataset.y)
 
         score_by = None
         if validation is not None:

@@ -93,7 +93,9 @@ class FitnessTask(Task):
         model.lm_head.requires_grad_(self.train_head)
         return FitnessModel(encoder, model.lm_head, model.first_token)
 
-    def encode(self, inputs: Inputs, target: FitnessTarget, dataset: Dataset) -> TrainingData:
+    def encode(
+        self, inputs: Inputs, target: FitnessTarget, dataset: Dataset, learned: np.ndarray
+    ) -> TrainingData:
         """Put weights beside the measurements: the loss needs those of both variants of a pair."""
         weights = (dataset.weights / dataset.weights.mean()).astype(np.float32)
         targets = np.column_stack([target.encode(dataset.y)[:, 0], weights])

@@ -131,7 +131,8 @@ def test_regions_of_signal_peptides_are_found_among_residues(saprot):
         )
         y, extras = task.check(X, given)
         target = task.learn(y)
-        encoded.append(task.encode(None, target, Dataset(X, y, np.ones(2), None, 0, extras)).targets.values)
+        dataset = Dataset(X, y, np.ones(2), None, 0, extras)
+        encoded.append(task.encode(None, target, dataset, y).targets.values)
     assert torch.equal(*encoded)
     assert [ALPHABET[letter] for letter in encoded[0][:6, -2]] == list("MNDSRR")
 

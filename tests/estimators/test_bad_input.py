@@ -18,6 +18,7 @@ from plmlearn import (
     PLMFrozenMLPRegressor,
     PLMLoRAClassifier,
     PLMLoRARegressor,
+    PLMSignalPeptideClassifier,
 )
 from plmlearn.adapters import FullFineTuning, LoRA
 from plmlearn.backbones import BackboneNotFoundError, BackboneWeightsError
@@ -187,10 +188,14 @@ def test_class_weights_of_several_labels_fit_their_number(classifier, X):
         assert_refused(bad, ValueError, message, X, y)
 
 
-@pytest.mark.parametrize("weights", [{"no": -1.0, "yes": 2.0}, {"no": 0.0, "yes": 0.0}])
+@pytest.mark.parametrize("weights", [(-1.0, 2.0), (0.0, 0.0), (np.nan, 1.0), (np.inf, 1.0)])
 def test_class_weights_are_weights(weights, classifier, X):
-    bad = clone(classifier).set_params(class_weight=weights)
+    bad = clone(classifier).set_params(class_weight=dict(zip(("no", "yes"), weights, strict=True)))
     assert_refused(bad, ValueError, "class_weight=.* 0 or more", X, LABELS)
+    named = dict(zip(("NO_SP", "SP"), weights, strict=True))
+    signals = PLMSignalPeptideClassifier(classifier.backbone, class_weight=named, verbose=0)
+    types = np.where(LABELS == "no", "NO_SP", "SP")
+    assert_refused(signals, ValueError, "class_weight=.* 0 or more", X, types)
 
 
 def test_class_weights_name_every_class(classifier, X):

@@ -155,6 +155,12 @@ def test_warm_start_goes_on(folder, X, y):
     frozen.fit(X, y)
     assert frozen.mlp_.loss_curve_[: len(first)] == first
     assert len(frozen.mlp_.loss_curve_) == 2 * len(first)
+    frozen.set_params(max_iter=3, alpha=7.0).fit(X, y)
+    assert (frozen.mlp_.max_iter, frozen.mlp_.alpha) == (3, 7.0)
+    assert len(frozen.mlp_.loss_curve_) == 2 * len(first) + 3
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(6,\); a warm start goes on with \(5,\)"):
+        frozen.set_params(hidden_layer_sizes=(6,)).fit(X, y)
+    assert frozen.set_params(warm_start=False).fit(X, y).mlp_.coefs_[0].shape[1] == 6
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,9 @@ def test_class_weight_moves_the_balance(make, X):
     labels = np.arange(len(X)) % 4 == 0
     even = clone(model).set_params(class_weight="balanced").fit(X, labels).predict_proba(X)[:, 1]
     assert even.mean() > model.fit(X, labels).predict_proba(X)[:, 1].mean() + 0.1
+    named = clone(model).set_params(class_weight={True: 2.0})
+    others = {"X_val": X[~labels], "y_val": labels[~labels]}
+    assert np.isfinite(named.fit(X, labels, **others).best_score_)
 
 
 @kinds

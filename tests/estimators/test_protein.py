@@ -538,8 +538,23 @@ def test_class_weights_multiply_sample_weights(make, X, y):
 
 
 def test_class_weights_with_a_validation_set_that_lacks_a_class(make, X, y):
-    classifier = make(class_weight={0: 1.0, 1: 4.0}).fit(X, y, X_val=X[:3], y_val=[0, 0, 0])
-    assert np.isfinite(classifier.best_score_)
+    for weights in ({0: 1.0, 1: 4.0}, {1: 4.0}, "balanced"):
+        classifier = make(class_weight=weights).fit(X, y, X_val=X[:3], y_val=[0, 0, 0])
+        assert np.isfinite(classifier.best_score_)
+
+
+def test_validation_weighs_classes_as_training_does(make, X):
+    """The classes' shares in the validation set are its own, the weights are those of training."""
+    y = np.where(np.arange(len(X)) < 6, 1, 0)
+    of_class = len(X) / (2 * np.bincount(y))
+    even = {"X_val": X[4:8], "y_val": y[4:8]}
+    balanced = make(class_weight="balanced").fit(X, y, **even)
+    by_hand = make().fit(X, y, sample_weight=of_class[y], **even, sample_weight_val=of_class[y[4:8]])
+    for found, expected in zip(balanced.history_, by_hand.history_, strict=True):
+        assert found["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-5)
+    several = np.column_stack([y, 1 - y])
+    weighted = make(class_weight=[{0: 1, 1: 3}, {1: 5}]).fit(X, several, X_val=X[:3], y_val=several[:3])
+    assert np.isfinite(weighted.best_score_)
 
 
 # -- targets ------------------------------------------------------------------------------------

@@ -319,6 +319,21 @@ def test_class_weights_move_predictions(make, X, y):
     assert heavy > plain
 
 
+def test_a_warm_start_takes_weights_and_constraints_as_they_are_now(make, X, y):
+    classifier = make(warm_start=True, class_weight={"H": 1, "E": 1}).fit(X, y)
+    classes, shares = classifier._target.classes, classifier._target.shares
+    again = classifier.set_params(class_weight={"H": 3, "E": 1}).fit(X, y)._target
+    assert again.weights[1] == pytest.approx(3 * again.weights[0])
+    assert again.classes is classes
+    assert again.shares is shares
+    halves = ["H" * 3 + "E" * (len(sequence) - 3) for sequence in X]
+    chain = make(warm_start=True, head="crf").fit(X, halves)
+    for constraints, may_return in (("infer", False), (None, True)):
+        chain.set_params(constraints=constraints).fit(X, halves)
+        for model in (chain, pickle.loads(pickle.dumps(chain))):
+            assert bool(model._restored().module.crf.allowed_transitions[0, 1]) is may_return
+
+
 def test_a_seed_fixes_every_bit(make, X, y):
     one, other = (make(head="light_attention").fit(X, y).predict_proba(X) for _ in range(2))
     assert_rows_close(one, other, atol=0)

@@ -47,6 +47,8 @@ CASES = {
         [0],
     ),
     "weights": (X, Y, {"class_weight": {"H": 0, "E": 0, "C": 0}}, "expected weights of 0 or more", None),
+    "nan": (X, Y, {"class_weight": {"H": np.nan, "E": 0, "C": 1}}, "expected weights of 0 or more", None),
+    "inf": (X, Y, {"class_weight": {"H": np.inf, "E": 0, "C": 1}}, "expected weights of 0 or more", None),
     "constraints": (X, Y, {"constraints": "infer"}, "pass head='crf', got head='linear'", None),
     "crf weights": (X, Y, {"head": "crf", "class_weight": "balanced"}, "a CRF scores whole proteins", None),
     "impossible": (

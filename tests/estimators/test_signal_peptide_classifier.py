@@ -263,5 +263,7 @@ def test_validation_early_stopping_weights_and_scoring(make, proteins):
     classifier.fit(X, y, regions=regions, kingdom=kingdom, sample_weight=np.arange(30))
     assert -1 <= classifier.best_score_ <= 1
     given = {"X_val": X[:6], "y_val": y[:6], "regions_val": regions[:6], "kingdom_val": kingdom[:6]}
-    classifier = make(class_weight="balanced").fit(X, y, regions=regions, **given)
-    assert np.isfinite(classifier.best_score_)
+    lacking = {"X_val": X[:1], "y_val": y[:1], "regions_val": regions[:1]}  # no lipoprotein
+    for weights, validation in (("balanced", given), ({"LIPO": 3.0}, lacking)):
+        classifier = make(class_weight=weights).fit(X, y, regions=regions, **validation)
+        assert np.isfinite(classifier.best_score_)
