@@ -364,13 +364,16 @@ class Backbone:
         table[list(ids)] = list(ids.values())
         return table
 
-    def tokenize(self, sequences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def tokenize(self, sequences: Sequence[str], *, whole: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of clean sequences, by one table look-up for all of them.
 
         Parameters
         ----------
         sequences : sequence of str
             As :func:`plmlearn.sequences.check_sequences` returns them.
+        whole : bool, default=True
+            Whether the encoder is to read them whole. False for what is read in crops, which may be longer
+            than there are positions.
 
         Returns
         -------
@@ -387,7 +390,7 @@ class Backbone:
         """
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         longest = lengths.max(initial=0)
-        if self.n_positions is not None and longest > self.n_positions:
+        if whole and self.n_positions is not None and longest > self.n_positions:
             raise ValueError(
                 f"A sequence has {longest} residues, but {self.name!r} has positions for {self.n_positions}. "
                 f"Pass max_length={self.n_positions} or less."

@@ -74,6 +74,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         self._check_parameters()
         warn_of_idle(self, self._idle(validates=given_to_validate.X is not None))
         run = self._plain()
+        if run._continues:
+            run.backbone = fitted_place(run, **run._of_backbone)
         task, seed = run._task(), of_all_processes(seed_from(run.random_state))[0]
         dataset = run._check(task, given)
         check_same_fit(run.get_params(), dataset)
@@ -230,6 +232,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
 
     def _keep(self, model: LoadedModel, target: Any, history: list[dict], n_truncated: int) -> None:
         """What a fitted estimator consists of."""
+        if not self._continues:
+            keep_place(self)
         self._trained = model.state()
         self._target = target
         self._loaded = model
@@ -240,7 +244,6 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         }
         if "adapter" in self._architecture:  # in full: what a name stands for may change between versions
             self._architecture["adapter"] = adapter_of(self)
-        keep_place(self)
         self.history_ = history
         self.n_truncated_ = n_truncated
         self.n_parameters_ = model.n_parameters
@@ -350,12 +353,6 @@ class HeadedEstimator(
     @property
     def _of_encoder(self) -> dict[str, Any]:
         return {"layer_mixing": self.layer_mixing}
-
-    def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
-        """Train what there is to train; the history is returned."""
-        if not model.n_trainable_parameters:
-            return []
-        return train(model.module, loss, data, model.config, **options)
 
     def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
         if self.standardize:

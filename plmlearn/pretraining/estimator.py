@@ -333,7 +333,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         seed = plain._seed()
         training, held_out = plain._part(X, groups, X_val, groups_val, seed)
         model = plain._build(seed, None)
-        corpus, masking = Corpus(model.backbone, training), Masking.of(model.backbone)
+        corpus, masking = Corpus(model.backbone, training, plain.crop_length), Masking.of(model.backbone)
         model.config = plain._schedule(model.config, len(corpus))
         if model.module.lm_head.is_new:
             model.module.lm_head.start_from(torch.from_numpy(frequencies(corpus, model.backbone)))
@@ -347,7 +347,12 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             replace(masking, rate=plain.mask_rate),
             model.config,
             evaluate=None if look is None else look.loss,
-            settings={**as_settings(model.config), **plain._model_settings(), "sequences": corpus.digest},
+            settings={
+                **as_settings(model.config),
+                **plain._model_settings(),
+                "sequences": corpus.digest,
+                "held_out": None if look is None else look.corpus.digest,
+            },
         )
         watch = Watch(
             run,
@@ -398,6 +403,8 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             held_out = Unlabelled.check(X_val, groups_val, self.invalid, "X_val")
             held_out.warn_of_repeats(rows)
             return rows.sequences, held_out
+        if groups_val is not None:
+            raise ValueError("X_val is None; groups_val are the families of X_val. Pass both, or neither.")
         if self.validation_fraction is None:
             return rows.sequences, None
         kept, out = rows.split(self.validation_fraction, seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ..sequences.clean import local_path
 from ..sequences.variant_table import VariantTable
 from ..training.batching import Inputs
 from ..training.inference import embeddings_of
-from .likelihood import hide_each, hide_parts, log_likelihoods
+from .likelihood import hide_parts, log_likelihoods, pseudo_log_likelihoods
 from .masking import Corpus, Masking
 from .mutations import marginal_ratios
 from .unlabelled import check_predictable
@@ -87,8 +87,8 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         Cost: one pass per residue, so a thousand of them for a protein of a thousand.
         """
         model, corpus = self._read(X)
-        views = hide_each(corpus, Masking.of(model.backbone))
-        sums, counts = log_likelihoods(model.module, corpus, views, model.config)
+        masking = Masking.of(model.backbone)
+        sums, counts = pseudo_log_likelihoods(model.module, corpus, masking, model.config)
         return np.exp(-sums / counts)
 
     def mutation_scores(
@@ -119,7 +119,8 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
         model = self._restored()
         [sequence] = check_sequences([wild_type], invalid=self.invalid)
         truncate(np.array([sequence], dtype=object), int(self.max_length), "raise")
-        table = VariantTable.read(sequence, list(variants), first_site=first_site)
+        given = list(variants) if isinstance(variants, Iterator) else variants
+        table = VariantTable.read(sequence, given, first_site=first_site)
         return marginal_ratios(model.module, model.backbone, model.config, table, hide=method == "masked")
 
     def transform(self, X: Any) -> np.ndarray:
@@ -171,5 +172,6 @@ class LanguageModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RuntimePa
 
     def _read(self, X: Any) -> tuple[LoadedModel, Corpus]:
         model = self._restored()
-        check_predictable(check_sequences(X, invalid=self.invalid), "X")
-        return model, Corpus(model.backbone, self._clean(X)[0])
+        sequences, _ = self._clean(X)
+        check_predictable(sequences, "X")
+        return model, Corpus(model.backbone, sequences)

@@ -2,6 +2,7 @@
 
 ``hide_parts``, ``hide_each``   sequences with some residues hidden, or one at a time
 ``log_likelihoods``             log-probabilities of the hidden ones, by sequence
+``pseudo_log_likelihoods``      the same with each residue hidden alone
 ``site_log_probabilities``      what might stand at given sites of one protein
 
 All run without gradients, in one batch after the other, and give the same whatever the batches.
@@ -23,6 +24,8 @@ from ..training.config import TrainingConfig
 from ..training.devices import Budget, autocast
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, Masking
+
+_RESIDUES_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,25 @@ def hide_parts(corpus: Corpus, masking: Masking, seed: int, n_parts: int | None 
     return views
 
 
-def hide_each(corpus: Corpus, masking: Masking) -> list[View]:
-    """Views of each sequence that hide one residue each."""
+def pseudo_log_likelihoods(
+    model: MaskedLanguageModel, corpus: Corpus, masking: Masking, config: TrainingConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`log_likelihoods`, each residue hidden alone; few views exist at a time."""
+    sums, counts = np.zeros(len(corpus)), np.zeros(len(corpus), dtype=np.int64)
+    step = max(1, _RESIDUES_AT_ONCE // int(corpus.lengths.max()))
+    for start in range(0, len(corpus), step):
+        rows = range(start, min(start + step, len(corpus)))
+        found, n_found = log_likelihoods(model, corpus, hide_each(corpus, masking, rows), config)
+        sums += found
+        counts += n_found
+    return sums, counts
+
+
+def hide_each(corpus: Corpus, masking: Masking, rows: Sequence[int] | None = None) -> list[View]:
+    """Views of each sequence, or of those in some rows, that hide one residue each."""
     return [
         View(row, _masked(corpus[row], place, masking), np.array([place]))
-        for row in range(len(corpus))
+        for row in (range(len(corpus)) if rows is None else rows)
         for place in np.flatnonzero(masking.is_residue(corpus[row]))
     ]
 

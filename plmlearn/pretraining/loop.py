@@ -142,7 +142,7 @@ class Run:
         self.averaged = (
             {} if self.config.averaging is None else {n: p.detach().clone() for n, p in self.trained.items()}
         )
-        self._last_loss = math.nan
+        self.last_loss = math.nan  # training loss of the last step
         self._last_crops: tuple | None = None
         self._since: dict[str, float] = {"loss": 0.0, "predicted": 0, "residues": 0, "seconds": 0.0}
 
@@ -173,16 +173,11 @@ class Run:
         seconds = time.perf_counter() - start
         self.seconds += seconds
         since = self._since
-        self._last_loss = loss
+        self.last_loss = loss
         since["loss"] += loss * len(positions)
         since["predicted"] += len(positions)
         since["residues"] += n_residues
         since["seconds"] += seconds
-
-    @property
-    def last_loss(self) -> float:
-        """Training loss of the last step."""
-        return self._last_loss
 
     def progress(self) -> dict:
         """Where the run stands."""
@@ -191,7 +186,7 @@ class Run:
             "n_steps": self.config.n_steps,
             "residues": self.n_residues,
             "seconds": self.seconds,
-            "train_loss": self._last_loss,
+            "train_loss": self.last_loss,
             "history": self.history,
         }
 

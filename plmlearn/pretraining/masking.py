@@ -30,6 +30,8 @@ class Corpus:
     backbone : Backbone
     sequences : sequence of str
         Clean sequences.
+    crop_length : int, optional
+        Tokens of the longest crop that is read of them; None reads them whole.
 
     Attributes
     ----------
@@ -38,8 +40,12 @@ class Corpus:
         Tokens of each sequence, special ones included, and where they begin.
     """
 
-    def __init__(self, backbone: Backbone, sequences: Sequence[str] | np.ndarray):
-        self.ids, self.lengths = backbone.tokenize(list(sequences))
+    def __init__(
+        self, backbone: Backbone, sequences: Sequence[str] | np.ndarray, crop_length: int | None = None
+    ):
+        self.ids, self.lengths = backbone.tokenize(list(sequences), whole=crop_length is None)
+        if crop_length is not None and backbone.n_positions is not None:
+            _check_crops(backbone, min(crop_length, self.lengths.max()))
         self.starts = np.cumsum(self.lengths) - self.lengths
 
     def __len__(self) -> int:
@@ -55,6 +61,16 @@ class Corpus:
         digest = hashlib.blake2b(self.ids.data, digest_size=16)
         digest.update(self.lengths.data)
         return digest.hexdigest()
+
+
+def _check_crops(backbone: Backbone, longest: int) -> None:
+    n_special = len(backbone.token_format.prefix) + len(backbone.token_format.suffix)
+    n_most = (backbone.n_positions or 0) + n_special
+    if longest > n_most:
+        raise ValueError(
+            f"Crops have up to {longest} tokens, but {backbone.name!r} has positions for {n_most}. Pass "
+            f"crop_length={n_most} or less."
+        )
 
 
 @dataclass(frozen=True)
@@ -82,11 +98,11 @@ class Masking:
     random: float = 0.1
 
     @classmethod
-    def of(cls, backbone: Backbone, rate: float = 0.15, **shares) -> Masking:
+    def of(cls, backbone: Backbone, rate: float = 0.15) -> Masking:
         """For the vocabulary of a backbone."""
         vocabulary = backbone.vocabulary
         residues = tuple(vocabulary[letter] for letter in ALPHABET)
-        return cls(backbone.config.mask_token_id, residues, rate, **shares)
+        return cls(backbone.config.mask_token_id, residues, rate)
 
     def is_residue(self, ids: np.ndarray) -> np.ndarray:
         """Which tokens are standard residues."""
@@ -146,14 +162,11 @@ class MaskedBatch:
         Where to predict, in the row.
     targets : Tensor of int, shape (N,)
         Token ids of the true residues there.
-    places : ndarray of int, shape (N,)
-        The same positions in the row of all crops that the batches were cut from.
     """
 
     tokens: PackedTokens
     positions: Tensor
     targets: Tensor
-    places: np.ndarray
 
 
 def draw_crops(
@@ -210,5 +223,4 @@ def masked_batches(
             PackedTokens(row, lengths[first:last].tolist(), 0, 0),
             torch.from_numpy(here - start).to(device),
             torch.from_numpy(ids[here].astype(np.int64)).to(device),
-            here,
         )

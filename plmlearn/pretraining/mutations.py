@@ -12,10 +12,8 @@ from ..backbones import Backbone
 from ..sequences.variant_table import VariantTable
 from ..training.config import TrainingConfig
 from .language_head import MaskedLanguageModel
-from .likelihood import hide_each, log_likelihoods, site_log_probabilities
+from .likelihood import pseudo_log_likelihoods, site_log_probabilities
 from .masking import Corpus, Masking
-
-_RESIDUES_AT_ONCE = 1 << 16
 
 
 def marginal_ratios(
@@ -71,10 +69,5 @@ def pseudo_ratios(
         Clean sequences of any length.
     """
     distinct, inverse = np.unique([wild_type, *variants], return_inverse=True)
-    sums, longest = np.empty(len(distinct)), max(map(len, distinct))
-    step = max(1, _RESIDUES_AT_ONCE // longest)
-    for start in range(0, len(distinct), step):
-        corpus = Corpus(backbone, distinct[start : start + step])
-        views = hide_each(corpus, Masking.of(backbone))
-        sums[start : start + step] = log_likelihoods(model, corpus, views, config)[0]
+    sums, _ = pseudo_log_likelihoods(model, Corpus(backbone, distinct), Masking.of(backbone), config)
     return sums[inverse[1:]] - sums[inverse[0]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,15 +93,27 @@ class Unlabelled:
             )
 
 
-def check_predictable(sequences: np.ndarray, name: str) -> None:
-    """Raise where sequences hold none of the 20 residues, so that there is nothing to predict."""
+def check_predictable(sequences: Sequence[str] | np.ndarray, name: str, rows: Any = None) -> None:
+    """Raise where what is read of sequences has none of the 20 residues: there is nothing to predict.
+
+    Parameters
+    ----------
+    sequences : sequence of str
+        As far as they are read.
+    name : str
+        Of the caller's container.
+    rows : sequence of int, optional
+        Where they stand in it; None for all of it.
+    """
     standard = set(ALPHABET)
-    rows = [row for row, sequence in enumerate(sequences) if standard.isdisjoint(sequence)]
-    if rows:
+    odd = [row for row, sequence in enumerate(sequences) if standard.isdisjoint(sequence)]
+    if odd:
+        odd = odd if rows is None else [int(rows[row]) for row in odd]
         raise SequenceError(
-            f"{len(rows)} of {len(sequences)} sequences of {name} (rows {first_few(rows)}) hold none of the "
-            f"20 residues {ALPHABET}, only X, B, O, U or Z: nothing to predict. Leave them out.",
-            rows,
+            f"{len(odd)} of {len(sequences)} sequences of {name} (rows {first_few(odd)}) hold none of the "
+            f"20 residues {ALPHABET} where they are read, only X, B, O, U or Z: nothing to predict. Leave "
+            "them out, or raise max_length.",
+            odd,
         )
 
 
@@ -132,7 +145,9 @@ class HeldOut:
         max_length: int,
     ):
         self.held_out, self.backbone, self.config = held_out, backbone, config
-        self.corpus = Corpus(backbone, [sequence[:max_length] for sequence in held_out.sequences])
+        read = [sequence[:max_length] for sequence in held_out.sequences]
+        check_predictable(read, "X_val" if held_out.rows is None else "X held out", held_out.rows)
+        self.corpus = Corpus(backbone, read)
         self.views: list[View] = hide_parts(self.corpus, masking, 0, n_parts=1)
 
     def loss(self, model: MaskedLanguageModel) -> float:

@@ -75,6 +75,25 @@ def test_a_backbone_that_has_moved_is_told_and_found(make, method, folder, make_
             getattr(wrong, method)(X)
 
 
+def test_a_warm_start_goes_on_from_the_backbone_of_the_fit(folder, make_esm, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    fitted = PLMLoRAClassifier(folder.name, warm_start=True, **QUICK).fit(X, Y)
+    kept, other = pickle.dumps(fitted), make_esm(tmp_path / "other", seed=5)
+    expected = fitted.fit(X, Y).predict_proba(X)
+    for place in ("elsewhere", "another"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        unload_backbones()
+        again = pickle.loads(kept)
+        if place == "elsewhere":
+            kept = pickle.dumps(again.fit(X, Y))
+        np.testing.assert_array_equal(again.predict_proba(X), expected)
+    shutil.rmtree(folder)
+    unload_backbones()
+    with pytest.raises(BackboneWeightsError, match="fingerprint"):
+        pickle.loads(kept).set_params(backbone=other).fit(X, Y)
+
+
 def test_the_relative_name_is_tried_where_the_place_of_the_fit_is_gone(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder.parent)
     fitted = PLMEmbedder(folder.name).fit(X)

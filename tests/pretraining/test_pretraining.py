@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,7 +18,8 @@ from sklearn.base import clone
 from plmlearn import PLMClassifier, PLMEmbedder, PLMMaskedLM, save
 from plmlearn import load as load_estimator
 from plmlearn.adapters import IA3, Frozen, LoRA
-from plmlearn.backbones import BackboneWeightsError
+from plmlearn.backbones import BackboneWeightsError, load_backbone
+from plmlearn.pretraining import likelihood
 from plmlearn.pretraining.likelihood import hide_parts, site_log_probabilities
 from plmlearn.pretraining.loop import RowStream
 from plmlearn.pretraining.masking import Corpus, Masking, draw_crops
@@ -219,6 +221,21 @@ def test_pseudo_perplexity_by_hand(fitted, reference, proteins):
     )
 
 
+def test_few_views_exist_at_a_time(fitted, proteins, monkeypatch):
+    expected, seen = fitted.pseudo_perplexity(proteins), []
+    whole = likelihood.log_likelihoods
+
+    def counted(model, corpus, views, config):
+        seen.append(len(views))
+        return whole(model, corpus, views, config)
+
+    monkeypatch.setattr(likelihood, "log_likelihoods", counted)
+    monkeypatch.setattr(likelihood, "_RESIDUES_AT_ONCE", 200)
+    np.testing.assert_allclose(fitted.pseudo_perplexity(proteins), expected, rtol=1e-6)
+    assert sum(seen) == sum(map(len, proteins))
+    assert max(seen) <= 200
+
+
 def test_score_samples_by_hand(fitted, reference, proteins):
     """Every residue once, in the parts that the sequence's own digest draws."""
     backbone = fitted._restored().backbone
@@ -328,6 +345,8 @@ def test_a_checkpoint_of_another_configuration(proteins, tmp_path):
         tiny(max_steps=2, checkpoint=str(tmp_path)).fit(proteins[::-1])
     with pytest.raises(ValueError, match=r"another configuration .*width"):
         tiny(max_steps=2, width=64, checkpoint=str(tmp_path)).fit(proteins)
+    with pytest.raises(ValueError, match=r"another configuration \(held_out: there None, here '"):
+        tiny(max_steps=2, checkpoint=str(tmp_path)).fit(proteins, X_val=["MKTAYIAKQR"])
 
 
 def train_as_one_of_two(rank: int, port: int, proteins: list[str], out: Path) -> None:
@@ -396,6 +415,49 @@ def test_sequences_without_residues_are_named(proteins, fitted):
         ) as error:
             call([proteins[0], "XXX", proteins[1]])
         assert error.value.rows == [1]
+
+
+def test_what_is_read_has_residues(proteins, fitted):
+    cut = clone(fitted).set_params(max_length=5, max_steps=1).fit(proteins)
+    late, told = "XXXXXXXMKT", pytest.warns(UserWarning, match="cut to their first 5")
+    for call in (cut.score_samples, cut.pseudo_perplexity):
+        with told, pytest.raises(SequenceError, match=r"X \(rows 1\) hold none .* raise max_length") as error:
+            call([proteins[0], late])
+        assert error.value.rows == [1]
+    with pytest.raises(SequenceError, match=r"1 of 2 sequences of X_val \(rows 0\) hold none"):
+        cut.fit(proteins, X_val=[late, "MKTAYI"])
+    cut.set_params(validation_fraction=0.2).fit(proteins)
+    rows = cut.valid_rows_
+    late_ones = ["XXXXX" + s if row == rows[1] else s for row, s in enumerate(proteins)]
+    with pytest.raises(SequenceError, match=rf"of X held out \(rows {rows[1]}\) hold none"):
+        cut.fit(late_ones)
+
+
+def test_families_of_x_val_need_x_val(proteins):
+    with pytest.raises(ValueError, match="X_val is None; groups_val are the families of X_val"):
+        tiny(max_steps=1).fit(proteins, groups_val=["a"] * 40)
+
+
+def test_crops_fit_the_table_of_positions_and_proteins_need_not(miniature, draw_proteins):
+    folder, long = miniature("esm1b"), [s * 30 for s in draw_proteins(6, seed=3)]
+    assert min(map(len, long)) > load_backbone(folder).n_positions
+    options = {"validation_fraction": None, "max_steps": 2, "batch_size": 2, **FP32}
+    assert PLMMaskedLM(folder, crop_length=60, **options).fit(long).n_steps_ == 2
+    assert PLMMaskedLM(folder, crop_length=256, **options).fit(long).n_steps_ == 2
+    assert PLMMaskedLM(folder, crop_length=300, **options).fit([s[:254] for s in long]).n_steps_ == 2
+    with pytest.raises(ValueError, match=r"up to 257 tokens, but .* positions for 256. Pass crop_length=256"):
+        PLMMaskedLM(folder, crop_length=257, **options).fit(long)
+
+
+def test_variants_come_in_a_list(fitted):
+    wild_type = "MKTAYI"
+    expected = fitted.mutation_scores(wild_type, ["K2A"])
+    for variants in (iter(["K2A"]), pd.Series(["K2A"]), pd.DataFrame({"mutant": ["K2A"]})):
+        np.testing.assert_array_equal(fitted.mutation_scores(wild_type, variants), expected)
+    with pytest.raises(ValueError, match="list of variants, got one string: 'K2A'"):
+        fitted.mutation_scores(wild_type, "K2A")
+    with pytest.raises(TypeError, match="of variants, got dict"):
+        fitted.mutation_scores(wild_type, {"K2A": 1.0})
 
 
 def test_duplicates_are_counted(proteins):
