@@ -44,6 +44,7 @@ DIFFERENT: dict[str, list[tuple[str, ...]]] = {
     "pooling": [EMBEDDER, FROZEN],
     "precision": [EMBEDDER + FROZEN],
     "quantization": [EMBEDDER + FROZEN],
+    "scoring": [RESIDUES],
     "standardize": [RESIDUES + SIGNAL_PEPTIDES],
     "predict_output": [SIGNAL_PEPTIDES],
     "random_state": [MASKED_LM, FROZEN, ("PLMEnsemble",)],

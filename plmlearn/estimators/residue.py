@@ -137,6 +137,10 @@ class LabelDecoder:
     def classes(self) -> np.ndarray:
         return self.target.classes
 
+    @property
+    def n_outputs(self) -> int:
+        return self.target.n_outputs
+
     def decode(self, outputs: Ragged) -> np.ndarray:
         return self.target.decode(self.model.labels(outputs))
 
@@ -327,7 +331,8 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
     patience : int, default=5
         Epochs without improvement after which training stops.
     scoring : str or callable, optional
-        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+        Scorer of residues that chooses the best epoch: "residue_accuracy", "residue_mcc", or for numbers
+        "residue_spearman"; None takes the validation loss.
     warm_start : bool, default=False
         ``fit`` continues from the tensors of the previous fit.
     random_state : int, RandomState or None, default=None
@@ -567,7 +572,8 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
     patience : int, default=5
         Epochs without improvement after which training stops.
     scoring : str or callable, optional
-        scikit-learn scorer that chooses the best epoch; None takes the validation loss.
+        Scorer of residues that chooses the best epoch: "residue_accuracy", "residue_mcc", or for numbers
+        "residue_spearman"; None takes the validation loss.
     warm_start : bool, default=False
         ``fit`` continues from the tensors of the previous fit.
     random_state : int, RandomState or None, default=None

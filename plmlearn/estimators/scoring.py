@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.utils.metaestimators import available_if
 
 from ..metrics import get_scorer
+from ..nn.packing import Ragged
 from .dataset import Dataset
 
 
@@ -27,6 +30,11 @@ def make_score(
         Decodes the outputs.
     validation : Dataset
     scoring : str or callable
+
+    Raises
+    ------
+    ValueError
+        The targets are of residues, and the scorer is not: it is tried before any training.
     """
     probe = _Known(owner, target)
     scorer = check_scoring(probe, scoring=get_scorer(scoring) if isinstance(scoring, str) else scoring)
@@ -35,7 +43,23 @@ def make_score(
         probe.outputs = outputs
         return float(scorer(probe, validation.sequences, validation.y))
 
+    if validation.y.ndim == 1 and isinstance(validation.y[0], np.ndarray):
+        _try_on_residues(score, validation.y, target.n_outputs, scoring)
     return score
+
+
+def _try_on_residues(score: Callable[[Ragged], float], y: np.ndarray, n_outputs: int, scoring: Any) -> None:
+    """Refuse a scorer that fails on outputs of zero."""
+    outputs = Ragged.of([torch.zeros(len(row), n_outputs) for row in y])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            score(outputs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"scoring={scoring!r} cannot score residues ({error}). Take residue_accuracy, residue_mcc or "
+            "residue_spearman, another scorer of plmlearn.metrics for residues, or None for the loss."
+        ) from error
 
 
 class _Known(BaseEstimator):

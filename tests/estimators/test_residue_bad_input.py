@@ -93,6 +93,20 @@ def test_a_class_only_present_in_validation(esm_folder):
         classifier(esm_folder).fit(X, Y, X_val=["ACD"], y_val=["HEG"])
 
 
+@pytest.mark.parametrize("scoring", ["accuracy", "matthews_corrcoef", "roc_auc"])
+def test_a_scorer_of_proteins_is_refused_before_training(esm_folder, scoring):
+    epochs = []
+    fitted = classifier(esm_folder, scoring=scoring, callbacks=[epochs.append])
+    with pytest.raises(ValueError, match=f"scoring='{scoring}' cannot score residues .*residue_accuracy"):
+        fitted.fit(X, Y, X_val=X, y_val=Y)
+    assert not epochs
+    values, regressor = [np.arange(len(s)) for s in X], PLMResidueRegressor(str(esm_folder), **COMMON)
+    for scorer in ("r2", "spearman"):
+        with pytest.raises(ValueError, match=f"scoring='{scorer}' cannot score residues .*residue_spearman"):
+            regressor.set_params(scoring=scorer).fit(X, values, X_val=X, y_val=values)
+    regressor.set_params(scoring="residue_spearman").fit(X, values, X_val=X, y_val=values)
+
+
 def test_validation_labels_that_break_constraints(esm_folder):
     fitted = classifier(esm_folder, head="crf", constraints="infer")
     with pytest.raises(SequenceError, match="break the constraints: row 0 at residue 1"):
