@@ -53,7 +53,7 @@ class _LowRank(PeftMethod):
             use_dora=self._dora,
             bias=self.bias,
             rank_pattern={k: int(r) for k, r in self._patterns(backbone, self.rank_pattern).items()},
-            alpha_pattern=self._patterns(backbone, self.alpha_pattern),
+            alpha_pattern={k: float(a) for k, a in self._patterns(backbone, self.alpha_pattern).items()},
             target_modules=self._pattern(backbone),
         )
 

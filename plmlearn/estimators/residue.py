@@ -500,6 +500,10 @@ class PLMResidueClassifier(ResidueEstimator, ClassWeightParameters, PathParamete
         kept = [row != UNKNOWN for row in codes]
         right = [(row == found.numpy())[k] for row, found, k in zip(codes, labels, kept, strict=True)]
         weights = np.repeat(check_weights(sample_weight, len(codes)), [k.sum() for k in kept])
+        if not weights.any():
+            raise ValueError(
+                "sample_weight is 0 for every protein with a measured residue; at least one must be positive."
+            )
         return float(np.average(np.concatenate(right), weights=weights))
 
     def _decoder(self) -> LabelDecoder:

@@ -195,15 +195,19 @@ class ResidueClassTarget(ResidueTarget):
         allowed = {}
         for name, n_axes in zip(CONSTRAINTS, (2, 1, 1)):
             allowed[name] = np.full((self.n_outputs,) * n_axes, name not in constraints)
-            for labels in constraints.get(name, ()):
-                parts = tuple(labels) if n_axes == 2 else (labels,)
-                if len(parts) != n_axes or not set(parts) <= set(place):
-                    expected = "pairs of labels" if n_axes == 2 else "labels"
+            given = constraints.get(name, ())
+            for labels in given if np.iterable(given) else [None]:
+                try:
+                    index = tuple(place[part] for part in (labels if n_axes == 2 else [labels]))
+                except (KeyError, TypeError):  # another label, or none at all
+                    index = ()
+                if len(index) != n_axes:
+                    shown, expected = labels if np.iterable(given) else given, ("labels", "pairs of labels")
                     raise ValueError(
-                        f"constraints[{name!r}] has {labels!r}; expected {expected} of "
-                        f"{self.classes.tolist()}."
+                        f"constraints[{name!r}] has {shown!r}; expected {expected[n_axes - 1]} of "
+                        f"{self.classes.tolist()}, in a list."
                     )
-                allowed[name][tuple(place[part] for part in parts)] = True
+                allowed[name][index] = True
         return allowed
 
     def _require_obedience(self, y: Rows, codes: list[np.ndarray]) -> None:

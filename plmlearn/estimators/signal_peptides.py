@@ -15,7 +15,7 @@ from ..nn.encoders import PackedEncoder
 from ..nn.packing import Ragged
 from ..nn.residue_heads import RESIDUE_HEADS, make_residue_head
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.clean import object_array, residues_of
+from ..sequences.clean import is_missing, object_array, residues_of
 from ..training.batching import Inputs
 from ..training.steps import Loss, TrainingData
 from .dataset import Dataset, warn_of_conflicts
@@ -498,11 +498,11 @@ def _check_kingdoms(kingdom: Any, n_rows: int) -> np.ndarray:
     """Index of each protein's kingdom, -1 where it is not known."""
     if kingdom is None:
         return np.full(n_rows, -1)
-    place = {name: i for i, name in enumerate(KINGDOMS)} | {None: -1}
     names = check_length(kingdom, n_rows, "kingdom").tolist()
-    unknown = sorted({str(name) for name in names} - {str(name) for name in place})
+    codes = [-1 if is_missing(name) or name not in KINGDOMS else KINGDOMS.index(name) for name in names]
+    unknown = sorted({str(name) for name in names if not is_missing(name) and name not in KINGDOMS})
     if unknown:
         raise ValueError(
             f"kingdom has {unknown[:5]}; expected {', '.join(KINGDOMS)}, or None for each protein."
         )
-    return np.array([place[name] for name in names])
+    return np.array(codes)

@@ -162,8 +162,14 @@ class ValueTarget(Target):
         return values[:, 0] if self.one_dimensional else values
 
 
+_ROUNDING = 1e-12
+
+
 def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation (1 where all are equal) of each column of (n, k), nan left out; or an error."""
+    """Mean and deviation of each column of (n, k), nan left out; or an error.
+
+    A deviation that comes from rounding the mean of equal numbers is 0.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
     if not (np.isfinite(mean) & np.isfinite(scale)).all():
@@ -171,13 +177,16 @@ def mean_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             f"y holds numbers up to {np.nanmax(np.abs(values)):g}, whose mean or deviation is too large to "
             "compute. Look for placeholders such as 1e308, or divide y by a constant."
         )
-    return mean, np.where(scale > 0, scale, 1.0)
+    return mean, np.where(scale > _ROUNDING * np.abs(mean), scale, 0.0)
 
 
 def standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Values (n, k) in units of ``scale`` from ``mean`` as float32, nan where they are nan; or an error."""
+    """Values (n, k) in units of ``scale`` from ``mean`` as float32, nan where they are nan; or an error.
+
+    A scale of 0 is left out here, but not in decoding: what was constant in training is predicted as it was.
+    """
     with np.errstate(over="ignore"):
-        found = ((values - mean) / scale).astype(np.float32)
+        found = ((values - mean) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
     if np.isinf(found).any():
         raise TrainingDivergedError(
             f"y holds numbers up to {np.nanmax(np.abs(values)):g}, too far from the training data, whose "

@@ -157,7 +157,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         """What to train on, and what to validate on: the caller's own set, or a part held out."""
         passed = {"X_val": given.X, "y_val": given.y}
         missing = [name for name, part in passed.items() if part is None]
-        if len(missing) == 1 or (missing and given.sample_weight is not None):
+        others = (given.sample_weight, *given.extras.values())
+        if len(missing) == 1 or (missing and any(part is not None for part in others)):
             raise ValueError(
                 f"{missing[0]} is None; a validation set is X_val and y_val together. Pass both."
             )
@@ -260,7 +261,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = self._as_fitted()
-            fitted._check_parameters()
+            fitted._check_parameters({*self._architecture, *USED_AFTER_FIT})
             fitted = fitted._plain()
             fitted.backbone = fitted_place(fitted, **fitted._of_backbone)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)

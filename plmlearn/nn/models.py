@@ -326,7 +326,8 @@ class ResidueModel(EncoderModel):
         """Probability of each label at each residue, (R, C): a softmax, or the marginals of a CRF."""
         if self.crf is None:
             return outputs.with_values(outputs.values.double().softmax(dim=1))
-        return _in_chunks(self.crf, outputs, self.crf.marginals)
+        marginals = self.crf.marginals
+        return _in_chunks(self.crf, outputs, lambda *padded: marginals(*padded).double())
 
 
 _CHUNK = 2**16  # residues, padding included, that a CRF decodes at once

@@ -145,7 +145,7 @@ _RULES = {
 
 def _check_scale(_: Saved, state: State, path: str) -> None:
     mean, scale, one = state["mean"], state["scale"], state["one_dimensional"]
-    if len(mean) != len(scale) or not (scale > 0).all() or (one and len(mean) != 1):
+    if len(mean) != len(scale) or not (scale >= 0).all() or (one and len(mean) != 1):
         raise SavedModelError(
             f"{path}: mean {shown(mean)}, scale {shown(scale)} and one_dimensional={one} do not fit together."
         )

@@ -251,7 +251,7 @@ class TuningNet(skorch.NeuralNet):
         if training:
             self.history.record("seconds", seconds)
             self.history.record("residues_per_second", n_residues / seconds)
-            self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])
+            self.history.record("lr", self.last_lr_)
 
     def train_step(self, batch, **fit_params):
         self.last_step_ = batch
@@ -265,6 +265,9 @@ class TuningNet(skorch.NeuralNet):
         if self.config.dtype != torch.float16:  # the scaler skips such steps by itself
             self._check_finite(norm, "gradient", batch)
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch)
+        groups = self.optimizer_.param_groups
+        of_encoder = [group["lr"] for group in groups if group["in_encoder"]]
+        self.last_lr_ = max(of_encoder or [group["lr"] for group in groups])
         self.scaler_.step(self.optimizer_)
         self.scaler_.update()
         if self.schedule_ is not None:
@@ -383,7 +386,7 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
     The encoder's tensors get ``config.lr``, and ``config.adapter`` says which of them decay. The others
     (mixing of layers, pooling, head) get ``config.head_lr``.
     """
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    groups: dict[tuple[float, float], dict] = {}
     for name, tensor in module.named_parameters():
         if tensor.requires_grad:
             in_encoder = name.startswith("encoder.") and not name.startswith("encoder.mixing.")
@@ -391,8 +394,11 @@ def parameter_groups(module: nn.Module, config: TrainingConfig) -> list[dict]:
             lr = config.lr * factor if in_encoder else config.head_lr
             decays = config.adapter.decays(name, tensor) if in_encoder else tensor.ndim >= 2
             decay = config.weight_decay if decays else 0.0
-            groups.setdefault((lr, decay), []).append(tensor)
-    return [{"params": tensors, "lr": lr, "weight_decay": decay} for (lr, decay), tensors in groups.items()]
+            new = {"params": [], "lr": lr, "weight_decay": decay, "in_encoder": False}
+            group = groups.setdefault((lr, decay), new)
+            group["params"].append(tensor)
+            group["in_encoder"] |= in_encoder
+    return list(groups.values())
 
 
 def _named(callbacks: Sequence) -> list:

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from every_method import build, tokens_of, trained_tensors
 
+from plmlearn import PLMClassifier, load, save
 from plmlearn.adapters import IA3, DoRA, LoRA, VeRA
 from plmlearn.backbones import load_backbone
 
@@ -132,6 +134,15 @@ def test_ia3_scales_what_comes_out_or_what_goes_in(esm2, x):
     wide = torch.cat([x, -x], dim=1)
     scales = out.ia3_l["default"].flatten()
     torch.testing.assert_close(out(wide), out.base_layer(scales * wide))
+
+
+@pytest.mark.parametrize("alpha", [np.int64(2), np.float32(2)])
+def test_alphas_of_numpy_are_saved(alpha, esm2, tmp_path):
+    X = ["MKTAYIAK", "GSHMLEDP"]
+    adapter = LoRA(rank=2, alpha_pattern={"key": alpha})
+    fitted = PLMClassifier(str(esm2.folder), adapter=adapter, epochs=1, verbose=0).fit(X, [0, 1])
+    again = load(save(fitted, tmp_path / "saved"))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
 
 
 # -- biases and patterns ---------------------------------------------------------------------------

@@ -630,6 +630,8 @@ def test_setting_parameters_does_not_change_a_fit(make, X, y):
     classifier.set_params(rank=4, alpha=99, pooling="max", head="mlp", backbone="mini", target_modules="all")
     np.testing.assert_array_equal(classifier.predict_proba(X), expected)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(X), expected)
+    classifier.set_params(epochs=0, lr=-1.0, scoring="none such")  # of training alone
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(classifier)).predict_proba(X), expected)
     nested = make(adapter=LoRA(rank=2)).fit(X, y)
     expected = nested.predict_proba(X)
     nested.set_params(adapter__alpha=99)
@@ -662,6 +664,18 @@ def test_history_has_plain_rows(make, X, y):
     assert all(np.isfinite(row["train_loss"]) and row["lr"] >= 0 for row in classifier.history_)
     assert classifier.best_epoch_ == 3
     assert classifier.best_score_ is None
+
+
+def test_history_tells_the_rate_of_the_adapter_at_the_last_step(make, X, y):
+    rates = {"lr": 1e-4, "head_lr": 5e-3, "warmup": 0.0, "batch_size": 8, "epochs": 2}
+    n_steps = -(-len(X) // 8)
+    constant = make(schedule="constant", **rates).fit(X, y)
+    assert [row["lr"] for row in constant.history_] == [1e-4, 1e-4]
+    linear = make(**rates).fit(X, y)
+    left = [n_steps + 1, 1]  # steps to go, that of the last one included
+    assert [row["lr"] for row in linear.history_] == pytest.approx([1e-4 * n / (2 * n_steps) for n in left])
+    head_alone = make(schedule="constant", adapter=Frozen(), **rates)
+    assert head_alone.fit(X, y).history_[0]["lr"] == 5e-3
 
 
 def test_learned_tensors_are_those_of_the_model(make, X, y):

@@ -247,6 +247,13 @@ def test_proteins_too_short_for_any_path_are_named(make, X):
         classifier.predict(["ACD", "A"])
 
 
+@pytest.mark.parametrize("head", ["linear", "crf"])
+def test_probabilities_are_float64_and_add_up(make, X, y, head):
+    for row in make(head=head).fit(X, y).predict_proba(X):
+        assert row.dtype == np.float64
+        np.testing.assert_allclose(row.sum(axis=1), 1, atol=1e-6)
+
+
 def test_crf_learns_from_partly_measured_proteins(make, X, y):
     classifier = make(head="crf", epochs=3).fit(X, y)
     assert all(np.isfinite(epoch["train_loss"]) for epoch in classifier.history_)

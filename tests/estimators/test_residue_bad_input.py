@@ -81,6 +81,8 @@ def test_unknown_labels_when_scoring(esm_folder):
         fitted.score(X, change(1, "HEC"))
     with pytest.raises(ValueError, match="No residue of the 1 proteins was measured"):
         classifier(esm_folder, ignore_label="-").fit(X, Y).score(X[:1], ["-" * 8])
+    with pytest.raises(ValueError, match="sample_weight is 0 for every protein with a measured residue"):
+        fitted.score(X[:2], [Y[0], [None] * 6], sample_weight=[0, 1])
 
 
 def test_scoring_takes_proteins_without_a_measured_residue(esm_folder):

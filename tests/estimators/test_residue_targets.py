@@ -133,6 +133,11 @@ def test_constraints_are_inferred_or_read():
         ({"starts": ["X"]}, r"constraints\['starts'\] has 'X'; expected labels of \['E', 'H'\]"),
         ({"transitions": ["HEH"]}, "expected pairs of labels"),
         ({"begin": ["H"]}, r"constraints has \['begin'\]; expected some of transitions, starts, ends"),
+        ({"starts": 0}, r"constraints\['starts'\] has 0; expected labels of \['E', 'H'\], in a list"),
+        ({"starts": None}, r"constraints\['starts'\] has None; expected labels of"),
+        ({"starts": [["H"]]}, r"constraints\['starts'\] has \['H'\]; expected labels of"),
+        ({"transitions": [0, 1]}, r"constraints\['transitions'\] has 0; expected pairs of labels"),
+        ({"transitions": 7}, r"constraints\['transitions'\] has 7; expected pairs of labels"),
     ],
 )
 def test_impossible_constraints_name_rows(constraints, message):

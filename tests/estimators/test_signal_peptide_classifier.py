@@ -1,9 +1,11 @@
 """Signal peptides: types are probabilities of chains, regions are best paths, sites follow from them."""
 
 import pickle
+import re
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 import torch
@@ -255,6 +257,27 @@ def test_kingdoms_are_routed_to_fit_and_predict(make, proteins):
         params = {"regions": regions, "kingdom": kingdom}
         found = cross_val_predict(classifier, X, y, cv=2, params=params)
     assert found.shape == (30,)
+
+
+def test_kingdoms_that_are_missing_or_none(make, proteins):
+    X, y, _, kingdom = proteins
+    expected = make().fit(X, y, kingdom=kingdom)._trained
+    missing = pd.Series([np.nan if name is None else name for name in kingdom])
+    assert make().fit(X, y, kingdom=missing)._trained == expected
+    assert make().fit(X, y, kingdom=missing.astype("string"))._trained == expected
+    for name in ("None", "nan", 3, ["EUKARYA"]):
+        odd = np.empty(len(X), dtype=object)
+        odd[0] = name
+        with pytest.raises(ValueError, match=rf"kingdom has .*{re.escape(str(name)[1:-1])}.*; expected ARC"):
+            make().fit(X, y, kingdom=odd.tolist() if isinstance(name, str) else odd)
+
+
+@pytest.mark.parametrize("name", ["regions_val", "kingdom_val", "sample_weight_val"])
+def test_what_belongs_to_a_validation_set_needs_one(make, proteins, name):
+    X, y, regions, kingdom = proteins
+    part = {"regions_val": regions, "kingdom_val": kingdom, "sample_weight_val": [1.0] * 30}[name]
+    with pytest.raises(ValueError, match="X_val is None; a validation set is X_val and y_val together"):
+        make().fit(X, y, regions=regions, **{name: part})
 
 
 def test_validation_early_stopping_weights_and_scoring(make, proteins):

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import log_loss, mean_squared_error
 
+from plmlearn.estimators.residue_targets import ResidueValueTarget, check_residue_y
 from plmlearn.estimators.targets import (
     ClassTarget,
     MultilabelTarget,
@@ -17,6 +18,7 @@ from plmlearn.estimators.targets import (
     check_value_y,
     check_weights,
 )
+from plmlearn.nn.packing import Ragged
 
 
 @pytest.fixture
@@ -94,6 +96,21 @@ def test_values_are_standardised_and_brought_back(shape, rng):
 def test_constant_values_are_not_divided_by_zero():
     target = ValueTarget.learn([3.0, 3.0])
     np.testing.assert_array_equal(target.encode([3.0, 4.0]), [[0.0], [1.0]])
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-6, -3.7, 0.0, 1e9])
+def test_constants_are_predicted_as_they_are(value):
+    """However the mean of so many rounds: that of 3 times 0.1 is not 0.1."""
+    outputs = np.array([[0.3], [-2.0]], dtype=np.float32)
+    for n in range(1, 30):
+        found = ValueTarget.learn([value] * n).decode(outputs)
+        np.testing.assert_allclose(found, [value] * 2, rtol=1e-12)
+    columns = ValueTarget.learn(np.array([[value, 1.0], [value, 3.0], [value, 2.0]]))
+    assert columns.scale[0] == 0
+    assert columns.scale[1] == pytest.approx(np.sqrt(2 / 3))
+    y = check_residue_y([np.full(3, value), np.full(4, value)], ["ACD", "ACDE"], kind="values")
+    [row] = ResidueValueTarget.learn(y).decode(Ragged(torch.tensor([[0.3], [-2.0]]), [2]))
+    np.testing.assert_allclose(row, [value] * 2, rtol=1e-12)
 
 
 def test_values_of_other_width_are_refused():
