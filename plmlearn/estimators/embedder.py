@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
@@ -134,7 +134,7 @@ class PLMEmbedder(
         self
         """
         self._check_parameters()
-        self._check_X(X)
+        clone(self)._check_X(X)  # an earlier fit may have had another backbone
         backbone = self._load_backbone(self.backbone, resolve_device(self.device), **self._cut)
         self.n_features_out_ = backbone.config.hidden_size
         self.backbone_fingerprint_ = backbone.fingerprint

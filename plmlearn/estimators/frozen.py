@@ -34,6 +34,7 @@ from .parameters import (
     CutParameters,
     PoolingParameters,
     RuntimeParameters,
+    fitted_place,
     keep_place,
 )
 from .targets import ClassTarget, check_class_y, check_length, check_value_y, check_weights, mean_and_scale
@@ -125,13 +126,13 @@ class FrozenPerceptron(
                 "'max' or 'cls'."
             )
         self._check_parameters()
-        sequences = self._check_X(X)
+        embedder = self._embedder_to_fit()
+        sequences = embedder._check_X(X)
         weights = check_weights(sample_weight, len(sequences))
         kept = np.flatnonzero(weights)
         y = self._check_y(check_length(y, len(sequences))[kept], len(kept))
         if is_classifier(self):
             warn_of_conflicts(sequences[kept], y, kept)
-        embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
         features = embedder.fit(sequences[kept[:1]]).transform(sequences[kept])
         scaler = StandardScaler().fit(features, sample_weight=weights[kept])
         mlp = self._mlp_to_fit()
@@ -145,16 +146,28 @@ class FrozenPerceptron(
                 f"The perceptron's weights became infinite; pass a smaller learning_rate_init (now "
                 f"{self.learning_rate_init:g}), or solver='lbfgs'."
             ) from error
+        if not self._continues:
+            keep_place(self)
         self.embedder_, self.scaler_, self.mlp_ = embedder, scaler, mlp
         self.n_samples_fit_ = len(features)
         self.backbone_fingerprint_ = embedder.backbone_fingerprint_
-        keep_place(self)
         return self
+
+    @property
+    def _continues(self) -> bool:
+        return self.warm_start and hasattr(self, "mlp_")
+
+    def _embedder_to_fit(self) -> PLMEmbedder:
+        """An embedder on the backbone of an earlier fit to go on from, or on that of the parameter."""
+        embedder = PLMEmbedder(**{f.name: getattr(self, f.name) for f in fields(PLMEmbedder) if f.init})
+        if self._continues:
+            embedder.backbone = fitted_place(self, **self._cut)
+        return embedder
 
     def _mlp_to_fit(self) -> Any:
         """The perceptron of an earlier fit or a new one, with the parameters as they are now."""
         mlp, plain = self._mlp_class(), self._plain()
-        if self.warm_start and hasattr(self, "mlp_"):
+        if self._continues:
             mlp, now = self.mlp_, plain.hidden_layer_sizes
             if not np.array_equal(np.ravel(mlp.hidden_layer_sizes), np.ravel(now)):
                 raise ValueError(

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from ..model_selection import PairWarning
 from ..nn.combinations import COMBINATIONS, PairModel, ResidueProjection
 from ..nn.encoders import PackedEncoder
-from ..nn.models import POOLINGS, make_head
+from ..nn.models import POOLINGS, EncoderModel, make_head
 from ..sequences.structure import PAIRS, Reader
 from ..training.batching import Inputs
 from ..training.inference import over_pairs
@@ -47,7 +47,7 @@ class PairTask(ProteinTask):
             warn_of_conflicts(pairs, y[used], used, "pairs", PairWarning)
         return y, {}
 
-    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> PairModel:
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> EncoderModel:
         make_combination = COMBINATIONS[self.combine]
         make_pooling = ResidueProjection if make_combination.over_residues else POOLINGS[self.pooling]
         pooling = make_pooling(encoder.width)

@@ -99,7 +99,7 @@ class ProteinTask(Task):
     def learn(self, y: np.ndarray) -> Target:
         return self.targets.learn(y)
 
-    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> ProteinModel:
+    def make_model(self, encoder: PackedEncoder, n_outputs: int) -> EncoderModel:
         pooling = POOLINGS[self.pooling](encoder.width)
         head = make_head(self.head, pooling.width, n_outputs, self.head_hidden, self.head_dropout)
         return ProteinModel(encoder, pooling, head)

@@ -195,7 +195,7 @@ class ResidueClassTarget(ResidueTarget):
         allowed = {}
         for name, n_axes in zip(CONSTRAINTS, (2, 1, 1)):
             allowed[name] = np.full((self.n_outputs,) * n_axes, name not in constraints)
-            given = constraints.get(name, ())
+            given: Any = constraints.get(name, ())
             for labels in given if np.iterable(given) else [None]:
                 try:
                     index = tuple(place[part] for part in (labels if n_axes == 2 else [labels]))

@@ -48,7 +48,7 @@ def make_score(
     return score
 
 
-def _try_on_residues(score: Callable[[Ragged], float], y: np.ndarray, n_outputs: int, scoring: Any) -> None:
+def _try_on_residues(score: Callable[[Any], float], y: np.ndarray, n_outputs: int, scoring: Any) -> None:
     """Refuse a scorer that fails on outputs of zero."""
     outputs = Ragged.of([torch.zeros(len(row), n_outputs) for row in y])
     try:

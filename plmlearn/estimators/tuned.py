@@ -73,9 +73,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         """Check, build, encode, train, keep."""
         self._check_parameters()
         warn_of_idle(self, self._idle(validates=given_to_validate.X is not None))
-        run = self._plain()
-        if run._continues:
-            run.backbone = fitted_place(run, **run._of_backbone)
+        run = self._to_fit()
         task, seed = run._task(), of_all_processes(seed_from(run.random_state))[0]
         dataset = run._check(task, given)
         check_same_fit(run.get_params(), dataset)
@@ -110,6 +108,14 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
 
         self._keep(model, target, history, dataset.n_truncated)
         return self
+
+    def _to_fit(self) -> Self:
+        """A plain copy that knows where to find its backbone: where an earlier fit did, to go on from it."""
+        run = self._plain()
+        if run._continues:
+            run.backbone = fitted_place(run, **run._of_backbone)
+        vars(run).pop("_backbone_place", None)
+        return run
 
     def _check_parameters(self, names: Collection[str] | None = None) -> None:
         super()._check_parameters(names)

@@ -347,12 +347,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             replace(masking, rate=plain.mask_rate),
             model.config,
             evaluate=None if look is None else look.loss,
-            settings={
-                **as_settings(model.config),
-                **plain._model_settings(),
-                "sequences": corpus.digest,
-                "held_out": None if look is None else look.corpus.digest,
-            },
+            settings=as_settings(model.config) | plain._own_settings(corpus, look),
         )
         watch = Watch(
             run,
@@ -423,9 +418,11 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             evaluate_every=self.evaluate_every or per_epoch,
         )
 
-    def _model_settings(self) -> dict:
-        names = (*self._ARCHITECTURE, "init", "mask_rate")
-        return {name: repr(getattr(self, name)) for name in names}
+    def _own_settings(self, corpus: Corpus, look: HeldOut | None) -> dict:
+        """What a checkpoint must agree in, beside the configuration."""
+        named = {name: repr(getattr(self, name)) for name in (*self._ARCHITECTURE, "init", "mask_rate")}
+        held_out = None if look is None else look.corpus.digest
+        return {**named, "sequences": corpus.digest, "held_out": held_out}
 
     # -- the model ----------------------------------------------------------------------------
 

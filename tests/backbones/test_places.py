@@ -75,9 +75,12 @@ def test_a_backbone_that_has_moved_is_told_and_found(make, method, folder, make_
             getattr(wrong, method)(X)
 
 
-def test_a_warm_start_goes_on_from_the_backbone_of_the_fit(folder, make_esm, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["lora", "frozen"])
+@quick_to_end
+def test_a_warm_start_goes_on_from_the_backbone_of_the_fit(kind, folder, make_esm, tmp_path, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    fitted = PLMLoRAClassifier(folder.name, warm_start=True, **QUICK).fit(X, Y)
+    options = {"warm_start": True, "random_state": 0}
+    fitted = ESTIMATORS[kind][0](folder.name).set_params(**options).fit(X, Y)
     kept, other = pickle.dumps(fitted), make_esm(tmp_path / "other", seed=5)
     expected = fitted.fit(X, Y).predict_proba(X)
     for place in ("elsewhere", "another"):

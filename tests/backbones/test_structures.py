@@ -107,6 +107,17 @@ def test_every_estimator_takes_states(saprot):
     assert np.abs(model.predict_proba(pairs) - changed).max() > 1e-6
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_states_are_read_by_the_backbone_of_this_fit(saprot, esm_folder):
+    X, y = IN_TURN[:2] * 2, [0, 1] * 2
+    for make in (PLMEmbedder, PLMLoRAClassifier, PLMFrozenMLP):
+        options = {name: value for name, value in QUICK.items() if name in make().get_params()}
+        model = make(saprot, **options).fit(X, y)
+        read = model.transform(X)
+        again = make(esm_folder, **options).fit(RESIDUES[:2], y[:2]).set_params(backbone=saprot).fit(X, y)
+        np.testing.assert_array_equal(again.transform(X), read)
+
+
 def test_parts_are_held_out_of_proteins_with_states(saprot):
     rng = np.random.default_rng(0)
     X = [tuple("".join(rng.choice(list("ACDEFGHIKL"), n)) for _ in range(2)) for n in range(15, 35)]
