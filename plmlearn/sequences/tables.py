@@ -2,7 +2,7 @@
 
 ``read_csv``   sequences, targets and all columns of a table
 ``as_target``  the target that columns of text hold
-``no_numbers`` entries that keep a column from being numbers
+``no_numbers``, ``are_meant_as_numbers``   entries that keep a column from being numbers
 ``csv_rows``   some columns of one that may be larger than memory, row after row
 """
 
@@ -208,11 +208,15 @@ def is_gap(entry: str) -> bool:
 
 
 def no_numbers(entries: np.ndarray) -> list[int]:
-    """Rows whose entries are no numbers, where most others are or would be with "." and "-"; else none."""
-    measured = [row for row, entry in enumerate(entries) if entry not in _MISSING]
-    odd = [row for row in measured if not _is_number(entries[row])]
-    meant = [row for row in odd if _is_number(entries[row].replace(",", ".").replace("\N{MINUS SIGN}", "-"))]
-    return odd if 2 * (len(measured) - len(odd) + len(meant)) > len(measured) else []
+    """Rows whose entries are neither missing nor numbers, nor several numbers with blanks between them."""
+    return [row for row, entry in enumerate(entries) if not is_gap(entry) and not _is_number(entry)]
+
+
+def are_meant_as_numbers(entries: np.ndarray) -> bool:
+    """Whether most entries that are not missing are numbers, or would be with "." and "-"."""
+    measured = [entry for entry in entries if not is_gap(entry)]
+    tidy = [entry.replace(",", ".").replace("\N{MINUS SIGN}", "-") for entry in measured]
+    return 2 * sum(map(_is_number, tidy)) > len(measured)
 
 
 def _is_number(entry: str) -> bool:
