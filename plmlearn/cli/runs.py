@@ -281,8 +281,7 @@ def _split(study: Study) -> dict[str, Any]:
 def _folds(study: Study) -> Folds:
     folds = folds_of(study.table.X, study.table.y, study.kind, study.options["folds"], **_split(study))
     say(f"{folds}.")
-    if study.kind == "numbers" and not {"spearman"}.isdisjoint(study.options["scoring"] or ["spearman"]):
-        refuse_constant_folds(folds, np.asarray(study.table.y))
+    refuse_constant_folds(folds, np.asarray(study.table.y), study.kind, study.options["scoring"] or None)
     return folds
 
 
@@ -444,7 +443,10 @@ def _scanner(options: Options, protein: str) -> Any:
         raise ValueError(f"{name} does not predict one number.")
     length = getattr(inner, "max_length", None) or len(protein)
     if len(protein) > length and getattr(inner, "long_sequences", "") == "truncate":
-        raise ValueError(f"The protein has {len(protein)} residues, of which {name} reads {length}. Cut it.")
+        raise ValueError(
+            f"The protein has {len(protein)} residues, of which {name} reads {length}. Fit it with a larger "
+            "max_length, or scan a part of the protein."
+        )
     return model
 
 

@@ -220,8 +220,7 @@ def evaluate(
     with _noted() as noted:
         if not isinstance(folds, Folds):
             folds = folds_of(X, y, kind, int(folds), groups=groups, min_identity=min_identity)
-        if kind == "numbers" and scoring in (None, "spearman"):
-            refuse_constant_folds(folds, y)
+        refuse_constant_folds(folds, y, kind, scoring)
         if verbose:
             print(f"{folds}.", file=sys.stderr, flush=True)
         models = floors(X, y, kind=kind, ignore_label=ignored) if baselines is None else baselines
@@ -255,8 +254,11 @@ def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.n
     return X, object_array(rows_of(y, "targets in y"))
 
 
-def refuse_constant_folds(folds: Folds, y: np.ndarray) -> None:
+def refuse_constant_folds(folds: Folds, y: np.ndarray, kind: TargetKind, scoring: Any) -> None:
     """Before anything is fitted: equal numbers in a test set have no rank correlation."""
+    names = scoring if isinstance(scoring, (list, tuple, set, Mapping)) else [scoring or "spearman"]
+    if kind != "numbers" or "spearman" not in names:
+        return
     for number, (_, test) in enumerate(folds.splits, start=1):
         if (np.ptp(np.asarray(y[test], dtype=float), axis=0) == 0).any():
             raise ValueError(
