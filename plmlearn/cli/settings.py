@@ -66,7 +66,8 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is no YAML: {error}", ctx, param) from error
     known = _in_files(ctx.command)
-    elsewhere = {name for command in ctx.find_root().command.commands.values() for name in _in_files(command)}
+    every: Any = ctx.find_root().command
+    elsewhere = {name for command in every.commands.values() for name in _in_files(command)}
     if not isinstance(found, dict) or not found.keys() <= elsewhere:
         odd = sorted(map(str, set(found) - elsewhere)) if isinstance(found, dict) else [type(found).__name__]
         raise click.BadParameter(
@@ -81,9 +82,9 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 
-def _in_files(command: click.Command) -> set[str | None]:
+def _in_files(command: click.Command) -> set[str]:
     """Options that a file may have, none for a command without ``--config``."""
-    names = {param.name for param in command.params}
+    names = {str(param.name) for param in command.params}
     return names - {"config", "dry_run"} if "config" in names else set()
 
 

@@ -236,8 +236,7 @@ def evaluate(
             verbose=verbose,
             inspect={name: Outcome.of},
         )
-        leakage = folds.leakage(X)
-    return Evaluation(estimator, X, y, kind, folds, leakage, comparison, noted, arguments)
+        return Evaluation(estimator, X, y, kind, folds, folds.leakage(X), comparison, noted, arguments)
 
 
 def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
