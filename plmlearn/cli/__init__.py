@@ -5,6 +5,7 @@
 ``study``        what the options name: a table, a task, an estimator
 ``labels``       several labels in one column
 ``runs``         what each command does
+``predictions``  what predict reads, names and scores
 ``results``      tables, JSON and files of embeddings
 
 Modules load when they are first used.

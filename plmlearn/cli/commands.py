@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .. import cli
-from .settings import Assignment, Commands, merge, use_config
+from .settings import Assignment, Commands, merge, merge_any, use_config
 
 _FILE = click.Path(exists=True, dir_okay=False)
 _FOLDER = click.Path(exists=True, file_okay=False)
@@ -56,9 +56,9 @@ _rows = _options(
         "--where",
         type=Assignment(as_text=True),
         multiple=True,
-        callback=merge,
+        callback=merge_any,
         metavar="COLUMN=TEXT",
-        help="Use only the rows with this entry, such as split=train.",
+        help="Use only the rows with this entry, such as split=train; of one column several, with any.",
     ),
     click.option(
         "--proteins", type=_FILE, help="FASTA or CSV file (id, sequence), if DATA has ids of proteins."
@@ -204,6 +204,7 @@ def embed(**options: Any) -> None:
 @click.option(
     "--method", type=click.Choice(["masked", "wild_type"]), default="masked", help="See mutation_scores."
 )
+@_set
 @click.option("--out", type=click.Path(dir_okay=False), help="CSV file; without it, standard output.")
 @_json
 def scan(**options: Any) -> None:

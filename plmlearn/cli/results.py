@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,9 @@ import click
 import numpy as np
 
 from ..baselines.comparison import as_table
+from ..sequences import SequenceError
+from ..sequences.clean import first_few, local_path
+from ..sequences.files import replacing
 
 
 def say(text: str) -> None:
@@ -43,9 +48,49 @@ def write_csv(columns: Mapping[str, Any], path: str | None) -> None:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
+def check_file(path: str) -> Path:
+    """Where a file is to go, or one error before anything is computed."""
+    place = local_path(path)
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"{place.parent}, where {place.name} is to go, is no folder; expected one.")
+    _refuse_read_only(place if place.exists() else place.parent, path)
+    return place
+
+
+def check_folder(path: str) -> None:
+    """One error, before anything is computed, where no folder can be made or written to."""
+    place = local_path(path).absolute()
+    there = next(part for part in (place, *place.parents) if part.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file, so the folder {path} cannot be made; expected another.")
+    _refuse_read_only(there, path)
+
+
+def _refuse_read_only(place: Path, path: str) -> None:
+    if not os.access(place, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: {place} is read-only for you; expected another.")
+
+
+def check_ids(path: str, ids: Sequence[str]) -> None:
+    """Refuse ids that are empty, occur again, or name no data set of an .h5 file."""
+    h5 = path.lower().endswith(".h5")
+    if bad := [row for row, name in enumerate(ids) if not name or (h5 and ("/" in name or name == "."))]:
+        hint = ', without "/", which makes groups in an .h5 file; write .npz or .parquet' if h5 else ""
+        told = first_few([repr(ids[row]) for row in bad])
+        raise SequenceError(f"{len(bad)} ids are {told}; expected a name for each{hint}. Use --id.", bad)
+    again = [name for name, count in Counter(ids).items() if count > 1]
+    if again:
+        rows = [row for row, name in enumerate(ids) if name in set(again)]
+        raise SequenceError(
+            f"{len(again)} ids occur again: {first_few(again)}; expected different ones. Use --id.", rows
+        )
+
+
 def write_embeddings(path: str, ids: Sequence[str], embeddings: np.ndarray) -> None:
     """Embeddings by protein, (n, D) or arrays of (L, D), in the format that the suffix names."""
-    check_format(path)[1](path, list(ids), embeddings)
+    write = check_format(path)[1]
+    with replacing(local_path(path)) as part:
+        write(part, list(ids), embeddings)
 
 
 def check_format(path: str) -> tuple[str, Callable]:
@@ -59,9 +104,10 @@ def check_format(path: str) -> tuple[str, Callable]:
     return package, write
 
 
-def _write_npz(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+def _write_npz(path: Path, ids: list[str], embeddings: np.ndarray) -> None:
     if embeddings.dtype != object:
-        np.savez(path, allow_pickle=False, ids=np.array(ids), embeddings=embeddings)
+        with open(path, "wb") as whole:  # to a path, np.savez adds its own suffix
+            np.savez(whole, allow_pickle=False, ids=np.array(ids), embeddings=embeddings)
         return
     with zipfile.ZipFile(path, "w") as archive:  # np.savez takes no array named "file"
         for name, rows in zip(ids, embeddings):
@@ -69,7 +115,7 @@ def _write_npz(path: str, ids: list[str], embeddings: np.ndarray) -> None:
                 np.lib.format.write_array(file, rows, allow_pickle=False)
 
 
-def _write_parquet(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+def _write_parquet(path: Path, ids: list[str], embeddings: np.ndarray) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -79,7 +125,7 @@ def _write_parquet(path: str, ids: list[str], embeddings: np.ndarray) -> None:
     parquet.write_table(pa.table({"id": ids, "embedding": column}), path)
 
 
-def _write_h5(path: str, ids: list[str], embeddings: np.ndarray) -> None:
+def _write_h5(path: Path, ids: list[str], embeddings: np.ndarray) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:

@@ -1,7 +1,8 @@
 """What each command does, with the options that ``commands`` has read."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -15,40 +16,46 @@ from sklearn.metrics import make_scorer
 from sklearn.utils.validation import has_fit_parameter
 
 from .. import datasets, persistence, report
-from ..adapters import Frozen
 from ..backbones import download_backbone
 from ..baselines.comparison import named_scorers
 from ..datasets.origins import TABLES
 from ..estimators.embedder import PLMEmbedder
 from ..model_selection import Folds
 from ..persistence.folder import read_folder
-from ..pretraining import PLMMaskedLM
-from ..report.evaluation import folds_of
+from ..report.evaluation import checked_rows, folds_of, refuse_constant_folds
 from ..report.pictures import check_matplotlib
 from ..search import PLMSearchCV
-from ..sequences import ALPHABET, check_sequences, read_fasta
-from ..sequences.clean import is_missing, local_path
+from ..sequences import ALPHABET, check_sequences
 from .labels import joined
-from .results import check_format, say, show, show_fields, write_csv, write_embeddings
+from .predictions import named, one_protein, probabilities, scanner, scores_of, table_of
+from .results import (
+    check_file,
+    check_folder,
+    check_format,
+    check_ids,
+    say,
+    show,
+    show_fields,
+    write_csv,
+    write_embeddings,
+)
 from .settings import dump, typed
 from .study import (
     Study,
     Table,
     groups_of_fit,
-    is_fasta,
     make_estimator,
     make_study,
     read_settings,
     read_table,
     save_study,
-    with_labels,
 )
 
 Options = dict[str, Any]
 
 
 def _on_study(work: Callable[[Study], None]) -> Callable[[Options], None]:
-    """A command on a study; with --dry-run it only prints the settings. Errors name lines of the file."""
+    """A command on a study; with --dry-run it only prints the settings. Where it writes is checked first."""
 
     @wraps(work)
     def command(options: Options) -> None:
@@ -56,8 +63,9 @@ def _on_study(work: Callable[[Study], None]) -> Callable[[Options], None]:
         if options["dry_run"]:
             print(dump(study.settings()), end="")
             return
-        with study.table.naming_places():
-            work(study)
+        if options.get("out"):
+            check_folder(options["out"])
+        work(study)
 
     return command
 
@@ -69,7 +77,7 @@ def _on_study(work: Callable[[Study], None]) -> Callable[[Options], None]:
 def fit(study: Study) -> None:
     """Fit, save, say how it went."""
     estimator, options = study.estimator, study.options
-    with _finishing_epochs(estimator) as stop:
+    with study.table.naming_places(), _finishing_epochs(estimator) as stop:
         estimator.fit(study.table.X, study.table.y, **groups_of_fit(study))
     save_study(study, options["out"])
     result = {**describe(estimator), "rows": len(study.table), "saved in": options["out"]}
@@ -112,52 +120,31 @@ def _finishing_epochs(estimator: Any) -> Iterator[_Stop]:
 def predict(options: Options) -> None:
     """Predict; score where the file has the targets."""
     model, settings = persistence.load(options["model"]), read_settings(options["model"])
-    options = {**options, "sequence": options["sequence"] or settings.get("sequence")}
-    table, target = read_table(options), tuple(settings.get("target", ()))
-    if target and set(target) <= table.columns.keys():
-        table = read_table(options, target)
+    if not hasattr(model, "predict"):
+        raise ValueError(f"{type(model).__name__} in {options['model']} makes no predictions; pass another.")
+    if options["out"]:
+        check_file(options["out"])
+    table, target = table_of(options, settings), tuple(settings.get("target", ()))
     with table.naming_places():
         predicted = model.predict(table.X)
     labels = list(settings.get("labels", ()))
-    text = joined(predicted, labels) if labels else predicted
-    columns = table.columns | _named(text, target, "predicted")
+    found = named(joined(predicted, labels) if labels else predicted, target, "predicted")
     if options["proba"]:
-        columns |= _probabilities(model, table.X, labels or target)
-    scores = {}
-    if table.y is not None:
-        known = np.flatnonzero([not is_missing(entry) for entry in table.y])  # of residues the score decides
-        study = Study(with_labels(table.take(known), labels), settings["task"], model, None, {}, labels)
-        y, metrics = study.table.y, study.metrics if len(known) else {}
-        scores = {name: float(score(y, predicted[known])) for name, score in metrics.items()}
+        found |= probabilities(model, table.X, labels or target)
+    if replaced := found.keys() & table.columns.keys():
+        say(f"Warning: predictions replace the columns {', '.join(sorted(replaced))} of {table.path}.")
+    columns = table.columns | found
+    if not options["as_json"] or options["out"]:
+        write_csv(columns, options["out"])
+    scores = scores_of(model, settings, table, predicted) if target else {}
     result = {"rows": len(table), "scores": scores}
-    if options["as_json"] and options["out"] is None:
-        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
-        show({**result, "predictions": rows}, True, [])
-        return
-    write_csv(columns, options["out"])
     if options["out"]:
         show_fields({**result, "scores": scores or None, "saved in": options["out"]}, options["as_json"])
+    elif options["as_json"]:
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+        show({**result, "predictions": rows}, True, [])
     else:
         say(", ".join(f"{name} {score:.4g}" for name, score in scores.items()) or f"{len(table)} rows")
-
-
-def _named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[str, np.ndarray]:
-    """Predictions as columns, named after the targets where these are known."""
-    if predicted.ndim == 1:
-        return {f"{prefix}_{target[0]}" if len(target) == 1 else prefix: predicted}
-    names = target if len(target) == predicted.shape[1] else range(predicted.shape[1])
-    return {f"{prefix}_{name}": column for name, column in zip(names, predicted.T)}
-
-
-def _probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
-    found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
-    if found is None or found.dtype == object:
-        more = (
-            " Those per residue are for Python: load(folder).predict_proba(X)." if found is not None else ""
-        )
-        raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.{more}")
-    several = len(names) > 1 and len(names) == found.shape[1]  # labels per protein, which have no other name
-    return {f"p_{label}": column for label, column in zip(names if several else model.classes_, found.T)}
 
 
 # -- evaluate and search ----------------------------------------------------------------------
@@ -167,6 +154,7 @@ def _probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.nda
 def evaluate(study: Study) -> None:
     """Cross-validate the estimator and the floors."""
     options, page = study.options, _report_path(study.options["report"])
+    _check_rows(study)
     found = report.evaluate(
         _quiet(study),
         study.table.X,
@@ -199,9 +187,14 @@ def _report_path(path: str | None) -> Path | None:
     if path is None:
         return None
     check_matplotlib()
-    if not (folder := local_path(path).parent).is_dir():
-        raise FileNotFoundError(f"{folder}, where the report is to go, is no folder; expected one.")
-    return local_path(path)
+    return check_file(path)
+
+
+def _check_rows(study: Study) -> None:
+    """Refuse bad rows of the whole table, by their lines; a fold would count them among its own."""
+    with study.table.naming_places(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the folds tell them
+        checked_rows(study.table.X, study.table.y, study.kind, study.estimator)
 
 
 def _quiet(study: Study) -> Any:
@@ -220,6 +213,7 @@ def _split(study: Study) -> dict[str, Any]:
 def _folds(study: Study) -> Folds:
     folds = folds_of(study.table.X, study.table.y, study.kind, study.options["folds"], **_split(study))
     say(f"{folds}.")
+    refuse_constant_folds(folds, np.asarray(study.table.y), study.kind, study.options["scoring"] or None)
     return folds
 
 
@@ -234,6 +228,7 @@ def _scorers(study: Study) -> dict[str, Any]:
 def search(study: Study) -> None:
     """A grid, or what Optuna suggests, on the same folds."""
     options = study.options
+    _check_rows(study)
     table, folds, estimator = study.table, _folds(study), _quiet(study)
     scorers = _scorers(study)
     space = {name: _candidates(name, values) for name, values in options["param"].items()}
@@ -257,7 +252,9 @@ def search(study: Study) -> None:
         found.fit(table.X, table.y, **({"groups": folds.groups} if stops else {}))
     rows = _candidate_rows(found.cv_results_, list(scorers), list(space))
     if options["out"]:
-        save_study(replace(study, estimator=found.best_estimator_), options["out"])
+        groups = options["groups"] or ("clusters" if stops else None)  # which a fit with these settings needs
+        best_study = replace(study, estimator=found.best_estimator_, options={**options, "groups": groups})
+        save_study(best_study, options["out"])
     best = {name: str(value) for name, value in found.best_params_.items()}
     show(
         {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]},
@@ -303,41 +300,47 @@ def _candidate_rows(results: Mapping[str, Any], metrics: list[str], names: list[
 def embed(options: Options) -> None:
     """Embeddings of a frozen or a tuned backbone, in a file."""
     check_format(options["out"])
+    check_file(options["out"])
     table = read_table(options)
-    ids = _different_ids(options, table)
-    if options["model"]:
-        if options["residues"] or options["set"] or options["backbone"]:
-            raise ValueError("--model decides on backbone and pooling; leave the other options out.")
-        embeddings = persistence.load(options["model"]).transform(table.X)
-    else:
-        parameters = {"pooling": None} if options["residues"] else {}
-        parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
-        embeddings = make_estimator(PLMEmbedder, options["set"] | parameters).fit_transform(table.X)
+    with table.naming_places():
+        ids = _different_ids(options, table)
+        model = _embedder(options)
+        embeddings = model.transform(table.X) if options["model"] else model.fit_transform(table.X)
     write_embeddings(options["out"], ids, embeddings)
     result = {"proteins": len(ids), "width": embeddings[0].shape[-1], "saved in": options["out"]}
     show_fields(result, options["as_json"])
+
+
+def _embedder(options: Options) -> Any:
+    """The backbone of a saved model, or a frozen one."""
+    if not options["model"]:
+        parameters = {"pooling": None} if options["residues"] else {}
+        parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
+        return make_estimator(PLMEmbedder, options["set"] | parameters)
+    if options["residues"] or options["set"] or options["backbone"]:
+        raise ValueError("--model decides on backbone and pooling; leave the other options out.")
+    model = persistence.load(options["model"])
+    if not hasattr(model, "transform"):
+        raise ValueError(f"{type(model).__name__} in {options['model']} makes no embeddings; pass one model.")
+    return model
 
 
 def _different_ids(options: Options, table: Table) -> list[str]:
     if not options["id"] and "id" not in table.columns:
         return [str(row) for row in range(1, len(table) + 1)]
     ids = table.column(options["id"] or "id").tolist()
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{len(ids) - len(set(ids))} ids occur again; expected different ones. Use --id.")
+    check_ids(options["out"], ids)
     return ids
 
 
 def scan(options: Options) -> None:
     """All single mutations of one protein and their scores."""
-    [protein] = check_sequences([_one_protein(options["protein"])])
+    if options["out"]:
+        check_file(options["out"])
+    [protein] = check_sequences([one_protein(options["protein"])])
     sites = [(site, old, new) for site, old in enumerate(protein) for new in ALPHABET if new != old]
     names = [f"{old}{site + 1}{new}" for site, old, new in sites]
-    if options["model"]:
-        model = persistence.load(options["model"])
-    else:
-        backbone = options["backbone"] or "esm2-8m"
-        model = PLMMaskedLM(backbone, adapter=Frozen(), max_steps=0, validation_fraction=None, verbose=0)
-        model.fit([protein])
+    model = scanner(options, protein)
     if hasattr(model, "mutation_scores"):
         scores = model.mutation_scores(protein, names, method=options["method"])
     else:
@@ -358,16 +361,6 @@ def scan(options: Options) -> None:
         write_csv(columns, options["out"])
 
 
-def _one_protein(text: str) -> str:
-    """A sequence as it is given, or that of a FASTA file."""
-    if not Path(text).is_file():
-        return text
-    found = read_fasta(text).sequences if is_fasta(text) else []
-    if len(found) != 1:
-        raise ValueError(f"{text} holds {len(found)} FASTA records; expected one.")
-    return found[0]
-
-
 def info(options: Options) -> None:
     """What a saved model is."""
     model, settings = persistence.load(options["model"]), read_settings(options["model"])
@@ -382,11 +375,12 @@ def describe(model: Any) -> dict[str, Any]:
     best = next(
         (epoch for epoch in history if epoch.get("epoch") == getattr(model, "best_epoch_", None)), history[-1]
     )
-    adapter = getattr(model, "adapter", None)
+    inner = getattr(model, "estimator", model)  # of an ensemble
+    adapter, backbone = getattr(inner, "adapter", None), getattr(inner, "backbone", None)
     classes = getattr(model, "classes_", None)
     return {
         "estimator": type(model).__name__,
-        "backbone": str(model.backbone),
+        "backbone": None if backbone is None else str(backbone),
         "fingerprint": getattr(model, "backbone_fingerprint_", None),
         "adapter": None if adapter is None else repr(adapter),
         "classes": None if classes is None else classes.tolist(),

@@ -61,16 +61,19 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     if path is None:
         return
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             found = yaml.load(file, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is no YAML: {error}", ctx, param) from error
-    known = {p.name for p in ctx.command.params} - {"config", "dry_run"}
-    if not isinstance(found, dict) or not found.keys() <= known:
-        odd = sorted(map(str, set(found) - known)) if isinstance(found, dict) else [type(found).__name__]
+    known = _in_files(ctx.command)
+    every: Any = ctx.find_root().command
+    elsewhere = {name for command in every.commands.values() for name in _in_files(command)}
+    if not isinstance(found, dict) or not found.keys() <= elsewhere:
+        odd = sorted(map(str, set(found) - elsewhere)) if isinstance(found, dict) else [type(found).__name__]
         raise click.BadParameter(
             f"{path} has {', '.join(odd)}; expected some of {', '.join(sorted(known))}.", ctx, param
         )
+    found = {name: value for name, value in found.items() if name in known and value is not None}
     options = [p for p in ctx.command.params if isinstance(p, click.Option)]
     several = {p.name for p in options if p.multiple}
     for name in several & found.keys():
@@ -79,10 +82,23 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     ctx.default_map = {**(ctx.default_map or {}), **found}
 
 
+def _in_files(command: click.Command) -> set[str]:
+    """Options that a file may have, none for a command without ``--config``."""
+    names = {str(param.name) for param in command.params}
+    return names - {"config", "dry_run"} if "config" in names else set()
+
+
 def merge(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     """Assignments as a dict, those of the command line over those of the file."""
     of_file = (ctx.default_map or {}).get(param.name or "", [])
-    return {**dict(of_file), **dict(value)}
+    return {**dict(param.type(item, param, ctx) for item in of_file), **dict(value)}
+
+
+def merge_any(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> Any:
+    """As ``merge``, but several texts of one name become a list of them."""
+    texts = {name: [text for other, text in value if other == name] for name, _ in value}
+    lists = tuple((name, several if len(several) > 1 else several[0]) for name, several in texts.items())
+    return merge(ctx, param, lists)
 
 
 class Commands(click.Group):

@@ -23,11 +23,13 @@ from ..adapters.names import AdapterName, as_adapter
 from ..estimators import frozen, pair, protein, residue
 from ..estimators.signal_states import CHAINS
 from ..model_selection import cluster_sequences
+from ..model_selection.graph import check_clusters
 from ..report.evaluation import metrics_of
 from ..sequences import SequenceError, read_csv, read_fasta, target_kind
-from ..sequences.clean import did_you_mean, first_few, object_array
+from ..sequences.clean import did_you_mean, first_few, is_missing, object_array
 from ..sequences.files import is_fasta
 from ..sequences.kinds import KIND_NAMES, TargetKind, are_pairs
+from ..sequences.tables import are_meant_as_numbers, as_target, no_numbers
 from .labels import MARK, as_indicator, labels_in
 from .settings import dump
 
@@ -107,17 +109,22 @@ def read_table(options: Mapping[str, Any], target: tuple[str, ...] = ()) -> Tabl
     else:
         read = read_csv(path, sequence=names, target=list(target) or None)
         places = object_array(f"line {line}" for line in read.lines)
-        table = Table(read.sequences, read.target, read.columns, places, path)
+        table = Table(read.sequences, None, read.columns, places, path)
     table = _where(table, options.get("where") or {})
-    return replace(table, X=_look_up(table.X, options["proteins"])) if options.get("proteins") else table
+    if options.get("proteins"):
+        with table.naming_places():
+            table = replace(table, X=_look_up(table.X, options["proteins"]))
+    return replace(table, y=as_target([table.columns[name] for name in target]))
 
 
-def _where(table: Table, conditions: Mapping[str, str]) -> Table:
+def _where(table: Table, conditions: Mapping[str, Any]) -> Table:
+    """Rows that have, in each of these columns, the entry or one of the entries."""
     rows = np.full(len(table), True)
-    for name, text in conditions.items():
-        rows &= table.column(name) == str(text)
+    wanted = {name: any_of if isinstance(any_of, list) else [any_of] for name, any_of in conditions.items()}
+    for name, texts in wanted.items():
+        rows &= np.isin(table.column(name), [str(text) for text in texts])
     if not rows.any():
-        told = ", ".join(f"{name}={text}" for name, text in conditions.items())
+        told = ", ".join(f"{name}={' or '.join(map(str, texts))}" for name, texts in wanted.items())
         raise ValueError(f"{table.path} has no row with {told}.")
     return table.take(rows)
 
@@ -129,9 +136,11 @@ def _look_up(ids: np.ndarray, path: str) -> np.ndarray:
     for name, sequence in zip(table.column("id"), table.X):
         if known.setdefault(name, sequence) != sequence:
             raise ValueError(f"{path} has different sequences with the id {name}; expected one for each id.")
-    if missing := sorted(set(ids.flat) - known.keys()):
+    rows = [row for row, names in enumerate(ids) if not known.keys() >= set(np.ravel(names).tolist())]
+    if rows:
+        missing = [name or "(an empty id)" for name in sorted(set(ids.flat) - known.keys())]
         told = f"{path} lacks {len(missing)} of the proteins: {first_few(missing)}."
-        raise ValueError(f"{told} It has {first_few(known, n=3)}.")
+        raise SequenceError(f"{told} It has {first_few(known, n=3)}.", rows)
     return object_array(known[name] for name in ids.flat).reshape(ids.shape)
 
 
@@ -171,8 +180,10 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     """Read the table, tell the task from it, and make the estimator; what was decided is said."""
     table = read_table(options, tuple(options["target"]))
     assert table.y is not None
-    _refuse_text(table.y, options["target"])
     kind, pairs = options.get("task") or target_kind(table.X, table.y), are_pairs(table.X)
+    if not (options.get("task") or options.get("labels") or kind.startswith("residue")):
+        _refuse_few_texts(table, options["target"])
+    _refuse_text(table.y, options["target"])
     if (pairs, kind) not in _ESTIMATORS:
         raise ValueError(f"task is {kind!r}, but the file holds pairs; expected 'labels' or 'numbers'.")
     labels = list(options.get("labels") or (labels_in(table.y) if kind == "labels" else []))
@@ -192,6 +203,21 @@ def with_labels(table: Table, labels: Sequence[str]) -> Table:
         return table
     with table.naming_places():
         return replace(table, y=as_indicator(table.y, labels))
+
+
+def _refuse_few_texts(table: Table, names: Sequence[str]) -> None:
+    """One cell that is no number must not make classes of all the numbers in its column."""
+    for name in names:
+        entries = table.columns[name]
+        odd = no_numbers(entries)
+        if odd and are_meant_as_numbers(entries) and not any(MARK in entry for entry in entries):
+            told = first_few([f"{entries[row]!r} in {table.places[row]}" for row in odd])
+            others = len(entries) - len(odd)
+            told += f"; the other {others} are numbers or empty" if others else ""
+            raise ValueError(
+                f"{name} in {table.path} has {told}. Write a number as -0.51, with a hyphen and a "
+                "point. Correct these rows or leave them out; if all of them are labels, pass --task labels."
+            )
 
 
 def _refuse_text(columns: np.ndarray, names: Sequence[str]) -> None:
@@ -216,7 +242,9 @@ def _classes(y: Any, kind: TargetKind, labels: list[str]) -> str:
         return f', several per protein, split at "{MARK}", {len(labels)} of {counts.min()} to {counts.max()}'
     if kind != "labels" or y.ndim > 1:
         return ""
-    names, counts = np.unique(y.astype(str), return_counts=True)
+    names, counts = np.unique([str(label) for label in y if not is_missing(label)], return_counts=True)
+    if not len(names):
+        return ""
     return f", {len(names)} classes of {counts.min()} to {counts.max()}"
 
 
@@ -228,7 +256,11 @@ def _estimator(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
         return changed(_of_preset(options, pairs, kind), parameters)
     if options.get("estimator"):
         return make_estimator(_one_of(_BY_NAME, options["estimator"], "estimator"), parameters)
-    return make_estimator(_ESTIMATORS[pairs, kind][0], parameters)
+    # --set adapter=… is for the first one that has this parameter.
+    asked = any(name.split("__")[0] == "adapter" for name in [*parameters, *options.get("param", {})])
+    suits = _ESTIMATORS[pairs, kind]
+    able = [cls for cls in suits if not asked or "adapter" in cls().get_params(deep=False)]
+    return make_estimator(able[0], parameters)
 
 
 def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
@@ -293,8 +325,13 @@ def _groups(options: Mapping[str, Any], table: Table) -> Any:
     """Clusters by the option ``groups``: of a column, computed, or none; None if nothing was asked for."""
     name = options.get("groups")
     if name in (None, "none", "clusters"):
+        if name in table.columns:
+            raise ValueError(
+                f"{table.path} has a column {name!r}, which --groups {name} does not read. Rename the column."
+            )
         return name
-    return table.column(name)
+    with table.naming_places():
+        return check_clusters(table.column(name), (len(table),))
 
 
 def groups_of_fit(study: Study) -> dict[str, Any]:

@@ -243,9 +243,10 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
     _refuse_missing(y)
     odd = np.flatnonzero([y.dtype.kind not in "biuf" and not _is_numeric(row) for row in y])
     if len(odd):
-        raise ValueError(
+        raise SequenceError(
             f"y holds no number in {_name_rows(odd)} (the first: {y[odd].tolist()[0]!r}); a regressor takes "
-            "floats. For labels use a classifier."
+            "floats. For labels use a classifier.",
+            odd.tolist(),
         )
     values = y.astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -254,7 +255,9 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
         raise ValueError(f"y has shape {values.shape}; expected (n_proteins,) or (n_proteins, n_targets).")
     infinite = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
     if len(infinite):
-        raise ValueError(f"y is infinite in {_name_rows(infinite)}; expected finite numbers.")
+        raise SequenceError(
+            f"y is infinite in {_name_rows(infinite)}; expected finite numbers.", infinite.tolist()
+        )
     return values
 
 

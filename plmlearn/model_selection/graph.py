@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..sequences.clean import SequenceError, first_few
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows, is_blank
 
@@ -58,9 +59,10 @@ class PairGraph:
 def check_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
     """``groups`` as an array of clusters, one per protein or two per pair, or a clear error."""
     groups = check_labels(groups, "groups")
-    if blank := [at for at, group in enumerate(groups.ravel().tolist()) if is_blank(group)]:
-        row = blank[0] // (groups.size // len(groups))
-        raise ValueError(f"groups is blank in row {row}; expected a cluster in each.")
+    blank = [row for row, group in enumerate(groups) if any(map(is_blank, np.ravel(group).tolist()))]
+    if blank:
+        found = f"row{'s' * (len(blank) > 1)} {first_few(blank)}"
+        raise SequenceError(f"groups is blank in {found}; expected a cluster in each.", blank)
     if groups.shape != shape:
         raise ValueError(
             f"groups has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "

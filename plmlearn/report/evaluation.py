@@ -17,6 +17,8 @@ from sklearn.metrics import accuracy_score, f1_score, make_scorer, matthews_corr
 from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import Comparison, compare, floors
+from ..estimators.residue_targets import check_residue_y, require_measured
+from ..estimators.targets import check_class_y, check_value_y
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import Folds, LeakageReport, PairLeakage, make_folds
 from ..sequences import check_pairs, check_sequences, target_kind
@@ -213,11 +215,12 @@ def evaluate(
     arguments = _arguments(given | {"baselines": baselines, "kind": kind, "scoring": scoring})
     kind = target_kind(X, y) if kind is None else kind
     ignored = getattr(estimator, "ignore_label", None)
-    given_X, (X, y) = X, _read(X, y, kind, estimator)
+    given_X, (X, y) = X, checked_rows(X, y, kind, estimator)
     name = f"{type(estimator).__name__} {getattr(estimator, 'backbone', '')}".strip()
     with _noted() as noted:
         if not isinstance(folds, Folds):
             folds = folds_of(X, y, kind, int(folds), groups=groups, min_identity=min_identity)
+        refuse_constant_folds(folds, y, kind, scoring)
         if verbose:
             print(f"{folds}.", file=sys.stderr, flush=True)
         models = floors(X, y, kind=kind, ignore_label=ignored) if baselines is None else baselines
@@ -233,16 +236,34 @@ def evaluate(
             verbose=verbose,
             inspect={name: Outcome.of},
         )
-        leakage = folds.leakage(X)
-    return Evaluation(estimator, X, y, kind, folds, leakage, comparison, noted, arguments)
+        return Evaluation(estimator, X, y, kind, folds, folds.leakage(X), comparison, noted, arguments)
 
 
-def _read(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """X and y as arrays with an entry for each row."""
+def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
+    """X and y as arrays with an entry for each row, or one error that names rows as no fold can."""
     invalid: Any = "replace" if _replaces(estimator) else "raise"
-    X = check_pairs(X, invalid=invalid) if are_pairs(X) else check_sequences(X, invalid=invalid)
-    per_residue = kind.startswith("residue")
-    return X, object_array(rows_of(y, "targets in y")) if per_residue else as_array(y, "y", missing=True)
+    given, X = X, check_pairs(X, invalid=invalid) if are_pairs(X) else check_sequences(X, invalid=invalid)
+    if not kind.startswith("residue"):
+        check = check_class_y if kind == "labels" else check_value_y
+        check(y, len(X))
+        return X, as_array(y, "y")
+    values: Any = "values" if kind == "residue_numbers" else "labels"
+    ignored = getattr(estimator, "ignore_label", None)
+    require_measured(check_residue_y(y, given, kind=values, ignore_label=ignored), np.arange(len(X)))
+    return X, object_array(rows_of(y, "targets in y"))
+
+
+def refuse_constant_folds(folds: Folds, y: np.ndarray, kind: TargetKind, scoring: Any) -> None:
+    """Before anything is fitted: equal numbers in a test set have no rank correlation."""
+    names = scoring if isinstance(scoring, (list, tuple, set, Mapping)) else [scoring or "spearman"]
+    if kind != "numbers" or "spearman" not in names:
+        return
+    for number, (_, test) in enumerate(folds.splits, start=1):
+        if (np.ptp(np.asarray(y[test], dtype=float), axis=0) == 0).any():
+            raise ValueError(
+                f"All {len(test)} test rows of fold {number} have the same target, so Spearman's correlation "
+                "cannot rank them. Choose fewer folds, or another score such as r2."
+            )
 
 
 def folds_of(X: Any, y: Any, kind: TargetKind, n_splits: int, **options: Any) -> Folds:

@@ -13,10 +13,12 @@ import gzip
 import io
 import lzma
 import os
+import re
 import reprlib
 import stat
 import sys
 import uuid
+import warnings
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
@@ -32,6 +34,7 @@ _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 # Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.
 _MOST_TIMES = 100
 _ALWAYS_UNPACKED = 2**28
+_OTHER_BYTES = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are not UTF-8
 
 
 def read_fasta(path: str | os.PathLike[str]) -> Bunch:
@@ -40,7 +43,8 @@ def read_fasta(path: str | os.PathLike[str]) -> Bunch:
     Parameters
     ----------
     path : str or PathLike
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded.
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded. Lines that
+        are not UTF-8 are read as Windows-1252, with a warning.
 
     Returns
     -------
@@ -103,8 +107,9 @@ def fasta_records(lines: Iterable[str], source: str | os.PathLike[str]) -> Itera
 
 
 def is_fasta(path: str | os.PathLike[str]) -> bool:
-    """Whether the first line of a file that is not empty begins with ">"."""
-    return next((line for line in read_lines(path) if line.strip()), "").lstrip().startswith((">", ";"))
+    """Whether the first line of a file begins with ">", but for empty lines and comments."""
+    lines = map(str.strip, read_lines(path))
+    return next((line for line in lines if line and not line.startswith(";")), "").startswith(">")
 
 
 def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
@@ -115,10 +120,12 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     left = limit
     try:
         with (opener or open)(place, "rb") as file:
+            wide = file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
             # utf-8-sig drops the mark that Excel writes; backslashreplace shows other bytes as \xe4.
-            encoding = "utf-16" if file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
-            text = io.TextIOWrapper(file, encoding=encoding, errors="backslashreplace", newline="")
-            for number, line in enumerate(iter(lambda: text.readline(limit), ""), start=1):
+            how = ("utf-16", "backslashreplace") if wide else ("utf-8-sig", "surrogateescape")
+            text = io.TextIOWrapper(file, *how, newline="")
+            lines = iter(lambda: text.readline(limit), "")
+            for number, line in enumerate(lines if wide else _decoded(lines, path), start=1):
                 if (left := left - len(line)) < 0:
                     raise ValueError(
                         f"{path} unpacks to more than {_MOST_TIMES} times its size. If that is right, unpack "
@@ -133,6 +140,23 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
         raise OSError(
             f"{path} is damaged, or not compressed as its name says ({error}). Copy it again, or rename it."
         ) from error
+
+
+def _decoded(lines: Iterable[str], path: str | os.PathLike[str]) -> Iterator[str]:
+    """Lines of UTF-8; one with other bytes is read as Windows-1252, of which the first is told."""
+    told = False
+    for number, line in enumerate(lines, start=1):
+        if not line.isascii() and _OTHER_BYTES.search(line):
+            line = line.encode("utf-8", "surrogateescape").decode("cp1252", "backslashreplace")
+            if not told:
+                warnings.warn(
+                    f"{path}, line {number} is not in UTF-8. It is read as Windows-1252, in which Excel "
+                    "saves CSV files. If letters look wrong, save the file as CSV UTF-8.",
+                    UserWarning,
+                    stacklevel=1,
+                )
+            told = True
+        yield line
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Tables of proteins with a header line, every fault named by its line.
 
 ``read_csv``   sequences, targets and all columns of a table
+``as_target``  the target that columns of text hold
+``no_numbers``, ``are_meant_as_numbers``   entries that keep a column from being numbers
 ``csv_rows``   some columns of one that may be larger than memory, row after row
 """
 
@@ -42,8 +44,9 @@ def read_csv(
     Parameters
     ----------
     path : str or PathLike
-        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded. Commas,
-        tabs or semicolons separate its columns: whichever makes most columns of the header.
+        A text file in UTF-8 or UTF-16, or one compressed as ``.gz`` or ``.xz``; ``~`` is expanded. Lines that
+        are not UTF-8 are read as Windows-1252, with a warning. Commas, tabs or semicolons separate its
+        columns: whichever makes most columns of the header.
     sequence : str or sequence of str, default="sequence"
         Name of the column with the sequences; of pairs the names of the two columns.
     target : str, sequence of str or None, default=None
@@ -74,7 +77,7 @@ def read_csv(
     Notes
     -----
     Blanks around an entry are removed. Empty lines, lines of nothing but separators, and columns without a
-    name or entries at the end of the table are left out.
+    name or entries at the end of the table are left out, and so is the line "sep=;" that Excel reads.
 
     Examples
     --------
@@ -116,7 +119,7 @@ def read_csv(
     if not any(entries):
         raise ValueError(f"{path} holds no rows; expected a header line and one line per protein.")
     columns = dict(zip(header, map(object_array, entries)))
-    sequences, found = _joined([columns[n] for n in names]), _joined([_as_target(columns[n]) for n in wanted])
+    sequences, found = _joined([columns[n] for n in names]), as_target([columns[n] for n in wanted])
     return Bunch(sequences=sequences, target=found, columns=columns, lines=np.array(lines))
 
 
@@ -143,7 +146,9 @@ def csv_rows(path: str | os.PathLike[str], wanted: Sequence[str]) -> Iterator[di
 def _rows(path: str | os.PathLike[str], sequence: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of the header, then of every row that has an entry."""
     lines = read_lines(path)
-    n_blank, first = next(((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ")), (0, ""))
+    none = ("", "sep=")  # Excel's "sep=;" names the separator, which the header shows as well
+    kept = ((i, line) for i, line in enumerate(lines) if line.strip(",;\t\r\n ").lower() not in none)
+    n_blank, first = next(kept, (0, ""))
     header: list[str] = []
     line = n_blank + 1
     try:
@@ -190,6 +195,32 @@ def _check_quotes(
             f"{path}, line {line}: a quoted field goes on over {len(lines)} more lines that look like rows. "
             "Close its quote, or take the line breaks out of the field."
         )
+
+
+def as_target(columns: list[np.ndarray]) -> np.ndarray | None:
+    """The target that columns of text hold; None of no columns."""
+    return _joined([_as_target(column) for column in columns])
+
+
+def is_gap(entry: str) -> bool:
+    """Whether the text of an entry says that nothing is known."""
+    return entry in _MISSING
+
+
+def no_numbers(entries: np.ndarray) -> list[int]:
+    """Rows whose entries are neither missing nor numbers, nor several numbers with blanks between them."""
+    return [row for row, entry in enumerate(entries) if not is_gap(entry) and not _is_number(entry)]
+
+
+def are_meant_as_numbers(entries: np.ndarray) -> bool:
+    """Whether most entries that are not missing are numbers, or would be with "." and "-"."""
+    measured = [entry for entry in entries if not is_gap(entry)]
+    tidy = [entry.replace(",", ".").replace("\N{MINUS SIGN}", "-") for entry in measured]
+    return 2 * sum(map(_is_number, tidy)) > len(measured)
+
+
+def _is_number(entry: str) -> bool:
+    return all(map(_NUMBER.fullmatch, entry.split()))
 
 
 def _as_target(entries: np.ndarray) -> np.ndarray:

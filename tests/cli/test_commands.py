@@ -115,6 +115,93 @@ def test_predict_without_targets_and_for_fasta(proteins, model, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "rows, told",
+    [
+        ([("MKTAYIAK", "1.5")], "y_true has 1 different values"),
+        ([("MKTAYIAK", "1"), ("GSHMLEDP", "1")], "y_true has 1 different values"),
+        (
+            [("MKTAYIAK", "1"), ("GSHMLEDP", "n.d."), ("GSHM", "2")],
+            "Expected numbers in y, got 'n.d.' in line 3.",
+        ),
+    ],
+)
+def test_predictions_that_cannot_be_scored_are_written(regressor, tmp_path, rows, told):
+    path = write(tmp_path / "p.csv", rows, ["sequence", "y"])
+    out = tmp_path / "out.csv"
+    said = run("predict", regressor, path, "--out", out).stderr
+    assert said == f"Warning: the predictions are not scored. {told}{said.partition(told)[2]}"
+    expected = plmlearn.load(regressor).predict([row[0] for row in rows])
+    assert read_csv(out, target="predicted_y").target == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fitted, new, scores",
+    [
+        (["1", "2", "2a", "x"], ["1", "2", "", "2"], 3),  # text that looks like numbers
+        (["0", "1", "0", "1"], ["0", "unknown", "1", "1"], 0),
+        (["A", "B", "A|B", "B"], ["A", "C", "", "B"], 0),
+        (["A", "B", "A|B", "B"], ["A", "A|B", "", "B"], 3),
+    ],
+)
+def test_new_targets_are_read_as_those_of_the_fit(tmp_path, fitted, new, scores):
+    sequences = ["MKTAYIAK", "GSHMLEDP", "MKTAYIAR", "GSHMLEDA"]
+    options = ["-t", "y", *FROZEN, "--out", tmp_path / "m"]
+    run("fit", write(tmp_path / "f.csv", zip(sequences, fitted), ["sequence", "y"]), *options)
+    path, out = write(tmp_path / "n.csv", zip(sequences, new), ["sequence", "y"]), tmp_path / "out.csv"
+    found = run("predict", tmp_path / "m", path, "--out", out, "--json")
+    predicted = read_csv(out).columns["predicted_y"]
+    if not scores:
+        assert "Warning: the predictions are not scored." in found.stderr
+        assert "line 3" in found.stderr
+        return
+    right = [a == b for a, b in zip(predicted, new) if b]
+    assert len(right) == scores
+    assert json.loads(found.stdout)["scores"]["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_rows_with_a_gap_in_one_of_two_targets_are_not_scored(numbers, tmp_path):
+    rows = [[*row, row[2]] for row in numbers]
+    header = ["id", "sequence", "y", "z"]
+    options = ["-t", "y", "-t", "z", *FROZEN, "--out", tmp_path / "m"]
+    run("fit", write(tmp_path / "f.csv", rows, header), *options)
+    for row, column in ((2, 2), (4, 3), (5, 2), (5, 3)):
+        rows[row][column] = ""
+    new = write(tmp_path / "n.csv", rows[:8], header)
+    found = run("predict", tmp_path / "m", new, "--out", tmp_path / "o.csv", "--json")
+    whole = [0, 1, 3, 6, 7]
+    predicted = plmlearn.load(tmp_path / "m").predict([rows[i][1] for i in whole])
+    true = np.array([rows[i][2:] for i in whole], dtype=float)
+    assert json.loads(found.stdout)["scores"]["spearman"] == pytest.approx(spearman_score(true, predicted))
+    empty = write(tmp_path / "e.csv", [[*row[:2], "", ""] for row in rows[:3]], header)
+    assert run("predict", tmp_path / "m", empty).stderr == "3 rows\n"
+
+
+def test_predictions_that_replace_columns_are_told(model, tmp_path):
+    rows = [("MKTAYIAKQR", 0.5, "mine", "a")]
+    path = write(tmp_path / "p.csv", rows, ["sequence", "p_in", "predicted_place", "note"])
+    said = run("predict", model, path, "--proba").stderr
+    assert f"Warning: predictions replace the columns p_in, predicted_place of {path}." in said
+
+
+def test_what_does_not_predict_or_embed_is_refused(tmp_path):
+    X = ["MKTAYIAK", "GSHMLEDP"]
+    (tmp_path / "p.fasta").write_text(f">a\n{X[0]}\n>b\n{X[1]}\n")
+    member = plmlearn.PLMClassifier("mini", adapter=Frozen(), epochs=1, verbose=0, random_state=0)
+    ensemble = plmlearn.PLMEnsemble(member, n_members=2, random_state=0).fit(X, ["in", "out"])
+    plmlearn.save(ensemble, tmp_path / "e")
+    plmlearn.save(plmlearn.PLMEmbedder("mini").fit(X), tmp_path / "m")
+    found = json.loads(run("info", tmp_path / "e", "--json").stdout)
+    assert (found["estimator"], found["backbone"], found["classes"]) == ("PLMEnsemble", "mini", ["in", "out"])
+    out = ["--out", tmp_path / "e.npz"]
+    said = run("embed", tmp_path / "p.fasta", "--model", tmp_path / "e", *out, code=1).stderr
+    assert "PLMEnsemble in" in said
+    assert "makes no embeddings" in said
+    said = run("predict", tmp_path / "m", tmp_path / "p.fasta", code=1).stderr
+    assert "PLMEmbedder in" in said
+    assert "makes no predictions" in said
+
+
 def test_info(model):
     found = json.loads(run("info", model, "--json").stdout)
     loaded = plmlearn.load(model)
@@ -181,6 +268,32 @@ def test_settings_beside_a_model_fit_it_again(model, tmp_path):
     run("fit", "--config", model / "command.yaml", "--out", tmp_path / "again")
     first, again = plmlearn.load(model), plmlearn.load(tmp_path / "again")
     assert again._trained == first._trained
+
+
+def test_settings_pass_between_commands(proteins, model, tmp_path):
+    options = ["-t", "place", *QUICK, "--folds", "2"]
+    early = ["--set", "early_stopping=True", "--param", "rank=[2]"]
+    run("search", proteins, *options, *early, "--out", tmp_path / "best")
+    run("fit", "--config", tmp_path / "best" / "command.yaml", "--out", tmp_path / "again")
+    first, again = plmlearn.load(tmp_path / "best"), plmlearn.load(tmp_path / "again")
+    assert again.best_score_ == first.best_score_  # in early stopping on the same clusters
+    assert again._trained == first._trained
+    assert "20 to 20" not in run("evaluate", "--config", model / "command.yaml", "--dry-run").stderr
+    config = tmp_path / "e.yaml"
+    config.write_text(run("evaluate", proteins, *options, "--dry-run").stdout)
+    assert "folds" not in run("fit", "--config", config, "--out", "m", "--dry-run").stdout
+    assert "folds: 2" in run("search", "--config", config, "--param", "rank=[2]", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("nothing", ["set:", "where:", "groups:", "set: {}", "where: []"])
+def test_what_is_left_blank_in_a_file_is_not_given(proteins, tmp_path, nothing):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"\ufeffdata: {proteins}\ntarget: place\n{nothing}\n")
+    found = yaml.safe_load(
+        run("fit", "--config", config, "--set", "epochs=3", "--out", "m", "--dry-run").stdout
+    )
+    assert found["set"]["epochs"] == 3
+    assert "where" not in found
 
 
 @pytest.mark.parametrize(
@@ -255,6 +368,173 @@ def test_rows_that_are_refused_are_named_by_their_lines(tmp_path):
     assert f"In {path}, row 0 is line 5." in said
     said = run("fit", path, *options, "--set", "invalid=replace", code=1).stderr
     assert f"In {path}, row 1 is line 6." in said
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory):
+    """30 proteins with a number each, as texts: id, sequence, number."""
+    X, _ = make_protein_classification(30, median_length=25, max_length=35, random_state=0)
+    return [[f"P{i}", x, f"{(-1) ** i * i / 7:.2f}"] for i, x in enumerate(X)]
+
+
+@pytest.fixture(scope="module")
+def regressor(numbers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numbers")
+    run(
+        "fit",
+        write(folder / "n.csv", numbers, ["id", "sequence", "y"]),
+        "-t",
+        "y",
+        *QUICK,
+        "--out",
+        folder / "m",
+    )
+    return folder / "m"
+
+
+def with_entries(numbers, entries):
+    """The rows with other targets in some of them."""
+    return [[*row[:2], entries.get(i, row[2])] for i, row in enumerate(numbers)]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate"],
+        ["evaluate", "--no-floors"],
+        ["evaluate", "--groups", "none"],
+        ["search", "--param", "lr=[1e-3]"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    "kind, entries, message",
+    [
+        ("number", {7: "", 20: "NA"}, "y is missing (nan or None) in 2 rows: 7, 20"),
+        ("label", {7: "", 20: "NA"}, "y is missing (nan or None) in 2 rows: 7, 20"),
+        ("states", {7: "HH", 20: ""}, "Target 7 has 2 entries for"),
+    ],
+)
+def test_bad_rows_are_named_before_any_fold(numbers, tmp_path, command, kind, entries, message):
+    """Rows of the file, not those of a fold's training set."""
+    made = {"number": lambda row: row[2], "label": lambda row: "ab"[len(row[1]) % 2]}
+    made["states"] = lambda row: "".join("HE"[letter < "L"] for letter in row[1])
+    rows = with_entries([[*row[:2], made[kind](row)] for row in numbers], entries)
+    path = write(tmp_path / "p.csv", rows, ["id", "sequence", "y"])
+    name, *options = command
+    options += ["--backbone", "mini", "--set", "adapter=frozen", "--folds", "2"]
+    said = run(name, path, "-t", "y", *options, code=1).stderr
+    assert message in said
+    assert f"In {path}, row 7 is line 9, row 20 is line 22." in said
+    assert "fold 1" not in said
+    assert "2 folds" not in said
+
+
+def test_missing_labels_are_no_class(proteins, tmp_path):
+    rows = [("MKV", "in"), ("GSH", ""), ("AAA", "out"), ("MKL", "in")]
+    path = write(tmp_path / "p.csv", rows, ["sequence", "place"])
+    said = run("fit", path, "-t", "place", "--out", "m", "--backbone", "mini", "--dry-run").stderr
+    assert "2 classes of 1 to 2" in said
+
+
+@pytest.mark.parametrize(
+    "entries, told",
+    [
+        ({7: "#DIV/0!"}, "'#DIV/0!' in line 9; the other 29 are numbers or empty."),
+        ({7: "n.d.", 20: "9"}, "'n.d.' in line 9; the other 29 are numbers or empty."),
+        (
+            {3: "\N{MINUS SIGN}0.43", 9: "0,51"},
+            "'\N{MINUS SIGN}0.43' in line 5, '0,51' in line 11; the other 28 are",
+        ),
+        ({i: f"{i},5" for i in range(30)}, "has '0,5' in line 2, '1,5' in line 3"),
+    ],
+)
+@pytest.mark.parametrize("targets", [["y"], ["id", "y"]], ids=["one target", "two"])
+def test_one_cell_makes_no_classes_of_numbers(numbers, tmp_path, entries, told, targets):
+    rows = [[i, *row[1:]] for i, row in enumerate(with_entries(numbers, entries))]
+    path = write(tmp_path / "p.csv", rows, ["id", "sequence", "y"])
+    options = [part for name in targets for part in ("-t", name)]
+    said = run("fit", path, *options, *QUICK, "--out", tmp_path / "m", code=1).stderr
+    assert told in said
+    assert "pass --task labels" in said
+    if targets == ["y"]:
+        said = run("fit", path, *options, *QUICK, "--task", "labels", "--out", "m", "--dry-run").stderr
+        assert "y: labels" in said
+        said = run("fit", path, *options, *QUICK, "--task", "numbers", "--out", tmp_path / "m", code=1).stderr
+        row = min(row for row, entry in entries.items() if entry)
+        assert f"In {path}, row {row} is line {row + 2}" in said
+
+
+def test_labels_of_few_texts_and_many_are_labels(tmp_path):
+    for labels in (["1", "2a", "2b", "x"], ["1", "2", "1|2", "2"], ["3.4.21.4", "1.1.1.1", "2", "3.4.21.4"]):
+        rows = zip(["MKV", "GSH", "AAA", "MKL"], labels)
+        path = write(tmp_path / "p.csv", rows, ["sequence", "y"])
+        assert (
+            "y: labels" in run("fit", path, "-t", "y", "--out", "m", "--backbone", "mini", "--dry-run").stderr
+        )
+
+
+def test_rows_that_are_left_out_do_not_decide_on_the_task(numbers, tmp_path):
+    part = ["use" if i < 20 else "fail" if i < 25 else "new" for i in range(30)]
+    texts = [["0", "1"][i % 2] if i < 20 else "n.d." if i < 25 else "" for i in range(30)]
+    table = [
+        [*row, label, kind] for row, label, kind in zip(with_entries(numbers, {22: "n.d."}), texts, part)
+    ]
+    path = write(tmp_path / "p.csv", table, ["id", "sequence", "y", "label", "part"])
+    options = ["--where", "part=use", *QUICK, "--out", tmp_path / "m"]
+    assert "20 proteins, y: numbers." in run("fit", path, "-t", "y", *options, "--dry-run").stderr
+    run("fit", path, "-t", "label", *options)
+    assert plmlearn.load(tmp_path / "m").classes_.tolist() == [0, 1]
+    assert plmlearn.load(tmp_path / "m").classes_.dtype.kind == "i"
+
+
+def test_several_entries_of_a_column_mean_any(proteins, tmp_path):
+    options = ["-t", "place", "--backbone", "mini", "--out", "m", "--dry-run"]
+    chosen = ["--where", "id=P1", "--where", "id=P2", "--where", "id=P4", "--where", "part=train"]
+    printed = run("fit", proteins, *options, *chosen)
+    assert printed.stderr.startswith("2 proteins, ")
+    assert yaml.safe_load(printed.stdout)["where"] == {"id": ["P1", "P2", "P4"], "part": "train"}
+    config = tmp_path / "config.yaml"
+    config.write_text(printed.stdout)
+    assert run("fit", "--config", config, "--dry-run").stdout == printed.stdout
+    said = run("fit", "--config", config, "--where", "id=P1", "--where", "id=P3", "--dry-run").stderr
+    assert said.startswith("2 proteins, ")
+    said = run("fit", proteins, *options, "--where", "id=X", "--where", "id=Y", code=1).stderr
+    assert "has no row with id=X or Y." in said
+
+
+def test_a_column_of_the_name_of_an_option_of_groups(proteins, tmp_path):
+    rows = [("MKV", "in", "a", ""), ("GSH", "out", "b", "x"), ("AAA", "out", "c", "")]
+    path = write(tmp_path / "p.csv", rows, ["sequence", "place", "clusters", "family"])
+    options = ["-t", "place", "--backbone", "mini", "--folds", "2"]
+    said = run("evaluate", path, *options, "--groups", "clusters", code=1).stderr
+    assert "has a column 'clusters', which --groups clusters does not read" in said
+    said = run("evaluate", path, *options, "--groups", "family", code=1).stderr
+    assert "groups is blank in rows 0, 2; expected a cluster in each." in said
+    assert f"In {path}, row 0 is line 2, row 2 is line 4." in said
+
+
+def test_an_adapter_needs_no_estimator(proteins):
+    options = ["-t", "place", "--backbone", "mini", "--out", "m", "--dry-run", "--set", "adapter=dora"]
+    found = yaml.safe_load(run("fit", proteins, *options, "--set", "adapter__rank=3").stdout)
+    assert (found["estimator"], found["set"]["adapter__rank"]) == ("PLMClassifier", 3)
+
+
+@pytest.mark.parametrize("command", ["fit", "predict", "search", "embed", "scan"])
+def test_where_results_go_is_checked_first(proteins, model, tmp_path, command, monkeypatch):
+    """A fit of hours must not end with nowhere to save it."""
+    for cls in (plmlearn.PLMLoRAClassifier, plmlearn.PLMEmbedder, plmlearn.PLMMaskedLM):
+        for name in ("fit", "predict", "fit_transform"):
+            monkeypatch.setattr(cls, name, None, raising=False)
+    study = [proteins, "-t", "place", *QUICK, "--out", proteins / "m"]
+    options = {"fit": study, "search": [*study, "--param", "rank=[2]"]}
+    options["predict"] = [model, proteins, "--out", tmp_path / "no" / "p.csv"]
+    options["embed"] = [proteins, "--backbone", "mini", "--out", tmp_path / "no" / "e.npz"]
+    options["scan"] = ["MKTA", "--backbone", "mini", "--out", tmp_path / "no" / "s.csv"]
+    said = run(command, *options[command], code=1).stderr
+    assert (
+        "p.csv is a file, so the folder" if command in ("fit", "search") else "is no folder; expected one"
+    ) in said
 
 
 def test_debug_shows_where(proteins):
@@ -382,6 +662,21 @@ def test_search_at_random_with_early_stopping_within_clusters(proteins, tmp_path
     assert plmlearn.load(tmp_path / "m").lr in rates
 
 
+@pytest.mark.parametrize("command", [["evaluate"], ["search", "--param", "lr=[1e-3]"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "scoring", [[], ["--scoring", "r2", "--scoring", "spearman"]], ids=["usual", "named"]
+)
+def test_a_fold_of_equal_numbers_is_named_before_anything_is_fitted(numbers, tmp_path, command, scoring):
+    rows = with_entries(numbers, {i: "1.5" if i in (3, 4) else "0" for i in range(30)})
+    path = write(tmp_path / "p.csv", rows, ["id", "sequence", "y"])
+    name, *options = command
+    options += [*FROZEN, "--estimator", "PLMRegressor", "--folds", "5", "-t", "y", "--task", "numbers"]
+    said = run(name, path, *options, *scoring, code=1).stderr
+    assert re.search(r"All 6 test rows of fold \d have the same target, so Spearman's correlation", said)
+    assert "fold 1/5" not in said
+    run(name, path, *options, "--scoring", "r2")
+
+
 def test_labels_in_a_table_and_sequences_in_a_fasta_file(tmp_path):
     fasta = tmp_path / "p.fasta"
     fasta.write_text(">sp|P1|A some protein\nMKTAYIAK\n>sp|P2|B\nGSHMLEDP\n")
@@ -397,6 +692,27 @@ def test_labels_in_a_table_and_sequences_in_a_fasta_file(tmp_path):
     fasta.write_text(">P1\nMKTAYIAK\n>P2\nGSHMLEDP\n>P1\nMKTAYIAR\n")
     said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
     assert "has different sequences with the id P1; expected one for each id." in said
+    fasta.write_text(">P1\nMKTAYIAK\n>P2\nGSHMLEDP\n")
+    write(table, [("P2", "in"), ("", "out")], ["id", "place"])
+    said = run("fit", table, *options, "--out", tmp_path / "m", code=1).stderr
+    assert "lacks 1 of the proteins: (an empty id)." in said
+    assert f"In {table}, row 1 is line 3." in said
+
+
+def test_ids_are_not_taken_for_sequences(tmp_path):
+    """LACAA and LACDE are ids, and proteins as well."""
+    rows = [("LACAA", "MKTAYIAK", "in"), ("LACDE", "GSHMLEDP", "out")]
+    both = write(tmp_path / "b.csv", rows, ["id", "sequence", "place"])
+    table = write(tmp_path / "l.csv", [(row[0], row[2]) for row in rows], ["id", "place"])
+    options = ["-s", "id", "--proteins", both, "-t", "place", *FROZEN]
+    run("fit", table, *options, "--out", tmp_path / "m")
+    expected = plmlearn.load(tmp_path / "m").predict(["MKTAYIAK", "GSHMLEDP"]).tolist()
+    for given in ([table, "--proteins", both], [both], [both, "-s", "sequence"]):
+        found = list(csv.DictReader(run("predict", tmp_path / "m", *given).stdout.splitlines()))
+        assert [row["predicted_place"] for row in found] == expected
+    for given in ([table], [table, "-s", "id"], [both, "-s", "id"]):
+        said = run("predict", tmp_path / "m", *given, code=1).stderr
+        assert "The model was fitted on ids, in id. Pass --proteins" in said
 
 
 def test_probabilities_per_residue_are_for_python(tmp_path):
@@ -543,6 +859,46 @@ def test_residues_of_any_id_go_into_npz(tmp_path):
     assert np.array_equal(found["allow_pickle"], expected[1])
 
 
+@pytest.mark.parametrize(
+    "ids, name, message",
+    [
+        (["P1", "P2", "P1", "P3", "P2"], "e.npz", "2 ids occur again: P1, P2;"),
+        (["P1", "", "P2"], "e.npz", "1 ids are ''; expected a name for each. Use --id."),
+        (["P1", "P1/1-6", "P2"], "e.h5", "1 ids are 'P1/1-6'; expected a name for each, without \"/\""),
+    ],
+)
+def test_ids_are_checked_before_anything_is_embedded(tmp_path, monkeypatch, ids, name, message):
+    if name.endswith("h5"):
+        pytest.importorskip("h5py")
+    monkeypatch.setattr(plmlearn.PLMEmbedder, "fit_transform", None)
+    path = tmp_path / "p.fasta"
+    path.write_text("".join(f">{one}\nMKTAYI\n" for one in ids))
+    said = run("embed", path, "--backbone", "mini", "--out", tmp_path / name, code=1).stderr
+    assert message in said
+    assert f"In {path}, row " in said
+    assert not (tmp_path / name).exists()
+
+
+def test_embed_writes_the_file_that_was_named_or_none(proteins, tmp_path, monkeypatch):
+    run("embed", proteins, "--backbone", "mini", "--out", tmp_path / "e.NPZ")
+    assert [path.name for path in tmp_path.iterdir()] == ["e.NPZ"]
+    assert np.load(tmp_path / "e.NPZ")["embeddings"].shape == (40, 192)
+    before = (tmp_path / "e.NPZ").read_bytes()
+
+    def half(file, **arrays):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", half)
+    run("embed", proteins, "--backbone", "mini", "--out", tmp_path / "e.NPZ", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["e.NPZ"]
+    assert (tmp_path / "e.NPZ").read_bytes() == before
+    path = tmp_path / "p.csv"
+    path.write_text("sequence\n\nMKV\nMK1\n")
+    said = run("embed", path, "--backbone", "mini", "--out", tmp_path / "e.npz", code=1).stderr
+    assert f"In {path}, row 1 is line 4." in said
+
+
 def test_embed_as_parquet_and_h5(proteins, tmp_path):
     parquet, h5py = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("h5py")
     expected = plmlearn.PLMEmbedder("mini").fit_transform(read_csv(proteins).sequences)
@@ -585,6 +941,45 @@ def test_scan_with_a_tuned_model(tmp_path):
     model = plmlearn.load(tmp_path / "m")
     [row] = [row for row in rows if row["mutation"] == "T3W"]
     assert row["score"] == pytest.approx(model.predict(["MKWA"])[0], rel=1e-5)
+
+
+def test_scan_of_a_long_protein(tmp_path):
+    protein = "MKTAYIAKQR" * 110
+    options = [protein, "--backbone", "mini", "--method", "wild_type", "--json"]
+    assert "longer than max_length=1022" in run("scan", *options, code=1).stderr
+    rows = json.loads(run("scan", *options, "--set", "max_length=1100").stdout)
+    assert len(rows) == 1100 * 19
+    lm = plmlearn.PLMMaskedLM("mini", adapter=Frozen(), max_steps=0, validation_fraction=None, verbose=0)
+    lm.set_params(max_length=1100).fit([protein])
+    [last] = lm.mutation_scores(protein, ["R1100Y"], method="wild_type")
+    assert rows[-1]["score"] == pytest.approx(last, rel=1e-5)
+
+
+def test_scan_refuses_what_the_model_does_not_read(numbers, model, tmp_path):
+    path = write(tmp_path / "p.csv", numbers, ["id", "sequence", "y"])
+    run("fit", path, "-t", "y", *FROZEN, "--set", "max_length=40", "--out", tmp_path / "m")
+    said = run("scan", "M" * 41, "--model", tmp_path / "m", code=1).stderr
+    assert "The protein has 41 residues, of which PLMRegressor in" in said
+    assert "reads 40" in said
+    run("scan", "M" * 40, "--model", tmp_path / "m")
+    said = run("scan", "MKTAYI", "--model", tmp_path / "m", "--set", "max_length=9", code=1).stderr
+    assert "--model decides on backbone and parameters" in said
+
+
+def test_scan_refuses_a_classifier_of_numbers(tmp_path):
+    rows = [("MKTAYIAK", 0), ("GSHMLEDP", 1)]
+    run(
+        "fit", write(tmp_path / "p.csv", rows, ["sequence", "y"]), "-t", "y", *FROZEN, "--out", tmp_path / "m"
+    )
+    said = run("scan", "MKTAYI", "--model", tmp_path / "m", code=1).stderr
+    assert "PLMClassifier in" in said
+    assert "does not predict one number" in said
+
+
+@pytest.mark.parametrize("text", ["lysozyme", "nofile.fasta", "proteins/WT", "../WT"])
+def test_scan_takes_no_name_of_a_file_for_a_protein(text):
+    said = run("scan", text, "--backbone", "mini", code=1).stderr
+    assert f"There is no file {text!r}; expected a FASTA file, or a sequence in upper case." in said
 
 
 def test_download(tmp_path):

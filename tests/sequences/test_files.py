@@ -43,10 +43,32 @@ def test_fasta(write, newline, as_path):
 
 def test_fasta_comments_byte_order_mark_and_foreign_bytes(write):
     text = b"\xef\xbb\xbf; of 1985\n>P1 M\xfcller\nMKV\n; between\nLA\n"
-    data = read_fasta(write("a.fa", text))
+    with pytest.warns(UserWarning, match="line 2 is not in UTF-8. It is read as Windows-1252"):
+        data = read_fasta(write("a.fa", text))
     assert data.ids.tolist() == ["P1"]
-    assert data.descriptions.tolist() == ["M\\xfcller"]
+    assert data.descriptions.tolist() == ["Müller"]
     assert data.sequences.tolist() == ["MKVLA"]
+
+
+def test_csv_that_excel_saves_in_windows_1252(write):
+    text = "id;sequence;Größe\r\n1;MKV;klein\r\n".encode("cp1252")
+    text += "2;MST;groß – 5 €\r\n".encode("cp1252") + "3;MAA;groß\r\n".encode() + b"4;MGG;\x81\r\n"
+    with pytest.warns(UserWarning, match=r"a\.csv.*, line 1 is not in UTF-8") as told:
+        data = read_csv(write("a.csv", text), target="Größe")
+    assert len(told) == 1
+    assert data.target.tolist() == ["klein", "groß – 5 €", "groß", "\\x81"]
+
+
+def test_a_table_whose_first_column_has_no_name_is_no_fasta_file(write):
+    """As pandas writes its index with sep=";"; before it, a line for Excel."""
+    path = write("a.csv", ";sequence;y\n0;MKV;1\n1;MST;2\n")
+    assert not files.is_fasta(path)
+    assert files.is_fasta(write("a.fa", "\n; of 1985\n\n>P1\nMKV\n"))
+    assert not files.is_fasta(write("b.csv", ";sequence\n;MKV\n"))
+    path = write("c.csv", "sep=;\r\n;sequence;y\r\n0;MKV;1\r\n")
+    data = read_csv(path, target="y")
+    assert data.columns[""].tolist() == ["0"]
+    assert (data.sequences.tolist(), data.target.tolist(), data.lines.tolist()) == (["MKV"], [1], [3])
 
 
 def test_fasta_round_trip(write):
