@@ -59,10 +59,9 @@ new random weights.
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are removed before pooling. `pooling="cls"` takes the first special token: `<cls>`
-or `[CLS]`, or that of ProstT5 and Ankh 3. ProtT5, IgT5 and Ankh have none before the residues; use "mean"
-with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or
-lower case.
+Special tokens are removed before pooling. `pooling="cls"` takes the first one. ProtT5, IgT5 and Ankh have
+none before the residues, and refuse it. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural
+states, in upper or lower case.
 
 **SaProt** reads a residue together with its structural state, a letter that Foldseek computes from a
 structure.

@@ -227,6 +227,11 @@ def with_state(letter: str, state: str) -> str:
     return chr((ord(state) - ord("@") << 8) | ord(letter))
 
 
+def without_states(sequence: str) -> str:
+    """The residues of a clean sequence alone."""
+    return sequence.encode("utf-16-le")[::2].decode("ascii")
+
+
 _LENGTHS = {
     "min_length": [Interval(Integral, 0, None, closed="left")],
     "max_length": [Interval(Integral, 1, None, closed="left")],
