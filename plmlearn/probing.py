@@ -207,20 +207,28 @@ def layer_sweep(
     if len(splits) < 2:
         raise ValueError("A single fold has no estimate of its error; expected cv of 2 folds or more.")
     rows = [tuple(np.flatnonzero(np.isin(owners, part)) for part in split) for split in splits]
-    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    options: dict[str, Any] = {"cv": rows, "scoring": scorer, "n_jobs": n_jobs, "error_score": "raise"}
-    try:
-        scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
-    except ValueError as error:
-        raise ValueError(f"scoring={scoring!r}, or the estimator, does not suit this y: {error}") from error
-    if n_undefined := np.isnan(scores).any(axis=0).sum():
-        raise ValueError(
-            f"The score is nan in {n_undefined} of {len(splits)} folds: R² takes two test proteins or more, "
-            "an AUC both classes. Take fewer folds, or a score that is defined there, such as "
-            "scoring='neg_mean_absolute_error'."
-        )
+    scores = _scores(probe, features, y, cv=rows, scoring=scoring, n_jobs=n_jobs)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return LayerSweep(_statistics(scores, ratio, confidence), scores, confidence)
+
+
+def _scores(probe: Any, features: np.ndarray, y: np.ndarray, *, scoring: Any, **options: Any) -> np.ndarray:
+    """Scores (n_layers, n_folds) of a probe on the embeddings after each layer; each of them is a number."""
+    options |= {"scoring": get_scorer(scoring) if isinstance(scoring, str) else scoring}
+    try:
+        found = [
+            cross_val_score(clone(probe), layer, y, error_score="raise", **options) for layer in features
+        ]
+    except ValueError as error:
+        raise ValueError(f"scoring={scoring!r}, or the estimator, does not suit this y: {error}") from error
+    scores = np.array(found)
+    if n_undefined := np.isnan(scores).any(axis=0).sum():
+        raise ValueError(
+            f"The score is nan in {n_undefined} of {scores.shape[1]} folds: R² takes two test proteins or "
+            "more, a correlation values that differ, an AUC both classes. Take fewer folds, or a score that is "
+            "defined there, such as scoring='neg_mean_absolute_error'."
+        )
+    return scores
 
 
 def _statistics(scores: np.ndarray, ratio: float, confidence: float) -> list[dict[str, Any]]:
