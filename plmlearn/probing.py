@@ -225,8 +225,8 @@ def _scores(probe: Any, features: np.ndarray, y: np.ndarray, *, scoring: Any, **
     if n_undefined := np.isnan(scores).any(axis=0).sum():
         raise ValueError(
             f"The score is nan in {n_undefined} of {scores.shape[1]} folds: R² takes two test proteins or "
-            "more, a correlation values that differ, an AUC both classes. Take fewer folds, or a score that is "
-            "defined there, such as scoring='neg_mean_absolute_error'."
+            "more, a correlation values that differ, an AUC both classes. Take fewer folds, or a score that "
+            "is defined there, such as scoring='neg_mean_absolute_error'."
         )
     return scores
 
