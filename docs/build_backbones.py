@@ -59,9 +59,9 @@ new random weights.
 | ProstT5, `"prostt5-3di"` or `"<folder>#3di"` | `<fold2AA>`, `</s>` | – | – | the same |
 | Ankh 3 | `[NLU]`, `</s>` | X | refused, or X | the same |
 
-Special tokens are removed before pooling. `pooling="cls"` is for backbones with a `<cls>` or `[CLS]` token;
-use "mean" with T5. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural states, in upper or
-lower case.
+Special tokens are removed before pooling. `pooling="cls"` takes the first one. ProtT5, IgT5 and Ankh have
+none before the residues, and refuse it. With `"prostt5-3di"`, the letters of `X` are Foldseek's structural
+states, in upper or lower case.
 
 **SaProt** reads a residue together with its structural state, a letter that Foldseek computes from a
 structure.
@@ -93,6 +93,7 @@ directory; the parameter stays as you wrote it. If the folder has moved since, s
 
     model = load("saved", backbone="/new/place/esm2")
     fitted.set_params(backbone="/new/place/esm2")
+    ensemble.set_params(estimator__backbone="/new/place/esm2")
 
 The weights there must be those of the fit: another fingerprint is an error.
 

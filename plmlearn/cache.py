@@ -369,7 +369,10 @@ class Cache:
 
 
 def _gathered(computed: Iterable[Computed]) -> Iterator[Computed]:
-    """Batches put together until they make a block, or a minute has passed: who stops then loses no more."""
+    """Batches put together until they make a block, or a minute has passed.
+
+    A run that is stopped loses at most what was computed since the last one.
+    """
     batches: list[Computed] = []
     n_bytes, since = 0, time.monotonic()
     for batch in computed:
@@ -418,7 +421,7 @@ _warned: set[str] = set()
 
 def _warn(message: str) -> None:
     """Warn once per process and kind of trouble."""
-    kind = message.split(" ", 1)[0] if message.startswith("cannot") else message[-40:]
+    kind = " ".join(message.split()[:2]) if message.startswith("cannot") else message[-40:]
     if kind not in _warned:
         _warned.add(kind)
         warnings.warn(f"plmlearn cache: {message}", CacheWarning, stacklevel=2)

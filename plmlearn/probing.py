@@ -25,8 +25,9 @@ from .estimators.residue_targets import check_residue_y, is_measured
 from .estimators.targets import check_class_y, check_length, check_value_y
 from .metrics import get_scorer
 from .model_selection import ClusterKFold
-from .sequences import check_sequences, truncate
+from .sequences import truncate
 from .sequences.checked import COUNT, SEED, Range, checked
+from .sequences.clean import object_array, residues_of
 
 __all__ = ["LayerSweep", "layer_sweep"]
 
@@ -162,7 +163,7 @@ def layer_sweep(
     Raises
     ------
     ValueError
-        Fewer than 2 folds; ``y`` does not fit ``X``.
+        Fewer than 2 folds; ``y`` does not fit ``X``; or a score is nan.
 
     See Also
     --------
@@ -191,8 +192,8 @@ def layer_sweep(
     (4, 3)
     """
     embedder = backbone if isinstance(backbone, PLMEmbedder) else PLMEmbedder(backbone)
-    embedder, given = clone(embedder), check_sequences(X, invalid=embedder.invalid)
-    embedder.fit(given)
+    embedder = clone(embedder).fit(X)
+    given = embedder._check_X(X)  # with structural states, where the backbone reads them
     X, _ = truncate(given, embedder.max_length, embedder.long_sequences)
     if embedder.pooling is None:
         targets, has_values = _check_residue_y(y, given, ignore_label)
@@ -206,14 +207,28 @@ def layer_sweep(
     if len(splits) < 2:
         raise ValueError("A single fold has no estimate of its error; expected cv of 2 folds or more.")
     rows = [tuple(np.flatnonzero(np.isin(owners, part)) for part in split) for split in splits]
-    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    options: dict[str, Any] = {"cv": rows, "scoring": scorer, "n_jobs": n_jobs, "error_score": "raise"}
-    try:
-        scores = np.array([cross_val_score(clone(probe), layer, y, **options) for layer in features])
-    except ValueError as error:
-        raise ValueError(f"scoring={scoring!r}, or the estimator, does not suit this y: {error}") from error
+    scores = _scores(probe, features, y, cv=rows, scoring=scoring, n_jobs=n_jobs)
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return LayerSweep(_statistics(scores, ratio, confidence), scores, confidence)
+
+
+def _scores(probe: Any, features: np.ndarray, y: np.ndarray, *, scoring: Any, **options: Any) -> np.ndarray:
+    """Scores (n_layers, n_folds) of a probe on the embeddings after each layer; each of them is a number."""
+    options |= {"scoring": get_scorer(scoring) if isinstance(scoring, str) else scoring}
+    try:
+        found = [
+            cross_val_score(clone(probe), layer, y, error_score="raise", **options) for layer in features
+        ]
+    except ValueError as error:
+        raise ValueError(f"scoring={scoring!r}, or the estimator, does not suit this y: {error}") from error
+    scores = np.array(found)
+    if n_undefined := np.isnan(scores).any(axis=0).sum():
+        raise ValueError(
+            f"The score is nan in {n_undefined} of {scores.shape[1]} folds: R² takes two test proteins or "
+            "more, a correlation values that differ, an AUC both classes. Take fewer folds, or a score that "
+            "is defined there, such as scoring='neg_mean_absolute_error'."
+        )
+    return scores
 
 
 def _statistics(scores: np.ndarray, ratio: float, confidence: float) -> list[dict[str, Any]]:
@@ -236,9 +251,17 @@ def _check_y(y: Any, n_proteins: int) -> np.ndarray:
 
 def _check_residue_y(y: Any, X: np.ndarray, ignore_label: Any) -> tuple[np.ndarray, bool]:
     """One array per protein, and whether they hold values."""
-    has_values = y is not None and any(np.asarray(row).dtype.kind == "f" for row in y)
+    has_values = y is not None and any(map(_has_value, y))
     kind: Any = "values" if has_values else "labels"
     return check_residue_y(y, X, kind=kind, ignore_label=ignore_label), has_values
+
+
+def _has_value(row: Any) -> bool:
+    """Whether any entry that is not missing is a float."""
+    entries = np.asarray(row)
+    if entries.dtype.kind == "O":
+        return any(isinstance(entry, float | np.floating) and entry == entry for entry in entries.flat)
+    return entries.dtype.kind == "f" and not np.isnan(entries).all()
 
 
 def _make_probe(y: np.ndarray) -> Any:
@@ -253,7 +276,8 @@ def _splits(cv: Any, X: np.ndarray, y: Any, groups: Any, classifier: bool) -> li
     """Training and test proteins of each fold."""
     if groups is not None and (cv is None or isinstance(cv, Integral)):
         cv = ClusterKFold(5 if cv is None else int(cv))
-    return list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
+    proteins = object_array(map(residues_of, X))
+    return list(check_cv(cv, y, classifier=classifier).split(proteins, y, groups))
 
 
 @dataclass(frozen=True)
@@ -276,7 +300,8 @@ class _Residues:
         cls, X: np.ndarray, targets: np.ndarray, has_values: bool, n_most: int, seed: int | None
     ) -> _Residues:
         """At most ``n_most``, of those that are read."""
-        measured = [np.flatnonzero(is_measured(row)[: len(read)]) for row, read in zip(targets, X)]
+        known = (is_measured(row[: len(read)]).reshape(len(read), -1) for row, read in zip(targets, X))
+        measured = [np.flatnonzero(entries.all(axis=1)) for entries in known]
         owners = np.repeat(np.arange(len(X)), [len(places) for places in measured])
         values = np.concatenate([np.asarray(row)[places] for row, places in zip(targets, measured)])
         drawn = np.sort(np.random.default_rng(seed).permutation(len(owners))[:n_most])

@@ -370,6 +370,9 @@ def test_a_shard_that_cannot_be_read_is_left_alone(cache, monkeypatch):
     with pytest.warns(CacheWarning, match="cannot read"):
         assert fetch(again, range(5))[1] == [0, 1, 2, 3, 4]
     assert len(shards(cache)) == 1
+    monkeypatch.setattr(cache_module, "_write_shard", raise_on_write(errno.ENOSPC))
+    with pytest.warns(CacheWarning, match="cannot write"):  # another trouble is told too
+        fetch(again, range(5, 9), persist=True)
 
 
 def test_a_folder_that_cannot_be_made_costs_one_warning(tmp_path):

@@ -523,6 +523,13 @@ def test_a_model_without_backbone_is_no_larger_than_what_was_trained(X, tmp_path
             plmlearn.load(folder)
 
 
+def test_a_model_without_backbone_is_told_of_none(X, tmp_path):
+    model = PLMMaskedLM(n_layers=1, width=16, n_heads=2, max_steps=1, validation_fraction=None, verbose=0)
+    folder = plmlearn.save(model.fit(X), tmp_path)
+    with pytest.raises(ValueError, match="This PLMMaskedLM has no backbone: leave out backbone='mini'"):
+        plmlearn.load(folder, backbone="mini")
+
+
 def test_a_parameter_that_fit_would_refuse_is_not_saved(fitted, tmp_path):
     embedder = PLMEmbedder(**fitted["embedder"].get_params()).fit(["MKV"]).set_params(max_length=0)
     with pytest.raises(SavedModelError, match="'max_length' parameter of PLMEmbedder"):

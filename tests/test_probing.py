@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import GroupKFold, KFold, LeaveOneOut, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from plmlearn import PLMEmbedder, layer_sweep
 from plmlearn.metrics import get_scorer
+from plmlearn.model_selection import ClusterKFold
 from plmlearn.probing import LayerSweep
 
 N = 30
@@ -105,6 +106,56 @@ def test_residues_are_scored_as_by_hand(kind, folder, X):
         np.testing.assert_allclose(found.scores[n_layers - 1], expected, rtol=1e-4)
 
 
+def test_residues_with_several_values_are_probed_where_all_were_measured(folder, X):
+    y = [np.stack([row, 1 - np.arange(len(row)) % 3], axis=1) for row in residue_targets(X, "numbers")]
+    embedder = PLMEmbedder(folder, pooling=None, precision="fp32")
+    found = layer_sweep(embedder, X, y, cv=3, estimator=Ridge())
+    measured = [~np.isnan(row).any(axis=1) for row in y]
+    targets = np.concatenate([row[m] for row, m in zip(y, measured)])
+    owners = np.repeat(np.arange(N), [m.sum() for m in measured])
+    folds = [[np.flatnonzero(np.isin(owners, part)) for part in fold] for fold in KFold(3).split(X)]
+    last = embedded(folder, 3, pooling=None).fit_transform(X)
+    features = np.concatenate([row[m] for row, m in zip(last, measured)])
+    np.testing.assert_allclose(
+        found.scores[2], cross_val_score(Ridge(), features, targets, cv=folds), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("kind", ["letters", "numbers"])
+def test_none_is_what_was_not_measured(kind, folder, X):
+    y = residue_targets(X, kind)
+    gaps = [[None if x in ("-",) or x != x else x for x in row] for row in y]
+    embedder = PLMEmbedder(folder, pooling=None, precision="fp32")
+    ignored = "-" if kind == "letters" else None
+    expected = layer_sweep(embedder, X, y, cv=2, ignore_label=ignored).scores
+    np.testing.assert_array_equal(layer_sweep(embedder, X, gaps, cv=2).scores, expected)
+    nothing = [np.full(len(X[0]), np.nan), *gaps[1:]]  # of a whole protein
+    assert layer_sweep(embedder, X, nothing, cv=2).scores.shape == (3, 2)
+
+
+def test_structural_states_are_read(miniature, X):
+    """In every form that the embedder takes; folds by similarity know the residues alone."""
+    rng = np.random.default_rng(3)
+    states = ["".join(rng.choice(list("acdefghiklmnpqrstvwy"), len(x))) for x in X]
+    in_turn = ["".join(map("".join, zip(x, s))) for x, s in zip(X, states)]
+    saprot = str(miniature("saprot"))
+    probe = make_pipeline(StandardScaler(), Ridge())
+    expected = by_hand(saprot, in_turn, VALUES, probe, KFold(3))
+    embedder = PLMEmbedder(saprot, precision="fp32")
+    for given in (in_turn, list(zip(X, states)), np.array([X, states], dtype=object).T):
+        found = layer_sweep(embedder, given, VALUES, cv=KFold(3), estimator=probe).scores
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.abs(by_hand(saprot, X, VALUES, probe, KFold(3)) - expected).max() > 0.01
+    by_residues = list(ClusterKFold(3, random_state=0).split(X))
+    one, other = (
+        layer_sweep(embedder, in_turn, VALUES, cv=cv, estimator=probe).scores
+        for cv in (ClusterKFold(3, random_state=0), by_residues)
+    )
+    np.testing.assert_array_equal(one, other)
+    residues = layer_sweep(PLMEmbedder(saprot, pooling=None), in_turn, residue_targets(X, "letters"), cv=2)
+    assert residues.scores.shape == (3, 2)
+
+
 def test_residues_behind_the_cut_are_not_probed(folder, X):
     y = residue_targets(X, "letters")
     embedder = PLMEmbedder(folder, pooling=None, precision="fp32", max_length=15)
@@ -174,6 +225,12 @@ def test_the_verdict(first, layer, verdict):
         (VALUES, {"cv": [(np.arange(20), np.arange(20, 30))]}, "cv of 2 folds or more"),
         (VALUES, {"scoring": "spearmann"}, "not a scorer"),
         (np.where(np.arange(N) == 3, np.nan, VALUES), {}, "y is missing|missing"),
+        pytest.param(
+            VALUES,
+            {"cv": LeaveOneOut()},
+            "nan in 30 of 30 folds.*neg_mean_absolute_error",
+            marks=pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning"),
+        ),
     ],
 )
 def test_bad_input_is_refused(y, options, message, folder, X):

@@ -88,6 +88,7 @@ ARCHITECTURES = {
             "hidden_act",
             "rope_parameters",
         ),
+        supported={"hidden_act": ("silu",), "rope_parameters.rope_type": ("default",)},
         max_length=2046,
     ),
     "t5": Architecture(
@@ -119,6 +120,7 @@ ARCHITECTURES = {
             "relative_attention_num_buckets",
             "relative_attention_max_distance",
         ),
+        supported={"dense_act_fn": tuple(ACTIVATIONS)},
         precisions=("fp32", "bf16"),
         max_length=1022,
     ),

@@ -103,7 +103,8 @@ class Architecture:
     optional_weights : tuple of str
         Prefixes of tensors that the encoder does not use. A checkpoint may lack them.
     supported : dict of str to tuple
-        Fields of the configuration, and the values of each that the forward pass knows.
+        Fields of the configuration, and the values of each that the forward pass knows. What is before a dot
+        is a field that holds others.
     precisions : tuple of str
         Precisions in which no activation overflows.
     final_norm : str

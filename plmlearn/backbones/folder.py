@@ -131,6 +131,10 @@ def _read_pickled(file: Path) -> dict[str, Tensor]:
         stored = stored["state_dict"]  # a checkpoint of Lightning
     if not isinstance(stored, dict):
         raise _unreadable(file, f"it holds one {type(stored).__name__}; expected a dict of tensors")
+    if inner := [name for name, value in stored.items() if isinstance(value, dict)]:
+        raise _unreadable(
+            file, f"entry {inner[0]!r} is a dict", "If it holds the weights, save that dict alone."
+        )
     for name, value in stored.items():
         if not isinstance(name, str) or not isinstance(value, Tensor) or not _is_plain(value):
             raise _unreadable(file, f"entry {name!r} is a {type(value).__name__}; expected a dense tensor")
@@ -141,8 +145,8 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
 
 
-def _unreadable(file: Path, reason: str) -> BackboneWeightsError:
-    return BackboneWeightsError(f"{file} cannot be read: {reason}. Get the checkpoint again.")
+def _unreadable(file: Path, reason: str, advice: str = "Get the checkpoint again.") -> BackboneWeightsError:
+    return BackboneWeightsError(f"{file} cannot be read: {reason}. {advice}")
 
 
 def digest_tensors(tensors: Mapping[str, Tensor], without: tuple[str, ...] = ()) -> str:
@@ -319,7 +323,9 @@ def read_config(name: str, folder: Path) -> Any:
 def _require_numbers(name: str, file: Path, config: Any) -> None:
     """Refuse what transformers leaves unchecked, and the first forward pass would stumble over."""
     masked = ("mask_token_id",) if getattr(config, "token_dropout", False) else ()
-    for field in ("layer_norm_eps", "layer_norm_epsilon", *masked):
+    is_placed = config.model_type == "esm" and config.position_embedding_type == "absolute"
+    padded = ("pad_token_id",) if is_placed else ()  # positions are counted from behind it
+    for field in ("layer_norm_eps", "layer_norm_epsilon", *masked, *padded):
         if not isinstance(getattr(config, field, 0), Real):
             raise BackboneWeightsError(
                 f"Backbone {name!r}: {file} has {field}={getattr(config, field)!r}; expected a number."
@@ -328,13 +334,19 @@ def _require_numbers(name: str, file: Path, config: Any) -> None:
 
 def _check_supported(name: str, architecture: Architecture, config: Any) -> None:
     """Refuse variants of an architecture that are computed in another way."""
-    found = {field: getattr(config, field, None) for field in architecture.supported}
+    found = {field: _value_of(config, field) for field in architecture.supported}
     others = {f: value for f, value in found.items() if value not in architecture.supported[f]}
     if others:
         told = ", ".join(f"{f}={v!r} (known: {architecture.supported[f]})" for f, v in others.items())
         raise BackboneWeightsError(
             f"Backbone {name!r}: plmlearn does not compute a {architecture.model_class} with {told}."
         )
+
+
+def _value_of(config: Any, path: str) -> Any:
+    field, _, inner = path.partition(".")
+    value = getattr(config, field, None)
+    return (value or {}).get(inner) if inner else value
 
 
 def check_vocabulary(name: str, vocabulary: Mapping[str, int], model: Any) -> None:

@@ -58,15 +58,14 @@ BUNDLED = ("mini",)  # folders under plmlearn/assets
 _LONGEST_ID = 96  # characters, of a Hugging Face id
 
 # What a backbone consists of. No code is ever fetched; pickled weights only where there are no others.
+TOKENIZER_FILES = ("vocab.txt", "tokenizer*", "*.model")
 HUB_FILES = (
     "config.json",
     "*.safetensors",
     "*.safetensors.index.json",
-    "vocab.txt",
-    "tokenizer*",
+    *TOKENIZER_FILES,
     "special_tokens_map.json",
     "added_tokens.json",
-    "*.model",
 )
 PICKLED_FILES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 
@@ -173,7 +172,7 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
     options: Any = {"repo_id": place, "revision": revision, "allow_patterns": list(HUB_FILES)}
     try:
         folder = Path(snapshot_download(**options, local_files_only=True))
-        if _has_all_weights(folder):
+        if _is_whole(folder):
             return folder
         if revision is None and (converted := _find_cached_request(name, place)) is not None:
             return converted
@@ -187,8 +186,8 @@ def find_files(name: str, place: str, revision: str | None) -> Path:
         at = f" at revision {revision!r}" if revision else ""
         raise BackboneNotFoundError(
             f"Backbone {name!r}: looked for {place!r}{at} in the local Hugging Face cache and on the hub, "
-            f"found neither ({type(error).__name__}). Without network use backbone='mini', which is "
-            "bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
+            f"found it whole in neither ({type(error).__name__}). Without network use backbone='mini', which "
+            "is bundled, or a folder that plmlearn.backbones.download_backbone prepared elsewhere."
         ) from error
     for file in find_weights(folder):
         _verify_download(file)
@@ -215,7 +214,7 @@ def _find_cached_request(name: str, place: str) -> Path | None:
         revision = f"refs/pr/{ref.name}"
         with contextlib.suppress(OSError):
             folder = Path(snapshot_download(repo_id=place, revision=revision, local_files_only=True))
-            if _has_all_weights(folder) and (folder / "config.json").exists():
+            if _is_whole(folder) and (folder / "config.json").exists():
                 found[revision] = folder
     if len(found) > 1:
         raise BackboneWeightsError(
@@ -225,10 +224,15 @@ def _find_cached_request(name: str, place: str) -> Path | None:
     return next(iter(found.values()), None)
 
 
-def _has_all_weights(folder: Path) -> bool:
-    """Whether every file of weights is here; a download may have been cut short."""
-    found = find_weights(folder)
-    return bool(found) and all(file.exists() for file in found)
+def _is_whole(folder: Path) -> bool:
+    """Whether every file of weights and a tokenizer are here.
+
+    A download may have been cut short, and a model that transformers loaded is in the cache without its
+    tokenizer.
+    """
+    weights = find_weights(folder)
+    tokenizer = (file for pattern in TOKENIZER_FILES for file in folder.glob(pattern))
+    return bool(weights) and all(file.exists() for file in weights) and any(tokenizer)
 
 
 def _verify_download(file: Path) -> None:
@@ -336,7 +340,10 @@ def load_backbone(
     with _lock.lock, torch.inference_mode(False), on_cpu_by_default():
         held = _loaded.get(key)
         if held is None or held.n_layers < check_n_layers(n_layers, str(name), held.config.num_hidden_layers):
-            held = _loaded[key] = _load(str(name), place, *options, n_layers)
+            held = _load(str(name), place, *options, n_layers)
+            for old in [old for old in _loaded if old[0] == place and old[1] != key[1]]:
+                del _loaded[old]  # of a folder that has been rewritten since
+            _loaded[key] = held
         return held.cut(n_layers, final_norm)
 
 
@@ -382,7 +389,8 @@ def check_fingerprint(backbone: Backbone, expected: str) -> None:
 
 _HOW_TO_MOVE = (
     'If the backbone has moved since the fit, say where it lies now: load(folder, backbone="...") for a '
-    'saved estimator, set_params(backbone="...") for one at hand.'
+    'saved estimator, set_params(backbone="...") for one at hand, set_params(estimator__backbone="...") for '
+    "an ensemble."
 )
 
 
@@ -433,7 +441,7 @@ def download_backbone(
     Returns
     -------
     Path
-        The folder, ready for ``backbone=``.
+        The folder, ready for ``backbone=``; with ``#3di`` after it, if that was asked for.
 
     See Also
     --------
@@ -452,11 +460,13 @@ def download_backbone(
     folder = local_path(folder, "folder")
     folder.mkdir(parents=True, exist_ok=True)
     weights = set(find_weights(backbone.folder))
-    for pattern in (*HUB_FILES, *PICKLED_FILES, "*.ckpt"):
+    patterns = () if folder.samefile(backbone.folder) else (*HUB_FILES, *PICKLED_FILES, "*.ckpt")
+    for pattern in patterns:
         for file in backbone.folder.glob(pattern):
             if file in weights or file.suffix not in (".safetensors", ".bin", ".ckpt"):
                 shutil.copyfile(file, folder / file.name)
-    if load_backbone(str(folder)).fingerprint != backbone.fingerprint:
+    copied = f"{folder}#3di" if backbone.alphabet == "3di" else folder
+    if load_backbone(copied).fingerprint != backbone.fingerprint:
         raise BackboneWeightsError(f"The copy of {name!r} in {folder} differs from its source.")
     return folder
 

@@ -178,6 +178,26 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         self.sequences_ = _proteins_of(X)
         return self
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; where a backbone lies now is told to the fitted members too.
+
+        Parameters
+        ----------
+        **params
+            Values by name, such as ``estimator__backbone`` for a backbone that has moved since the fit.
+
+        Returns
+        -------
+        self
+        """
+        super().set_params(**params)
+        for name, value in params.items():
+            owner, _, own = name.partition("__")
+            if owner == "estimator" and own.split("__")[-1] == "backbone":
+                for member in vars(self).get("estimators_", ()):
+                    member.set_params(**{own: value})
+        return self
+
     def _member(self, number: int, seed: int) -> Any:
         member = with_seed(self.estimator, seed)
         if self.adapters is not None:

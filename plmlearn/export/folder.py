@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,10 +20,9 @@ from ..backbones import Backbone
 from ..backbones.checkpoints import write_tokenizer
 from ..backbones.folder import quiet_transformers
 from ..cards import model_card
-from ..sequences import ALPHABET
-from ..sequences.clean import local_path
+from ..sequences.clean import AMBIGUOUS, LETTERS, local_path
 from . import head as head_module
-from .plain import PlainModel, folded
+from .plain import PlainModel, folded, letters_of
 
 
 @dataclass(frozen=True)
@@ -188,26 +188,22 @@ def _loader(steps: list[str]) -> str:
 
 def _spelling(backbone: Backbone, tokenizer: Any) -> str:
     """How the tokenizer wants ``sequence``, in Python: found by trying."""
-    ids = backbone.tokenize([ALPHABET])[0].tolist()
-    prefix = "".join(backbone.token_format.prefix)
-    ways = (
-        "sequence",
-        '" ".join(sequence)',
-        f'"{prefix} " + " ".join(sequence)',
-        f'"{prefix} " + " ".join(sequence.lower())',
-        f'"{prefix}" + sequence',
-        '"".join(f"{letter}#" for letter in sequence)',
-    )
-    spelled = (
-        ALPHABET,
-        " ".join(ALPHABET),
-        f"{prefix} {' '.join(ALPHABET)}",
-        f"{prefix} {' '.join(ALPHABET.lower())}",
-        prefix + ALPHABET,
-        "".join(f"{letter}#" for letter in ALPHABET),
-    )
-    fits = (way for way, text in zip(ways, spelled, strict=True) if tokenizer(text)["input_ids"] == ids)
-    return next(fits, "spelled_as_the_tokenizer_wants(sequence)")
+    token_format, letters = backbone.token_format, letters_of(backbone)
+    ids, prefix = backbone.tokenize([LETTERS])[0].tolist(), "".join(token_format.prefix)
+    unknown = token_format.substitutes.get(AMBIGUOUS, AMBIGUOUS)
+    alike = "".join(x for x in LETTERS if letters[x] == letters[AMBIGUOUS] and x != unknown)
+    for read in ("sequence", f're.sub("[{alike}]", "{unknown}", sequence)')[: 1 + bool(alike)]:
+        for way in (
+            read,
+            f'" ".join({read})',
+            f'"{prefix} " + " ".join({read})',
+            f'"{prefix} " + " ".join({read}.lower())',
+            f'"{prefix}" + {read}',
+            f'"".join(f"{{letter}}#" for letter in {read})',
+        ):
+            if tokenizer(eval(way, {"re": re, "sequence": LETTERS}))["input_ids"] == ids:
+                return way
+    return "spelled_as_the_tokenizer_wants(sequence)"
 
 
 def _read(model: PlainModel) -> list[str]:
@@ -228,6 +224,7 @@ def _usage(model: PlainModel, of_class: str | None, spelled: str) -> str:
     options = {} if of_class else model.backbone.architecture.load_options
     place = ", ".join(["folder", *(f"{option}={value!r}" for option, value in options.items())])
     lines = [
+        *(["import re", ""] if "re.sub" in spelled else []),
         "import torch",
         f"from transformers import AutoTokenizer, {name}",
         *([] if of_class else ["from load_head import load_head  # a file of this folder"]),

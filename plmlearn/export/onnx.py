@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..sequences.clean import local_path
-from .plain import PlainModel
+from .plain import PlainModel, letters_of
 
 _EXTERNAL_FROM = 1_800_000_000  # bytes; a file of protobuf holds 2 GB
 _CLOSE = 1e-4
@@ -41,8 +41,9 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
 
     Inputs are ``input_ids`` and ``attention_mask``, both int64 of shape (batch, tokens), padded on the right;
     any batch and any length. The output ``logits`` is float32 of shape (batch, C), of residues
-    (batch, tokens, C). The file's metadata say the rest, as JSON: ``vocabulary`` (token to id), ``prefix``
-    and ``suffix`` (special tokens around the residues), ``pad_token_id``, ``labels`` and ``problem_type``.
+    (batch, tokens, C). The file's metadata say the rest, as JSON: ``letters`` (residue to token id),
+    ``prefix`` and ``suffix`` (special tokens around the residues), ``vocabulary`` (token to id),
+    ``pad_token_id``, ``labels`` and ``problem_type``.
 
     Parameters
     ----------
@@ -61,6 +62,8 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
     ------
     ImportError
         onnx, onnxscript or onnxruntime is missing: ``pip install "plmlearn[onnx]"``.
+    IsADirectoryError
+        A folder has this name.
     NotFittedError
     TypeError, ValueError
         As for :func:`export_transformers`; or pairs, a CRF, or a backbone that is a T5.
@@ -96,6 +99,8 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
         what = "pairs of proteins" if model.reads_pairs else "paths of a CRF"
         raise ValueError(f"export_onnx does not write {what}. Use export_transformers.")
     file = local_path(file, "file")
+    if file.is_dir():
+        raise IsADirectoryError(f"file={str(file)!r} is a folder; expected the name of a file in it.")
     file.parent.mkdir(parents=True, exist_ok=True)
     program = _traced(model)
     program.model.metadata_props.update(_metadata(model))
@@ -151,6 +156,7 @@ def _metadata(model: PlainModel) -> dict[str, str]:
     token_format = model.backbone.token_format
     said = {
         "vocabulary": model.backbone.vocabulary,
+        "letters": letters_of(model.backbone),
         "prefix": token_format.prefix,
         "suffix": token_format.suffix,
         "pad_token_id": model.encoder.config.pad_token_id or 0,
@@ -177,6 +183,7 @@ def _check(model: PlainModel, file: Path) -> None:
         if not apart <= _CLOSE:
             del session
             file.unlink()
+            file.with_name(f"{file.name}.data").unlink(missing_ok=True)
             raise RuntimeError(
                 f"ONNX Runtime gives logits that are {apart:.1e} from torch's; at most {_CLOSE:.0e} was "
                 f"expected, so {file} was removed. Try other versions of torch and onnxruntime, or use "

@@ -2,6 +2,7 @@
 
 ``PlainModel.of``   the encoder, the steps of the head, and what its outputs mean
 ``folded``          the head as linear layers alone, where it is that
+``letters_of``      the token ids of the letters of sequences
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..nn import combinations, models, residue_heads
 from ..nn.combinations import PairModel
 from ..nn.crf import LinearChainCRF
 from ..nn.models import FeatureScaler, PooledModel, ResidueModel
+from ..sequences.clean import LETTERS
 from .head import outputs
 
 Step = tuple[str, dict[str, Tensor]]
@@ -199,9 +201,21 @@ def _encoder(model: LoadedModel) -> nn.Module:
         raise ValueError(f"The encoder cannot be exported. {error}") from error
     encoder.config = copy.deepcopy(encoder.config)
     if model.backbone.n_layers < encoder.config.num_hidden_layers:
+        _rescale_branches(encoder, model.backbone)
         encoder.config.num_hidden_layers = model.backbone.n_layers
         _reshape_unused(encoder, model.backbone)
     return encoder.requires_grad_(False)
+
+
+def _rescale_branches(encoder: Any, backbone: Backbone) -> None:
+    """Where layers divide by a number made of how many there are (ESM-C), scale what they divide."""
+    factor = (backbone.n_layers / encoder.config.num_hidden_layers) ** 0.5
+    for layer in encoder.get_submodule(backbone.architecture.layers):
+        if hasattr(layer, "scaling_factor"):
+            layer.scaling_factor *= factor
+            for path in (*backbone.targets["output"], *backbone.targets["ffn_out"]):
+                for tensor in layer.get_submodule(path).parameters():
+                    tensor.data *= factor
 
 
 def _reshape_unused(encoder: Any, backbone: Backbone) -> None:
@@ -316,6 +330,12 @@ def _change_last(parts: list[Step], change: Any, add: Any) -> None:
 def _head_of(parts: list[Step], backbone: Backbone) -> Head:
     token_format = backbone.token_format
     return Head(parts, len(token_format.prefix), len(token_format.suffix))
+
+
+def letters_of(backbone: Backbone) -> dict[str, int]:
+    """The token id of each letter of a clean sequence: of the rare ones that of what they are read as."""
+    ids = backbone.tokenize([LETTERS])[0].tolist()
+    return dict(zip(LETTERS, ids[len(backbone.token_format.prefix) :]))
 
 
 def folded(model: PlainModel, *shape: str) -> list[dict[str, Tensor]] | None:

@@ -123,6 +123,8 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     SavedModelError
         A file that is not, byte for byte, what was saved; a folder of a newer plmlearn; or one that holds
         anything but an estimator that can predict, with the file, the place and the reason.
+    ValueError
+        ``backbone`` is given, and the estimator has none.
 
     See Also
     --------
@@ -152,6 +154,10 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
         raise SavedModelError(f"{folder / MANIFEST}: {error}") from error
     if backbone is not None:
         for model in vars(estimator).get("estimators_", [estimator]):
+            if model.backbone is None:
+                raise ValueError(
+                    f"This {type(model).__name__} has no backbone: leave out backbone={backbone!r}."
+                )
             parts = [part for part in (model, vars(model).get("embedder_")) if part is not None]
             for part in parts:
                 keep_place(part.set_params(backbone=backbone))

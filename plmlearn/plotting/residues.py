@@ -10,7 +10,7 @@ import numpy as np
 
 from ..estimators.residue import PLMResidueRegressor
 from ..estimators.signal_peptides import PLMSignalPeptideClassifier
-from ..sequences import check_sequences
+from ..sequences.clean import residues_of
 from .style import COLORS, axes, legend_beside, mark_residues, width_of
 
 _REGIONS = {
@@ -111,8 +111,8 @@ class ResidueDisplay:
         -------
         ResidueDisplay
         """
-        X = check_sequences([sequence], invalid=estimator.invalid)
-        sequence = str(X[0])
+        X = estimator._check_X([sequence])
+        sequence = residues_of(X[0])
         options: dict[str, Any] = {"y_true": y_true}
         if y_true is not None and estimator.ignore_label is not None:
             options["y_true"] = [None if label == estimator.ignore_label else label for label in y_true]

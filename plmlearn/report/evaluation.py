@@ -226,7 +226,7 @@ def evaluate(
         models = floors(X, y, kind=kind, ignore_label=ignored) if baselines is None else baselines
         comparison = compare(
             {**models, name: estimator},
-            X if _replaces(estimator) else given_X,  # in which structural states still are
+            X if _replaces(estimator) and not _has_states(estimator, given_X) else given_X,
             y,
             cv=folds.splits,
             scoring=_scorers(kind, y, ignored) if scoring is None else scoring,
@@ -274,6 +274,11 @@ def folds_of(X: Any, y: Any, kind: TargetKind, n_splits: int, **options: Any) ->
 def _replaces(estimator: Any) -> bool:
     """Whether unknown letters are read as X."""
     return getattr(estimator, "invalid", "raise") == "replace"
+
+
+def _has_states(estimator: Any, X: Any) -> bool:
+    """Whether the estimator reads structural states in X, which are in the caller's X alone."""
+    return hasattr(estimator, "_has_states") and estimator._has_states(X)
 
 
 _USUAL = {"folds": 5, "groups": "clusters", "min_identity": 0.3}

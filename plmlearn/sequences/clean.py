@@ -233,7 +233,7 @@ def residues_of(sequence: str) -> str:
     >>> residues_of(with_state("M", "D") + "K")
     'MK'
     """
-    return sequence if sequence.isascii() else "".join(chr(ord(residue) % 256) for residue in sequence)
+    return sequence.encode("utf-16-le")[::2].decode("ascii")
 
 
 _LENGTHS = {

@@ -473,17 +473,26 @@ def test_an_antibody_model_of_25_tokens_reads_x_as_unknown(write_miniature, tmp_
     assert ids.tolist() == official(folder)("M X V")["input_ids"] == [2, 15, 1, 22, 3]
 
 
-VARIANTS = [{"is_decoder": True}, {"position_embedding_type": "relative_key"}, {"hidden_act": "tanh"}]
+VARIANTS = [
+    ("bert", "BertModel", {"is_decoder": True}),
+    ("bert", "BertModel", {"position_embedding_type": "relative_key"}),
+    ("bert", "BertModel", {"hidden_act": "tanh"}),
+    ("esmc", "EsmcModel", {"hidden_act": "gelu"}),
+    ("esmc", "EsmcModel", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}),
+    ("prott5", "T5EncoderModel", {"dense_act_fn": "gelu_pytorch_tanh"}),
+    ("prott5", "T5EncoderModel", {"feed_forward_proj": "tanh", "dense_act_fn": "tanh"}),
+]
 
 
-@pytest.mark.parametrize("change", VARIANTS, ids=lambda change: next(iter(change)))
-def test_a_variant_that_is_computed_otherwise_is_refused(write_miniature, tmp_path, change):
-    folder = write_miniature("bert", tmp_path)
+@pytest.mark.parametrize("kind, model_class, change", VARIANTS, ids=map(str, range(len(VARIANTS))))
+def test_a_variant_that_is_computed_otherwise_is_refused(
+    write_miniature, tmp_path, kind, model_class, change
+):
+    folder = write_miniature(kind, tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
-    with pytest.raises(
-        BackboneWeightsError, match=f"does not compute a BertModel with {next(iter(change))}="
-    ):
+    field = r"rope_parameters\.rope_type|dense_act_fn|" + next(iter(change))
+    with pytest.raises(BackboneWeightsError, match=f"does not compute a {model_class} with ({field})="):
         load_backbone(folder)
 
 

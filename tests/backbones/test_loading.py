@@ -268,6 +268,7 @@ def test_a_folder_written_anew_is_read_anew(tmp_path, make_esm):
     first = load_backbone(str(make_esm(tmp_path, seed=0)))
     second = load_backbone(str(make_esm(tmp_path, seed=1)))
     assert second.fingerprint != first.fingerprint
+    assert list(loading._loaded.values()) == [second]  # the memory of the first is free
 
 
 def test_loading_is_silent_and_leaves_the_library_as_it_was(esm_folder, capfd):
@@ -392,6 +393,24 @@ def test_an_impossible_id_is_not_found(monkeypatch):
         load_backbone("owner/no id")
 
 
+def test_a_model_that_transformers_loaded_is_completed(hub_cache, esm_folder, monkeypatch):
+    """It leaves weights and configuration in the cache, and no tokenizer."""
+    files = [file for file in hub_cache.iterdir() if file.suffix == ".txt" or "token" in file.name]
+    kept = {file: file.resolve() for file in files}
+    for file in files:
+        file.unlink()
+    local_only = loading.snapshot_download
+
+    def complete(**options):
+        for file, blob in kept.items():
+            if not options.get("local_files_only"):
+                file.symlink_to(blob)
+        return local_only(**options)
+
+    monkeypatch.setattr(loading, "snapshot_download", complete)
+    assert load_backbone("esm2-8m").fingerprint == load_backbone(str(esm_folder)).fingerprint
+
+
 def test_a_download_cut_short_is_taken_up_again(hub_cache, esm_folder, tmp_path, monkeypatch):
     """One of several shards is missing from the cache: the hub is asked, not the cache believed."""
     snapshot = fill_hub_cache(tmp_path / "hub", "someone/sharded", write_shards(esm_folder, tmp_path))
@@ -492,6 +511,15 @@ def test_download_copies_pickled_weights_and_nothing_else(folder, tmp_path):
     assert {file.name for file in target.iterdir()} == names
 
 
+def test_a_download_reads_what_its_source_reads(miniature, tmp_path):
+    """Structural states, in ProstT5; and a folder that is copied into itself stays as it is."""
+    target = download_backbone(f"{miniature('prostt5')}#3di", tmp_path / "copy")
+    assert load_backbone(f"{target}#3di").alphabet == "3di"
+    before = sorted((file.name, file.stat().st_mtime_ns) for file in target.iterdir())
+    assert download_backbone(target, target) == target
+    assert sorted((file.name, file.stat().st_mtime_ns) for file in target.iterdir()) == before
+
+
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "model.safetensors", "chat_template.jinja"])
 def test_a_pipe_in_a_folder_is_not_read(name, make_esm, tmp_path):
     """Without a writer it would block for good."""
@@ -514,6 +542,7 @@ BROKEN_CONFIGS = [
     {"hidden_size": "wide"},
     {"layer_norm_eps": None},
     {"mask_token_id": None},
+    {"position_embedding_type": "absolute", "pad_token_id": None},
 ]
 
 

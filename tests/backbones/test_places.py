@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plmlearn import PLMEmbedder, PLMFrozenMLP, PLMLoRAClassifier, PLMMaskedLM, cache, load, save
+from plmlearn import (
+    PLMEmbedder,
+    PLMEnsemble,
+    PLMFrozenMLP,
+    PLMLoRAClassifier,
+    PLMMaskedLM,
+    cache,
+    load,
+    save,
+)
 from plmlearn.backbones import (
     BackboneNotFoundError,
     BackboneWeightsError,
@@ -27,6 +37,10 @@ QUICK = {"epochs": 1, "precision": "fp32", "random_state": 0, "verbose": 0}
 
 ESTIMATORS = {
     "lora": (lambda folder: PLMLoRAClassifier(folder, **QUICK), "predict_proba"),
+    "ensemble": (
+        lambda folder: PLMEnsemble(PLMLoRAClassifier(folder, **QUICK), n_members=2),
+        "predict_proba",
+    ),
     "frozen": (lambda folder: PLMFrozenMLP(folder, max_iter=2, precision="fp32"), "predict_proba"),
     "embedder": (lambda folder: PLMEmbedder(folder, precision="fp32"), "transform"),
 }
@@ -39,13 +53,18 @@ def _fresh(fresh):
     pass
 
 
+def backbone_of(estimator) -> str:
+    """The name of the parameter."""
+    return "estimator__backbone" if isinstance(estimator, PLMEnsemble) else "backbone"
+
+
 @estimators
 @quick_to_end
 def test_a_relative_path_means_the_folder_of_the_fit(make, method, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder.parent)
     fitted = make(folder.name).fit(X, Y)
     expected = getattr(fitted, method)(X)
-    assert fitted.backbone == folder.name
+    assert fitted.get_params()[backbone_of(fitted)] == folder.name
     kept, saved = pickle.dumps(fitted), save(fitted, tmp_path / "saved")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -62,15 +81,20 @@ def test_a_backbone_that_has_moved_is_told_and_found(make, method, folder, make_
     kept, saved = pickle.dumps(fitted), save(fitted, tmp_path / "saved")
     moved = folder.rename(tmp_path / "moved")
     unload_backbones()
-    told = r'moved since the fit.*load\(folder, backbone="..."\).*set_params\(backbone="..."\)'
+    calls = (
+        'load(folder, backbone="...")',
+        'set_params(backbone="...")',
+        'set_params(estimator__backbone="...")',
+    )
+    told = ".*".join(["moved since the fit", *map(re.escape, calls)])
     for lost in (pickle.loads(kept), load(saved)):
         with pytest.raises(BackboneNotFoundError, match=f"(?s)Unknown backbone.*{told}"):
             getattr(lost, method)(X)
-        lost.set_params(backbone=moved)
+        lost.set_params(**{backbone_of(lost): moved})
         np.testing.assert_array_equal(getattr(lost, method)(X), expected)
     np.testing.assert_array_equal(getattr(load(saved, backbone=moved), method)(X), expected)
     other = make_esm(tmp_path / "other", seed=5)
-    for wrong in (load(saved, backbone=other), pickle.loads(kept).set_params(backbone=other)):
+    for wrong in (load(saved, backbone=other), pickle.loads(kept).set_params(**{backbone_of(fitted): other})):
         with pytest.raises(BackboneWeightsError, match=f"(?s)fingerprint.*{told}"):
             getattr(wrong, method)(X)
 

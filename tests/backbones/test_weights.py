@@ -145,7 +145,7 @@ def test_a_hostile_pickle_is_refused_and_does_nothing(folder, tmp_path, write):
 
 NOT_TENSORS = {
     "a number": ({"epoch": 3}, r"entry 'epoch' is a int; expected a dense tensor"),
-    "a dict": ({"model": {"x": torch.zeros(1)}}, "entry 'model' is a dict"),
+    "a dict": ({"epoch": 3, "model": {"x": torch.zeros(1)}}, "entry 'model' is a dict.*save that dict alone"),
     "a sparse tensor": ({"x": torch.zeros(2, 2).to_sparse()}, "entry 'x' is a Tensor; expected a dense"),
     "no name": ({3: torch.zeros(1)}, "entry 3 is a Tensor"),
     "one tensor": (torch.zeros(3), "it holds one Tensor; expected a dict of tensors"),

@@ -16,7 +16,8 @@ FAST = {"epochs": 1, "batch_size": 8, "precision": "fp32", "random_state": 0, "v
 
 @pytest.fixture(scope="module")
 def X(draw_proteins):
-    return draw_proteins(9, seed=5, shortest=4, longest=50)
+    """Every letter that is read is among them."""
+    return [*draw_proteins(8, seed=5, shortest=4, longest=50), "XMUBKZXXOAWX"]
 
 
 def served(file, sequences):
@@ -24,10 +25,8 @@ def served(file, sequences):
     runtime = pytest.importorskip("onnxruntime")
     session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     said = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
-    rows = [
-        [said["vocabulary"][t] for t in (*said["prefix"], *sequence, *said["suffix"])]
-        for sequence in sequences
-    ]
+    known = said["vocabulary"] | said["letters"]
+    rows = [[known[t] for t in (*said["prefix"], *sequence, *said["suffix"])] for sequence in sequences]
     ids = np.full((len(rows), max(map(len, rows))), said["pad_token_id"], dtype=np.int64)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):
@@ -41,6 +40,7 @@ def served(file, sequences):
         ("esm2", {"pooling": "light_attention", "head": "mlp"}),
         ("esmc", {"pooling": "attention"}),
         ("bert", {"pooling": "max", "head": "linear"}),
+        ("saprot", {}),
     ],
 )
 def test_onnx_runtime_predicts_the_same_for_any_batch_and_length(
@@ -77,11 +77,19 @@ def test_numbers_are_in_the_units_of_y(regressor, program, monkeypatch, X, tmp_p
 
 def test_a_file_that_computes_something_else_is_removed(regressor, program, monkeypatch, tmp_path):
     monkeypatch.setattr(onnx, "_traced", lambda model: program)
+    monkeypatch.setattr(onnx, "_EXTERNAL_FROM", 1)  # weights in a second file
     right = PlainModel.logits
     monkeypatch.setattr(PlainModel, "logits", lambda self, sequences: right(self, sequences) + 1)
     with pytest.raises(RuntimeError, match="was removed"):
         export_onnx(regressor, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_its_place_is_told_before_anything_is_traced(regressor, monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(onnx, "_traced", None)
+    with pytest.raises(IsADirectoryError, match="is a folder; expected the name of a file"):
+        export_onnx(regressor, tmp_path)
 
 
 def test_residues_have_their_outputs_at_their_tokens(esm_folder, X, tmp_path):

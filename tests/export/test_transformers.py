@@ -70,8 +70,16 @@ CASES = {
     "esm-full": (*protein("esm1b", "full_fine_tuning", **CLASS), "EsmForSequenceClassification"),
     "esmc": (*protein("esmc", "ia3", **CLASS), "EsmcForSequenceClassification"),
     "bert": (*protein("bert", **CLASS), "BertForSequenceClassification"),
+    "esmc-cut": (*protein("esmc", n_layers=2, **CLASS), "EsmcForSequenceClassification"),
     "cut": (*protein("esm2", n_layers=2, **CLASS), "EsmForSequenceClassification"),
     "esm-mean": (*protein("esm2", y="binary", **APART), "EsmModel"),
+    **{
+        f"{name}-mean": (*protein(name, **APART), of_class)
+        for name, of_class in {
+            **{"bert": "BertModel", "saprot": "EsmModel"},
+            **dict.fromkeys(("prostt5", "prostt5#3di", "ankh3"), "T5EncoderModel"),
+        }.items()
+    },
     "esm-max": (*protein("esm2", pooling="max", head="linear", standardize=False), "EsmModel"),
     "esm-hidden": (*protein("esm2", head_hidden=5, **CLASS), "EsmModel"),
     "esm-attention": (*protein("esm2", y="labels", pooling="attention", head="relu"), "EsmModel"),
@@ -133,7 +141,8 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def X(draw_proteins):
-    return draw_proteins(12, seed=3, shortest=6, longest=30)
+    """Every letter that is read is among them."""
+    return [*draw_proteins(11, seed=3, shortest=6, longest=30), "XMUBKZXXOAWX"]
 
 
 def targets(kind, X):
@@ -168,7 +177,9 @@ def exported(X, miniature, tmp_path_factory):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # of perceptrons with few iterations
             rows = pairs_of(X) if kind.startswith("pair") else X
-            fitted[name] = make(str(miniature(backbone))).fit(rows, targets(kind, rows))
+            folder, _, states = backbone.partition("#")
+            place = str(miniature(folder)) + "#3di" * bool(states)
+            fitted[name] = make(place).fit(rows, targets(kind, rows))
         export_transformers(fitted[name], home / name)
         (home / name / "sequences.txt").write_text(" ".join(X))
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}

@@ -115,6 +115,14 @@ def test_residues_of_classes(esm_folder, X, labelled, ax):
     assert_drawn_on(display, ax)
 
 
+def test_residues_with_states_are_drawn_once_each(miniature, X, labelled, ax):
+    in_turn = ["".join(f"{residue}d" for residue in x) for x in X]
+    clf = PLMResidueClassifier(miniature("saprot"), **SETTINGS, epochs=1).fit(in_turn, labelled)
+    display = ResidueDisplay.from_estimator(clf, in_turn[0], y_true=labelled[0], ax=ax)
+    assert display.sequence == X[0]
+    np.testing.assert_allclose(display.values, clf.predict_proba(in_turn[:1])[0])
+
+
 def test_residues_of_values(esm_folder, X, ax):
     y = [np.arange(len(s), dtype=float) for s in X]
     reg = PLMResidueRegressor(esm_folder, **SETTINGS, epochs=1).fit(X, y)

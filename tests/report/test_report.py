@@ -207,6 +207,18 @@ def test_numbers(as_array, tmp_path):
     assert "p-value" not in text
 
 
+@pytest.mark.parametrize("invalid", ["raise", "replace"])
+def test_structural_states_are_fitted_and_scored(invalid, miniature, draw_proteins):
+    X = ["".join(f"{residue}d" for residue in x) for x in draw_proteins(8, seed=1)]
+    y = np.array(["a", "b"] * 4)
+    clf = plmlearn.PLMClassifier(str(miniature("saprot")), invalid=invalid, **OPTIONS)
+    folds = random_folds(8)
+    found = report.evaluate(clf, X, y, folds=folds, baselines={})
+    train, test = folds.splits[0]
+    expected = clone(clf).fit([X[i] for i in train], y[train]).predict_proba([X[i] for i in test])
+    np.testing.assert_allclose(found.outcomes[0].proba, expected, atol=1e-6)
+
+
 def test_residues(tmp_path):
     X, y = make_residue_labels(16, missing=0.2, **SHORT)
     clf = plmlearn.PLMResidueClassifier("mini", ignore_label="-", **OPTIONS)
