@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from ..nn.packing import PackedTokens
 from ..training.config import TrainingConfig
 from ..training.devices import Budget, autocast
+from ..training.inference import to_evaluation_mode
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, Masking
 
@@ -57,7 +58,7 @@ def log_probabilities(
     model: MaskedLanguageModel, views: Sequence[View], config: TrainingConfig
 ) -> Iterator[tuple[View, np.ndarray]]:
     """Each view with its natural log-probabilities over the vocabulary, (N, V) float64, by length."""
-    model.eval()
+    to_evaluation_mode(model)
     views = sorted(views, key=len)
     lengths = np.array([len(view) for view in views])
 

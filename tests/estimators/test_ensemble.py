@@ -14,6 +14,7 @@ from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
     PLMEnsemble,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMPairRegressor,
@@ -339,6 +340,18 @@ def _in_training_mode(fitted, dropouts, X):
 def test_dropout_where_there_is_none_is_refused(member, X, y):
     with pytest.raises(ValueError, match="members='dropout' needs dropout, and PLM"):
         PLMEnsemble(member, members="dropout").fit(X[:20], y[:20])
+
+
+@pytest.mark.parametrize("strategy", ["wt-marginal", "masked-marginal", "pseudo-perplexity"])
+def test_dropout_of_fitness(strategy, X, y):
+    settings = {"strategy": strategy, "calibrate": None, "adapter": LoRA(dropout=0.5)}
+    member = PLMFitnessRegressor("mini", wild_type=X[0], **settings, **TUNING)
+    ensemble = PLMEnsemble(member, n_members=3, members="dropout", random_state=0).fit(X[:6], y[:6])
+    before = ensemble.estimators_[0].predict(X[1:6])
+    mean, std = ensemble.predict(X[1:6], return_std=True)
+    assert (std > 0).all()
+    np.testing.assert_array_equal(ensemble.predict(X[1:6]), mean)
+    np.testing.assert_array_equal(ensemble.estimators_[0].predict(X[1:6]), before)
 
 
 def test_dropout_of_classes_residues_and_pairs(X, y):
