@@ -95,6 +95,14 @@ def _read(wild_type: str, variant: str, first_site: int) -> Substitutions:
     return changed
 
 
+def is_notation(variant: Any) -> bool:
+    """Whether a variant is given by its substitutions, or as "WT"."""
+    if not isinstance(variant, str):
+        return False
+    text = variant.strip().upper()
+    return text in ("", "WT") or any(letter.isdigit() for letter in text)
+
+
 def _substitution(wild_type: str, part: str, first_site: int) -> tuple[int, str]:
     match = _NOTATION.fullmatch(part)
     if match is None:
