@@ -225,7 +225,7 @@ def _strategies(estimator: Any, acquisition: str, floors: bool) -> dict[str, tup
             raise TypeError(f"estimator {name!r} is {model!r:.50}; expected a regressor.")
         if how not in get_args(Acquisition):
             raise ValueError(f"{name} has acquisition {how!r}; expected one of {get_args(Acquisition)}.")
-        check_offers_std(model, how, f"{name} ({type(model).__name__})")
+        check_offers_std(model, how, f"strategy {name!r}")
     if floors:
         given.setdefault("one-hot ridge, greedy", (AdditiveMutationRegressor(order=1), "greedy"))
     return given | {RANDOM: (None, "greedy")}

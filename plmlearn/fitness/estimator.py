@@ -384,7 +384,8 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
 
     def _check_X(self, X: Any) -> np.ndarray:
         """Variants written out."""
-        wild_type = vars(self).get("_wild_type") or self._find_wild_type(X)
+        known = vars(self).get("_wild_type") or getattr(self, "wild_type_", None)
+        wild_type = known or self._find_wild_type(X)
         any_length = self.strategy == _ANY_LENGTH
         return write_out(wild_type, X, any_length=any_length, first_site=int(self.first_site))
 
