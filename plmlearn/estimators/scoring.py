@@ -33,7 +33,13 @@ def make_score(
 
     def score(outputs: np.ndarray) -> float:
         probe.outputs = outputs
-        return float(scorer(probe, validation.sequences, validation.y))
+        try:
+            return float(scorer(probe, validation.sequences, validation.y))
+        except ValueError as error:
+            raise ValueError(
+                f"scoring={scoring!r} cannot score the {len(validation.y)} rows to validate on: {error} Hold "
+                "out others by validation_fraction, or X_val and y_val, or pass scoring=None."
+            ) from error
 
     return score
 

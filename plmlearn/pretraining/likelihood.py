@@ -154,11 +154,11 @@ def site_log_probabilities(
     ids : ndarray of uint8, shape (L,)
     places : ndarray of int
     hide : bool
-        Hide each place in turn, one pass per place; else one pass over the sequence as it is.
+        Hide each place in turn, one pass per place, alone: to the last bit, what one place gives does not
+        depend on the others that are asked for. Else one pass over the sequence as it is.
     """
     if not hide:
         [(_, logs)] = log_probabilities(model, [View(0, ids, places)], config)
         return logs
     views = [View(i, _masked(ids, place, masking), np.array([place])) for i, place in enumerate(places)]
-    of_view = {view.sequence: found[0] for view, found in log_probabilities(model, views, config)}
-    return np.stack([of_view[i] for i in range(len(places))])
+    return np.concatenate([logs for view in views for _, logs in log_probabilities(model, [view], config)])

@@ -4,6 +4,7 @@
 ``embeddings_of``       what the head reads: one vector per protein, or one per residue
 ``over_pairs``          a function of every pair of proteins, each protein encoded once
 ``with_dropout``        the same with dropout, as in training
+``drops_out``           whether that is so now
 ``to_evaluation_mode``  puts a model there, for code that runs one itself
 """
 
@@ -49,10 +50,15 @@ def dropouts(model: nn.Module) -> list[nn.Dropout]:
     return [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p]
 
 
+def drops_out() -> bool:
+    """Whether models run with dropout now."""
+    return _drops_out.get()
+
+
 def to_evaluation_mode(model: Any) -> None:
     """``model.eval()``, but for dropout within ``with_dropout``."""
     model.eval()
-    if _drops_out.get():
+    if drops_out():
         for dropout in dropouts(model):
             dropout.train()
 
