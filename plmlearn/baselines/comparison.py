@@ -269,7 +269,7 @@ def _fold(
     """Scores of one fit, what it cost, measured in the process that runs it, and what is to be kept of it."""
     options = {"scoring": scoring, "error_score": "raise", "return_estimator": True}
     if groups is not None:
-        options["params"] = _groups_of_fit(estimator, groups)
+        options["params"] = groups_of_fit(estimator, groups)
     with PeakMemory() as memory:
         result = cross_validate(estimator, X, y, cv=[split], **options)
     [fitted] = result["estimator"]
@@ -290,11 +290,11 @@ def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int)
         yield scores, costs, kept
 
 
-def _groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
+def groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
     """Groups as a parameter of ``fit``, for an estimator (maybe the last of a pipeline) that stops early."""
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
-        return {f"{name}__{key}": value for key, value in _groups_of_fit(last, groups).items()}
+        return {f"{name}__{key}": value for key, value in groups_of_fit(last, groups).items()}
     stops_early = getattr(estimator, "early_stopping", False) and has_fit_parameter(estimator, "groups")
     return {"groups": groups} if stops_early else {}
 

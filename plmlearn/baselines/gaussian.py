@@ -31,14 +31,19 @@ class DistanceScaler(TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> "DistanceScaler":
         """Learn mean and scale."""
         X = _dense(X)
-        self.mean_, total = X.mean(axis=0), X.var(axis=0).sum()
+        self.mean_ = X.mean(axis=0)
+        X -= self.mean_
+        total = np.vdot(X, X) / len(X)
         self.scale_ = float(np.sqrt(total)) if total > 0 else 1.0
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Scaled features, (n, n_features)."""
         check_is_fitted(self)
-        return (_dense(X) - self.mean_) / self.scale_
+        X = _dense(X)
+        X -= self.mean_
+        X /= self.scale_
+        return X
 
 
 def maximize_likelihood(objective: Any, start: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, float]:
@@ -49,7 +54,8 @@ def maximize_likelihood(objective: Any, start: np.ndarray, bounds: np.ndarray) -
 
 
 def _dense(X: Any) -> np.ndarray:
-    return np.asarray(X.toarray() if issparse(X) else X, dtype=float)
+    """A copy of the caller's features, to be changed in place: at once they can take most of the memory."""
+    return X.toarray().astype(float, copy=False) if issparse(X) else np.array(X, dtype=float)
 
 
 @checked(random_state=SEED)

@@ -10,10 +10,20 @@ from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import AdditiveMutationRegressor
 from ..baselines.comparison import as_table, with_seed
+from ..metrics.variants import chances_of_top
 from ..sequences.checked import COUNT, FLAG, SEED, SHARE, checked
 from ..sequences.clean import one_column, rows_of
 from ..sequences.columns import check_numbers
-from .proposal import ACQUISITION, BETA, Acquisition, propose
+from ..sequences.variants import is_notation
+from .proposal import (
+    ACQUISITION,
+    BETA,
+    Acquisition,
+    check_offers_std,
+    propose,
+    sequences_of,
+    wild_type_of,
+)
 
 RANDOM = "random"
 
@@ -26,8 +36,9 @@ class Campaign:
     ----------
     rows : list of dict
         One per strategy, campaign and round, with the keys ``strategy``, ``campaign``, ``round`` (from 1),
-        ``n_measured``, ``top_share`` (share of the best variants of the landscape that are measured) and
-        ``best`` (highest measurement so far).
+        ``n_measured``, ``top_share`` (share of the best variants of the landscape that are measured; which of
+        equal ones are among the best is left to chance, and averaged) and ``best`` (highest measurement so
+        far).
     n_top : int
         How many variants count as the best.
 
@@ -106,12 +117,14 @@ def simulate_campaign(
     """Replay rounds of measuring on a landscape where everything is known, to see what they would have found.
 
     In the first round all strategies measure the same variants. In each further one a strategy fits its
-    estimator on what it has measured, and measures what :func:`propose` makes of the rest.
+    estimator on what it has measured, and measures what :func:`propose` makes of the rest. Chance decides
+    between equally good variants.
 
     Parameters
     ----------
     X : list, array or Series of str, shape (n_variants,)
-        All variants of the landscape.
+        All variants of the landscape: sequences, or substitutions such as "V39A:D40G" where a strategy has a
+        parameter ``wild_type``.
     y : array of shape (n_variants,)
         Their measurements; higher is better.
     estimator : regressor, or mapping of name to regressor or (regressor, acquisition)
@@ -164,27 +177,28 @@ def simulate_campaign(
     >>> [row["strategy"] for row in found.medians() if row["round"] == 3]
     ['GP', 'one-hot ridge, greedy', 'random']
     """
-    variants = np.asarray(one_column(rows_of(X, "variants"), X), dtype=object)
-    y = _check_landscape(y, variants, rounds * batch)
     strategies = _strategies(estimator, acquisition, floors)
+    variants = _written_out(X, [model for model, _ in strategies.values()])
+    y = _check_landscape(y, variants, rounds * batch)
     n_top = max(1, round(top * len(y)))
-    is_top = np.zeros(len(y), dtype=bool)
-    is_top[np.argsort(-y, kind="stable")[:n_top]] = True
+    top_chances = chances_of_top(y, n_top)
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_campaigns)
     rows = []
     for number, seed in enumerate(seeds):
         order = np.random.RandomState(seed).permutation(len(y))
-        first = order[:batch] if start is None else _highest(start, batch, len(y))
+        first = order[:batch] if start is None else _highest(start, batch, order)
         for name, (model, how) in strategies.items():
             options = {"acquisition": how, "beta": beta, "diversity": diversity}
             measured = first
             for step in range(1, rounds + 1):
                 if step > 1:
-                    rest = np.setdiff1d(order, measured)
+                    rest = order[
+                        ~np.isin(order, measured)
+                    ]  # the landscape's own order may tell how good they are
                     more = _next(model, variants, y, measured, rest, batch, int(seed), options)
                     measured = np.append(measured, more)
                 told = {"strategy": name, "campaign": number, "round": step, "n_measured": len(measured)}
-                share, best = float(is_top[measured].sum() / n_top), float(y[measured].max())
+                share, best = float(top_chances[measured].sum() / n_top), float(y[measured].max())
                 rows.append(told | {"top_share": share, "best": best})
     return Campaign(rows, n_top)
 
@@ -211,9 +225,19 @@ def _strategies(estimator: Any, acquisition: str, floors: bool) -> dict[str, tup
             raise TypeError(f"estimator {name!r} is {model!r:.50}; expected a regressor.")
         if how not in get_args(Acquisition):
             raise ValueError(f"{name} has acquisition {how!r}; expected one of {get_args(Acquisition)}.")
+        check_offers_std(model, how, f"strategy {name!r}")
     if floors:
         given.setdefault("one-hot ridge, greedy", (AdditiveMutationRegressor(order=1), "greedy"))
     return given | {RANDOM: (None, "greedy")}
+
+
+def _written_out(X: Any, models: list) -> np.ndarray:
+    """The variants; where some are mutations, all as sequences, which every strategy can read."""
+    variants = np.asarray(one_column(rows_of(X, "variants"), X), dtype=object)
+    if not any(map(is_notation, variants)):
+        return variants
+    knowing = [model for model in models if wild_type_of(model)[0]]
+    return sequences_of((knowing or models)[0], variants, "X")
 
 
 def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarray:
@@ -231,10 +255,11 @@ def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarra
     return y
 
 
-def _highest(start: Any, n: int, n_variants: int) -> np.ndarray:
+def _highest(start: Any, n: int, order: np.ndarray) -> np.ndarray:
+    """Rows with the n highest scores, equal ones as they come in ``order``."""
     scores = check_numbers(start, "start")
-    if scores.shape != (n_variants,):
+    if scores.shape != order.shape:
         raise ValueError(
-            f"start has shape {scores.shape}; expected one score for each of {n_variants} variants."
+            f"start has shape {scores.shape}; expected one score for each of {len(order)} variants."
         )
-    return np.argsort(-scores, kind="stable")[:n]
+    return order[np.argsort(-scores[order], kind="stable")[:n]]

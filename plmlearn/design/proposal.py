@@ -16,8 +16,10 @@ from sklearn.utils._param_validation import HasMethods
 from ..baselines.comparison import as_table
 from ..sequences import name_variants, read_variants
 from ..sequences.checked import COUNT, SEED, Range, checked, one_of
-from ..sequences.clean import first_few, object_array, one_column, rows_of
+from ..sequences.clean import clean_rows, first_few, object_array, one_column, rows_of
 from ..sequences.landscapes import mutated
+from ..sequences.variant_table import with_names_written_out
+from ..sequences.variants import is_notation
 from .library import VariantLibrary
 
 Acquisition = Literal["ucb", "ei", "thompson", "greedy"]
@@ -95,7 +97,7 @@ class Proposal:
     acquisition=ACQUISITION,
     beta=BETA,
     diversity=COUNT,
-    best=[Real, None],
+    best=[Range(Real, None, None, closed="neither"), None],
     batch_size=COUNT,
     random_state=SEED,
 )
@@ -123,7 +125,9 @@ def propose(
         Higher is better. For all but "greedy" its ``predict`` takes ``return_std=True``, as that of
         scikit-learn's Gaussian processes does, :class:`plmlearn.PLMEnsemble`, and pipelines that end in one.
     candidates : VariantLibrary, or list, array or Series of str
-        What can be made. A library is read in batches and never held as a whole.
+        What can be made. A library is read in batches and never held as a whole. Others are sequences, or
+        substitutions such as "V39A:D40G" where the estimator knows its wild type (``wild_type_``) and takes
+        them.
     n : int, default=96
         Variants to propose.
     acquisition : {"ucb", "ei", "thompson", "greedy"}, default="ucb"
@@ -134,7 +138,7 @@ def propose(
     diversity : int, default=1
         Fewest substitutions between any two variants of the plate. 2 or more needs variants of one length.
     exclude : list, array or Series of str, default=None
-        Variants that are known already. Of a library substitutions such as "V39A" will do.
+        Variants that are known already, in the forms of ``candidates``. Of a library substitutions will do.
     best : float, default=None
         Of "ei": the best measurement so far. None takes the highest prediction of the variants in
         ``exclude``.
@@ -153,7 +157,7 @@ def propose(
     TypeError
         The estimator predicts no standard deviation, and the acquisition function needs one.
     ValueError
-        No candidate is left, or predictions are not one finite number each.
+        No candidate is left, predictions are not one finite number each, or substitutions have no wild type.
 
     Warns
     -----
@@ -187,28 +191,25 @@ def propose(
     >>> propose(model, rest, n=5).sequences[0]
     'MVVVAAG'
     """
-    if acquisition != "greedy" and not offers_std(estimator):
-        raise TypeError(
-            f"acquisition={acquisition!r} needs predict(X, return_std=True), which "
-            f"{type(estimator).__name__} does not offer. Pass acquisition='greedy', a PLMEnsemble of the "
-            "estimator, or a Gaussian process."
-        )
-    library, known = _checked_candidates(candidates), _known(candidates, exclude)
+    check_offers_std(estimator, acquisition, type(estimator).__name__)
+    library = _checked_candidates(estimator, candidates)
+    known = _known(estimator, candidates, exclude)
     if acquisition == "ei" and best is None:
         best = _best_known(estimator, known, batch_size)
     random = check_random_state(random_state)
     size, n_known = n if diversity == 1 else _SHORTLIST * n, 0
-    best_so_far: list[np.ndarray] = []  # rows, sequences, means, deviations and scores
-    for rows, sequences in _batches(library, batch_size):
+    best_so_far: list[np.ndarray] = []  # sequences, rows, texts, means, deviations and scores
+    for sequences, rows, texts in _batches(library, batch_size):
         new = np.array([sequence not in known for sequence in sequences])
         n_known += len(new) - int(new.sum())
         if new.any():
-            mean, std = predictions(estimator, sequences[new], with_std=acquisition != "greedy")
+            mean, std = predictions(estimator, texts[new], with_std=acquisition != "greedy")
             score = _score(acquisition, mean, std, beta, best, random)
-            best_so_far = _highest(best_so_far, [rows[new], sequences[new], mean, std, score], size)
+            found = [sequences[new], rows[new], texts[new], mean, std, score]
+            best_so_far = _highest(best_so_far, found, size)
     _warn_of_known(n_known, len(library), len(best_so_far[0]) if best_so_far else 0, n)
-    chosen = _different(best_so_far[1], n, diversity)
-    return _proposal(library, n_known, *(column[chosen] for column in best_so_far))
+    chosen = _different(best_so_far[0], n, diversity)
+    return _proposal(library, n_known, *(column[chosen] for column in best_so_far[1:]))
 
 
 def _highest(columns: list[np.ndarray], more: list[np.ndarray], size: int) -> list[np.ndarray]:
@@ -227,6 +228,15 @@ def _proposal(
     return Proposal(sequences, rows, mean, known_std, score, names, len(library), n_known)
 
 
+def check_offers_std(estimator: Any, acquisition: str, name: str) -> None:
+    """Raise where the acquisition function needs what the estimator does not predict."""
+    if acquisition != "greedy" and not offers_std(estimator):
+        raise TypeError(
+            f"acquisition={acquisition!r} needs predict(X, return_std=True), which {name} does not offer. "
+            "Pass acquisition='greedy', a PLMEnsemble of the estimator, or a Gaussian process."
+        )
+
+
 def offers_std(estimator: Any) -> bool:
     """Whether ``predict`` takes ``return_std``; a pipeline passes it to its last step."""
     last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
@@ -241,6 +251,11 @@ def predictions(estimator: Any, X: np.ndarray, *, with_std: bool) -> tuple[np.nd
         mean = np.asarray(estimator.predict(X))
         std = np.full(mean.shape, np.nan)
     right = mean.shape == std.shape == (len(X),) and mean.dtype.kind in "iuf"
+    if with_std and right and not (std.dtype.kind in "iuf" and np.isfinite(std).all()):
+        raise ValueError(
+            f"{type(estimator).__name__} predicts standard deviations that are not finite numbers; expected "
+            "one for each candidate. Pass acquisition='greedy' to do without."
+        )
     if not right or not np.isfinite(mean).all():
         raise ValueError(
             f"{type(estimator).__name__} predicts {mean.dtype} of shape {mean.shape} for {len(X)} "
@@ -261,16 +276,14 @@ def _score(kind: str, mean: np.ndarray, std: np.ndarray, beta: float, best: Any,
     return np.where(std > 0, gain * norm.cdf(z) + std * norm.pdf(z), np.maximum(gain, 0))
 
 
-def _checked_candidates(candidates: Any) -> Any:
-    """A library as it is, or the different ones of a list with their numbers."""
+def _checked_candidates(estimator: Any, candidates: Any) -> Any:
+    """A library as it is, or the different sequences of a list, with the row and text of each."""
     if isinstance(candidates, VariantLibrary):
         return candidates
-    given = one_column(rows_of(candidates, "candidates"), candidates)
-    if odd := [row for row, entry in enumerate(given) if not isinstance(entry, str)]:
-        raise ValueError(f"candidates has no text in rows {first_few(odd)}; expected one str in each.")
-    first: dict[str, int] = {}
-    for row, entry in enumerate(given):
-        first.setdefault(entry, row)
+    given = _texts(candidates, "candidates")
+    first: dict[str, tuple[int, str]] = {}
+    for row, sequence in enumerate(sequences_of(estimator, given, "candidates")):
+        first.setdefault(sequence, (row, given[row]))
     if repeated := len(given) - len(first):
         warnings.warn(
             f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.",
@@ -279,34 +292,65 @@ def _checked_candidates(candidates: Any) -> Any:
     return first
 
 
-def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers and sequences of candidates."""
+def _texts(variants: Any, name: str) -> Any:
+    given = one_column(rows_of(variants, name), variants)
+    if odd := [row for row, entry in enumerate(given) if not isinstance(entry, str)]:
+        raise ValueError(f"{name} has no text in rows {first_few(odd)}; expected one str in each.")
+    return given
+
+
+def sequences_of(estimator: Any, given: Any, name: str) -> np.ndarray:
+    """Clean sequences, by which variants are compared; how the estimator reads them is its own affair."""
+    if named := [row for row, text in enumerate(given) if is_notation(text)]:
+        wild_type, first_site = wild_type_of(estimator)
+        if wild_type is None:
+            raise ValueError(
+                f"{name} has mutations such as {given[named[0]]!r} in rows {first_few(named)}, and "
+                f"{type(estimator).__name__} knows no wild type. Pass sequences or a VariantLibrary."
+            )
+        given = with_names_written_out(wild_type, given, first_site=first_site)
+    return clean_rows(given, "replace")[0]
+
+
+def wild_type_of(estimator: Any) -> tuple[str | None, int]:
+    """The wild type that an estimator, its last step or first member reads mutations by; its first site."""
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    model = getattr(last, "estimators_", [getattr(last, "estimator", last)])[0]
+    wild_type = getattr(model, "wild_type_", None) or getattr(model, "wild_type", None)
+    return wild_type, getattr(model, "first_site", 1)
+
+
+def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Sequences, numbers and texts of candidates."""
     if isinstance(library, dict):
-        sequences, rows = object_array(library), np.array(list(library.values()))
+        sequences, rows = object_array(library), np.array([row for row, _ in library.values()])
+        texts = object_array(text for _, text in library.values())
     for start in range(0, len(library), size):
         part = slice(start, min(start + size, len(library)))
         if isinstance(library, dict):
-            yield rows[part], sequences[part]
+            yield sequences[part], rows[part], texts[part]
         else:
-            yield np.arange(part.start, part.stop), library[part]
+            made = library[part]
+            yield made, np.arange(part.start, part.stop), made
 
 
-def _known(candidates: Any, exclude: Any) -> set[str]:
-    """The variants that are not to be proposed, as they stand among the candidates."""
+def _known(estimator: Any, candidates: Any, exclude: Any) -> dict[str, str]:
+    """The variants that are not to be proposed: sequences, and texts that the estimator reads."""
     if exclude is None or (hasattr(exclude, "__len__") and not len(exclude)):
-        return set()
+        return {}
     if not isinstance(candidates, VariantLibrary):
-        return set(one_column(rows_of(exclude, "entries of exclude"), exclude))
+        given = _texts(exclude, "exclude")
+        return dict(zip(sequences_of(estimator, given, "exclude"), given))
     wild_type = candidates.wild_type
     variants = read_variants(wild_type, exclude, first_site=candidates.first_site)
-    return {mutated(wild_type, variant) for variant in variants}
+    return {sequence: sequence for sequence in (mutated(wild_type, variant) for variant in variants)}
 
 
-def _best_known(estimator: Any, known: set[str], size: int) -> float:
+def _best_known(estimator: Any, known: dict[str, str], size: int) -> float:
     if not known:
         raise ValueError("acquisition='ei' needs the best measurement so far: pass best=, or exclude=.")
-    sequences = object_array(sorted(known))
-    parts = (sequences[start : start + size] for start in range(0, len(sequences), size))
+    texts = object_array(known.values())
+    parts = (texts[start : start + size] for start in range(0, len(texts), size))
     return max(float(predictions(estimator, part, with_std=False)[0].max()) for part in parts)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,14 +20,17 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ..baselines.comparison import with_seed
+from ..baselines.comparison import groups_of_fit, with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, object_array, rows_of
+from ..sequences.clean import check_parameters, first_few, object_array, rows_of
+from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
 from ..training.inference import dropouts, with_dropout
 from .embedder import PLMEmbedder
+from .targets import check_length
+from .task import Given
 from .tuned import TunedEstimator
 
 
@@ -42,7 +47,8 @@ class Novelty:
     distance : ndarray of float, shape (n_proteins,), or None
         Of the frozen backbone's embedding to the nearest one of training, in units of the median distance of
         a training protein to its nearest other: 1 is as near as training proteins are to one another. None
-        for members without a backbone, or a single training protein.
+        for members without a backbone (in their first step, if they are pipelines), or a single training
+        protein.
     """
 
     identity: np.ndarray
@@ -79,6 +85,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         Of the members, in turns, in place of the estimator's own.
     warn_below : float, default=None
         Warn at prediction of proteins whose identity to the nearest training protein is lower, from 0 to 1.
+        ``fit`` refuses it where there are no whole sequences to compare.
     random_state : int, RandomState or None, default=None
         Of the members' seeds and draws.
 
@@ -87,7 +94,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
     estimators_ : list of estimators
         The fitted members; with ``members="dropout"`` a single one.
     sequences_ : ndarray of str
-        The different training proteins, for ``novelty``; None for pairs, and for mutations.
+        The different training proteins, for ``novelty``, with mutations written out; None for pairs, and
+        where the members take something else than proteins.
     classes_ : ndarray
         Classes, where the members have them.
 
@@ -145,7 +153,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         ----------
         X, y : as the estimator takes them
         groups : array of shape (n_proteins,), default=None
-            Clusters of the proteins: draws take whole groups, and a member that stops early gets its own.
+            Clusters of the proteins: draws take whole groups, and members whose ``fit`` takes groups get
+            their own. Without, a member that stops early on a draw keeps copies of a row together.
         **fit_params
             For the members' ``fit``. ``sample_weight`` is drawn with its proteins.
 
@@ -162,20 +171,30 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         if y is not None and len(rows_of(y, "targets in y")) != n:
             raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
         random = check_random_state(self.random_state)
-        by_row = {"groups": groups, "sample_weight": fit_params.pop("sample_weight", None)}
-        by_row = {name: values for name, values in by_row.items() if values is not None}
+        weights = fit_params.pop("sample_weight", None)
+        if self.warn_below is not None and are_pairs(X):
+            raise ValueError(
+                "warn_below is for whole sequences of single proteins; fit had none such. Pass None."
+            )
+        if self.bootstrap:
+            self._check_before_draws(X, y, weights, groups)
         members = []
         n_fits = self.n_members if self.members == "fits" else 1
         for number, seed in enumerate(random.randint(2**31 - 1, size=n_fits)):
             rows = self._drawn(X, y, groups, random)
-            taken = {name: _safe_indexing(values, rows) for name, values in by_row.items()}
-            own_y = None if y is None else _safe_indexing(y, rows)
             member = self._member(number, int(seed))
-            members.append(member.fit(_safe_indexing(X, rows), own_y, **taken, **fit_params))
+            own = fit_params | self._groups_of_rows(member, rows, groups)
+            if weights is not None:
+                own["sample_weight"] = _safe_indexing(weights, rows)
+            own_y = None if y is None else _safe_indexing(y, rows)
+            with _rows_of_caller(rows if self.bootstrap else None):
+                members.append(member.fit(_safe_indexing(X, rows), own_y, **own))
         if self.members == "dropout":
             _check_dropout(members[0])
+        self.sequences_ = _proteins_of(members[0], X)
         self.estimators_ = members
-        self.sequences_ = _proteins_of(X)
+        if self.warn_below is not None:
+            self._training_proteins()  # or an error
         return self
 
     def set_params(self, **params: Any) -> Self:
@@ -197,6 +216,29 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
                 for member in vars(self).get("estimators_", ()):
                     member.set_params(**{own: value})
         return self
+
+    def _check_before_draws(self, X: Any, y: Any, weights: Any, groups: Any) -> None:
+        """Raise errors that name the caller's rows: a draw has others, and leaves some out."""
+        member = clone(self.estimator)
+        if groups is not None:
+            check_length(groups, _num_samples(X), "groups")
+        if isinstance(member, TunedEstimator) and y is not None:
+            member._check_parameters()
+            run = member._plain()
+            run._check(run._task(), Given(X, y, weights))
+            return
+        if hasattr(first := _first_part(member), "_check_X"):
+            first._check_X(X)
+        if y is not None and is_regressor(self):
+            check_numbers(y, "y")
+        elif y is not None and is_classifier(self):
+            check_labels(y, "y")
+
+    def _groups_of_rows(self, member: Any, rows: np.ndarray, groups: Any) -> dict[str, Any]:
+        """Groups for the member's ``fit``; without, copies of a row in a draw are one group."""
+        if groups is not None:
+            return _as_parameter(member, "groups", _safe_indexing(groups, rows))
+        return groups_of_fit(member, rows) if self.bootstrap else {}
 
     def _member(self, number: int, seed: int) -> Any:
         member = with_seed(self.estimator, seed)
@@ -336,12 +378,17 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         Cost: a search among the training proteins, by position if all are variants of one length, and one
         pass through the frozen backbone of what is not in the cache.
         """
-        sequences = check_sequences(X)
+        sequences = self._read(X)
         identity, nearest = self._identity(sequences)
         return Novelty(identity, nearest, self._distance(sequences))
 
-    def _identity(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, X: Any) -> np.ndarray:
+        """Whole sequences, as the members read them."""
         check_is_fitted(self, "estimators_")
+        self._training_proteins()  # or an error
+        return _read_by(self.estimators_[0], X)
+
+    def _identity(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hits = find_nearest(sequences, self._training_proteins())
         query, first = np.unique(hits.query, return_index=True)
         identity, nearest = np.zeros(len(sequences)), np.full(len(sequences), -1)
@@ -349,8 +396,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         return identity, nearest
 
     def _distance(self, sequences: np.ndarray) -> np.ndarray | None:
-        member = self.estimators_[0]
-        parameters = member.get_params(deep=False)
+        parameters = _first_part(self.estimators_[0]).get_params(deep=False)
         proteins = self._training_proteins()
         if "backbone" not in parameters or len(proteins) < 2:
             return None
@@ -367,7 +413,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         return self.sequences_
 
     def _warn_of_new(self, X: Any) -> None:
-        identity, _ = self._identity(check_sequences(X))
+        identity, _ = self._identity(self._read(X))
         new = np.flatnonzero(identity < self.warn_below)
         if len(new):
             shown = ", ".join(map(str, new[:5])) + ", …" * (len(new) > 5)
@@ -414,12 +460,46 @@ def _check_dropout(member: Any) -> None:
         )
 
 
-def _proteins_of(X: Any) -> np.ndarray | None:
+def _first_part(member: Any) -> Any:
+    """A member, or the first step of a pipeline, which reads what the caller passes."""
+    return member[0] if isinstance(member, Pipeline) else member
+
+
+def _read_by(member: Any, X: Any) -> np.ndarray:
+    """Whole sequences of single proteins, as a member reads them."""
+    sequences = getattr(_first_part(member), "_check_X", check_sequences)(X)
+    return object_array("".join(chr(ord(letter) % 256) for letter in s) for s in sequences)  # without states
+
+
+def _proteins_of(member: Any, X: Any) -> np.ndarray | None:
     """The different proteins, in alphabetical order; None for what are no plain sequences."""
     try:
-        return None if are_pairs(X) else object_array(sorted(set(check_sequences(X))))
-    except SequenceError:
+        return None if are_pairs(X) else object_array(sorted(set(_read_by(member, X))))
+    except (ValueError, TypeError):  # of tables and of mutations
         return None
+
+
+def _as_parameter(member: Any, name: str, values: Any) -> dict[str, Any]:
+    """Values as a parameter of ``fit``, where a member, or the last step of a pipeline, takes it."""
+    if isinstance(member, Pipeline):
+        step, last = member.steps[-1]
+        return {f"{step}__{key}": entry for key, entry in _as_parameter(last, name, values).items()}
+    taken = signature(member.fit).parameters.values()
+    return {name: values} if any(p.name == name or p.kind is p.VAR_KEYWORD for p in taken) else {}
+
+
+@contextmanager
+def _rows_of_caller(rows: np.ndarray | None) -> Iterator[None]:
+    """Within this context errors that name rows of a draw say where these stand in the caller's X."""
+    try:
+        yield
+    except SequenceError as error:
+        if rows is None or not error.rows:
+            raise
+        own = sorted(set(rows[error.rows].tolist()))
+        raise SequenceError(
+            f"{error}\nRows are counted in the draw of a member; in X they are {first_few(own)}.", own
+        ) from error
 
 
 def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:

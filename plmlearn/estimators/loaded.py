@@ -7,7 +7,7 @@ is to run, and never pickled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,12 +45,15 @@ class LoadedModel:
     config : TrainingConfig
     settings : tuple
         Device, precision and token budget that were asked for.
+    known : dict
+        What an estimator keeps of earlier predictions by this model as it is.
     """
 
     module: Any
     backbone: Backbone
     config: Any
     settings: tuple
+    known: dict = field(default_factory=dict)
 
     @classmethod
     def build(

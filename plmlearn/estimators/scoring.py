@@ -41,7 +41,13 @@ def make_score(
 
     def score(outputs: np.ndarray) -> float:
         probe.outputs = outputs
-        return float(scorer(probe, validation.sequences, validation.y))
+        try:
+            return float(scorer(probe, validation.sequences, validation.y))
+        except ValueError as error:
+            raise ValueError(
+                f"scoring={scoring!r} cannot score the {len(validation.y)} rows to validate on: {error} Hold "
+                "out others by validation_fraction, or X_val and y_val, or pass scoring=None."
+            ) from error
 
     if validation.y.ndim == 1 and isinstance(validation.y[0], np.ndarray):
         _try_on_residues(score, validation.y, target.n_outputs, scoring)

@@ -26,11 +26,12 @@ from ..estimators.tuned import TunedEstimator
 from ..nn.encoders import PackedEncoder
 from ..pretraining.mutations import marginal_ratios, pseudo_ratios
 from ..pretraining.start import make_language_model, require_esm
-from ..sequences import check_sequences, truncate
+from ..sequences import SequenceError, check_sequences
+from ..sequences.clean import first_few
 from ..sequences.variants import FIRST_SITE
 from ..training.batching import Inputs
 from ..training.devices import alone, resolve_device
-from ..training.inference import outputs_of
+from ..training.inference import drops_out, outputs_of
 from ..training.steps import Loss, TrainingData
 from .inputs import Strategy, VariantInputs, variant_inputs
 from .losses import LOSSES
@@ -369,6 +370,13 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         self._check_parameters()
         self._wild_type = self._find_wild_type(X)
         if y is None:
+            passed = {"sample_weight": sample_weight, "X_val": X_val, "y_val": y_val, "groups": groups}
+            passed["sample_weight_val"] = sample_weight_val
+            if useless := [name for name, value in passed.items() if value is not None]:
+                raise ValueError(
+                    f"y is None, so that nothing is trained, and {', '.join(useless)} is passed. Pass y "
+                    "too, or X alone."
+                )
             self._check_X(X)  # or an error
             return self._stay_untuned()
         self._fit(Given(X, y, sample_weight, groups), Given(X_val, y_val, sample_weight_val))
@@ -379,16 +387,37 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         """The one given, or the consensus of X."""
         if self.wild_type is None:
             return consensus(X)
-        [sequence] = truncate(
-            check_sequences([self.wild_type], invalid=self.invalid), int(self.max_length), "raise"
-        )[0]
-        return sequence
+        wild_type = check_sequences([self.wild_type], invalid=self.invalid)
+        _refuse_longer(wild_type, int(self.max_length), "wild_type")
+        return wild_type[0]
 
     def _check_X(self, X: Any) -> np.ndarray:
         """Variants written out."""
-        wild_type = vars(self).get("_wild_type") or self._find_wild_type(X)
+        known = vars(self).get("_wild_type") or getattr(self, "wild_type_", None)
+        wild_type = known or self._find_wild_type(X)
         any_length = self.strategy == _ANY_LENGTH
         return write_out(wild_type, X, any_length=any_length, first_site=int(self.first_site))
+
+    def _clean(self, X: Any) -> tuple[np.ndarray, int]:
+        variants = self._check_X(X)
+        _refuse_longer(variants, int(self.max_length))
+        return variants, 0
+
+    @property
+    def _continues(self) -> bool:
+        """An untuned fit has nothing to continue, and another wild type is another model."""
+        if not super()._continues or not self.n_trainable_parameters_:
+            return False
+        if self._target.wild_type != self._wild_type:
+            raise ValueError(
+                "warm_start=True continues a fit on another wild type than that of now. Pass the same "
+                "wild_type, or warm_start=False."
+            )
+        return True
+
+    def _keep(self, model: LoadedModel, target: Any, history: list[dict], n_truncated: int) -> None:
+        model.known.clear()  # it has been trained since
+        super()._keep(model, target, history, n_truncated)
 
     def _stay_untuned(self) -> Self:
         """Fitted without training: the backbone as it is."""
@@ -481,11 +510,12 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         language_model = model.module.language_model
         if strategy == _ANY_LENGTH:
             variants = write_out(wild_type, X, any_length=True, first_site=first_site)
-            truncate(variants, int(self.max_length), "raise")
+            _refuse_longer(variants, int(self.max_length))
             return pseudo_ratios(language_model, model.backbone, model.config, wild_type, variants)
         hide = strategy == "masked-marginal"
         table = read_table(wild_type, X, first_site=first_site)
-        return marginal_ratios(language_model, model.backbone, model.config, table, hide=hide)
+        known = {} if drops_out() else model.known
+        return marginal_ratios(language_model, model.backbone, model.config, table, hide=hide, known=known)
 
     def predict(self, X: Any) -> np.ndarray:
         """Fitness of each variant, on the scale of ``y``.
@@ -507,3 +537,14 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         tags.target_tags.required = False
         tags.target_tags.multi_output = False
         return tags
+
+
+def _refuse_longer(sequences: np.ndarray, max_length: int, name: str = "X") -> None:
+    long = [row for row, sequence in enumerate(sequences) if len(sequence) > max_length]
+    if long:
+        shown = first_few((f"{row} ({len(sequences[row])} residues)" for row in long), n=5)
+        raise SequenceError(
+            f"{name} has sequences that are longer than max_length={max_length} (rows {shown}). Raise "
+            "max_length (at most 10000), or pass the part that is mutated alone, with its first_site.",
+            long,
+        )

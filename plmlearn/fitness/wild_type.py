@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import first_few, object_array, one_column, rows_of
-from ..sequences.variant_table import VariantTable
+from ..sequences.clean import first_few, one_column, rows_of
+from ..sequences.variant_table import VariantTable, with_names_written_out
+from ..sequences.variants import is_notation
 from ..similarity.alignment import commonest_letters, stack_letters
 
 
 def consensus(X: Any) -> str:
     """The commonest residue of each column of sequences of one length, the first by letter among equals."""
     given = list(one_column(rows_of(X, "variants"), X))
-    notation = [row for row, variant in enumerate(given) if _is_notation(variant)]
+    notation = [row for row, variant in enumerate(given) if is_notation(variant)]
     if notation:
         raise SequenceError(
             f"{len(notation)} of {len(given)} variants (rows {first_few(notation)}) are mutations such as "
@@ -78,18 +79,6 @@ def write_out(wild_type: str, X: Any, *, any_length: bool, first_site: int = 1) 
     if not any_length:
         return read_table(wild_type, X, first_site=first_site).sequences()
     given = list(one_column(rows_of(X, "variants"), X))
-    if not any(map(_is_notation, given)):
+    if not any(map(is_notation, given)):
         return check_sequences(X)
-    named = ["WT" if not _is_notation(variant) else variant for variant in given]
-    written = VariantTable.read(wild_type, named, first_site=first_site).sequences()
-    return check_sequences(
-        object_array(new if _is_notation(old) else old for new, old in zip(written, given, strict=True))
-    )
-
-
-def _is_notation(variant: Any) -> bool:
-    """Whether a variant is given by its substitutions, or as "WT"."""
-    if not isinstance(variant, str):
-        return False
-    text = variant.strip().upper()
-    return text in ("", "WT") or any(letter.isdigit() for letter in text)
+    return check_sequences(with_names_written_out(wild_type, given, first_site=first_site))

@@ -5,6 +5,7 @@
 ``spearman_by_mutations``         rank correlation for each number of mutations
 """
 
+import warnings
 from numbers import Real
 from typing import Any
 
@@ -79,7 +80,13 @@ def top_recall(y_true: Any, y_pred: Any, *, top: float = 0.1, k: int | None = No
     Returns
     -------
     float
-        0 to 1. Of equal values those that come first are taken.
+        0 to 1. Where equal values leave open which variants are best or made, what is to be expected if
+        chance decides.
+
+    Warns
+    -----
+    UserWarning
+        ``k`` is the number of variants or more, so that every prediction gets this score.
 
     See Also
     --------
@@ -111,7 +118,13 @@ def top_precision(y_true: Any, y_pred: Any, *, top: float = 0.1, k: int | None =
     Returns
     -------
     float
-        0 to 1. Of equal values those that come first are taken.
+        0 to 1. Where equal values leave open which variants are best or made, what is to be expected if
+        chance decides.
+
+    Warns
+    -----
+    UserWarning
+        ``k`` is the number of variants or more, so that every prediction gets this score.
 
     See Also
     --------
@@ -127,13 +140,25 @@ def top_precision(y_true: Any, y_pred: Any, *, top: float = 0.1, k: int | None =
     return n_found / n_made
 
 
-def _top(y_true: Any, y_pred: Any, top: float, k: int | None) -> tuple[int, int, int]:
-    """How many of the best are found, how many there are, and how many are made."""
+def _top(y_true: Any, y_pred: Any, top: float, k: int | None) -> tuple[float, int, int]:
+    """How many of the best are to be expected, how many there are, and how many are made."""
     true, pred = _numbers(y_true, y_pred)
     n_best = max(1, round(top * len(true)))
     n_made = min(n_best if k is None else k, len(true))
-    best, made = (np.argsort(-values, kind="stable") for values in (true, pred))
-    return len(np.intersect1d(best[:n_best], made[:n_made])), n_best, n_made
+    if k is not None and k >= len(true):
+        warnings.warn(
+            f"k={k} makes all {len(true)} variants, so every prediction gets the same score. Pass a smaller "
+            "k, or more variants.",
+            stacklevel=4,
+        )
+    return float(chances_of_top(true, n_best) @ chances_of_top(pred, n_made)), n_best, n_made
+
+
+def chances_of_top(values: np.ndarray, n: int) -> np.ndarray:
+    """Probability of each value to be among the n highest if chance decides between equal ones."""
+    last = np.sort(values)[-n]
+    above, equal = values > last, values == last
+    return above + equal * ((n - above.sum()) / equal.sum())
 
 
 @checked(wild_type=TEXT, first_site=FIRST_SITE)

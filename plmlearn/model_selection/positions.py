@@ -64,9 +64,10 @@ class PositionKFold(BaseCrossValidator):
 
     Notes
     -----
-    Of variants with several mutations, those whose positions all lie in one fold are tested there. The wild
-    type itself, which has no mutation, is always in training. ProteinGym's own assignments, columns such as
-    ``fold_modulo_5``, are for :class:`sklearn.model_selection.PredefinedSplit`.
+    Of variants with several mutations, those whose positions all lie in one fold are tested there. By
+    "modulo" and "contiguous" the wild type itself, which has no mutation, is always in training; "random"
+    tests it as any other. ProteinGym's own assignments, columns such as ``fold_modulo_5``, are for
+    :class:`sklearn.model_selection.PredefinedSplit`.
 
     References
     ----------

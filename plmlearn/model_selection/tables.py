@@ -63,6 +63,8 @@ def read_groups(path: str | os.PathLike[str], ids: Iterable[str], *, column: str
     given = [str(entry) for entry in one_column(rows_of(ids, "ids"), ids)]
     assigned: dict[str, str] = {}
     for name, group in _assignments(path, column):
+        if not group.strip():  # proteins that are in no group are no relatives of one another
+            continue
         if assigned.setdefault(name, group) != group:
             raise ValueError(
                 f"{path} has {name} in several groups, {assigned[name]} and {group}; expected one."
@@ -82,8 +84,7 @@ def _assignments(path: str | os.PathLike[str], column: str | None) -> list[tuple
     known = [pair for pair in _COLUMNS if pair[0] in names]
     if not known and column is None:
         if len(names) == 2 and "\t" in first:  # of MMseqs2
-            rows = (line.split() for line in read_lines(path) if line.strip())
-            return [(member, representative) for representative, member in rows]
+            return _members(path)
         expected = ", or ".join(" and ".join(pair) for pair in _COLUMNS)
         raise ValueError(
             f"{path} is of no known kind; expected two columns without a header, separated by a tab, as of "
@@ -92,3 +93,15 @@ def _assignments(path: str | os.PathLike[str], column: str | None) -> list[tuple
     own, group = known[0] if known else (names[0], "")
     table = read_csv(path, sequence=own, target=column or group).columns
     return list(zip(table[own], table[column or group]))
+
+
+def _members(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """Id and representative in every line of MMseqs2."""
+    lines = enumerate(read_lines(path), start=1)
+    cells = {number: [cell.strip() for cell in line.split("\t")] for number, line in lines if line.strip()}
+    if odd := [number for number, found in cells.items() if len(found) != 2 or not all(found)]:
+        raise ValueError(
+            f"{path} has no two ids, separated by a tab, in lines {first_few(odd)}; expected representative "
+            "and member of a cluster in each, as MMseqs2 writes them."
+        )
+    return [(member, representative) for representative, member in cells.values()]

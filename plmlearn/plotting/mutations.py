@@ -11,6 +11,7 @@ import numpy as np
 from ..design import single_mutants
 from ..sequences import read_variants
 from ..sequences.columns import check_numbers
+from ..sequences.variants import clean_wild_type
 from .style import SEQUENTIAL, axes, mark_residues, width_of
 
 RESIDUES = "IVLFCMAGTSWYPHNDQEKR"
@@ -63,7 +64,7 @@ class MutationHeatmapDisplay:
     images_: list[Any]
 
     def __init__(self, wild_type: str, tables: dict[str, np.ndarray], *, first_site: int = 1):
-        self.wild_type = wild_type
+        self.wild_type = clean_wild_type(wild_type)
         self.tables = tables
         self.first_site = first_site
 
@@ -185,7 +186,9 @@ class MutationHeatmapDisplay:
         options = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high} | options
         image = ax.pcolormesh(np.arange(length + 1) + 0.5, rows, np.ma.masked_invalid(drawn), **options)
         own = [(i + 1, RESIDUES.index(w)) for i, w in enumerate(self.wild_type) if w in RESIDUES]
-        ax.scatter(*zip(*own), s=min(14.0, 1200 / length), color="black", marker="o", linewidths=0)
+        ax.scatter(
+            *np.reshape(own, (-1, 2)).T, s=min(14.0, 1200 / length), color="black", marker="o", linewidths=0
+        )
         mark_residues(ax, self.wild_type, self.first_site)
         ax.set(ylim=(n + _GAP + 0.5, -0.5), ylabel="mutated to", title=title)
         ax.set_yticks([*range(n), n + _GAP], [*RESIDUES, "mean"], fontsize=7)
@@ -204,7 +207,7 @@ def _tables(
         )
     rows = [row for row, variant in enumerate(changes) if len(variant) == 1]
     places = [(RESIDUES.index(new), site) for row in rows for site, new in changes[row]]
-    shape = len(RESIDUES), len(wild_type)
+    shape = len(RESIDUES), len(clean_wild_type(wild_type))
     tables = {}
     for title, values in given.items():
         numbers = check_numbers(values, f"what is {title}", missing=True)

@@ -92,9 +92,10 @@ class PredictedMeasuredDisplay:
         -------
         PredictedMeasuredDisplay
         """
-        true, pred = check_numbers(y_true, "y_true"), check_numbers(y_pred, "y_pred")
+        true = _one_each(y_true, "y_true")
+        pred = _one_each(y_pred, "y_pred", len(true))
         if std is not None:
-            half = 1.645 * check_numbers(std, "std")
+            half = 1.645 * _one_each(std, "std", len(true))
             intervals = np.column_stack([pred - half, pred + half])
         if intervals is not None:
             intervals = np.asarray(intervals, dtype=float)
@@ -161,3 +162,13 @@ class PredictedMeasuredDisplay:
             legend_below(ax, ncols=2)
         ax.set(xlabel="measured", ylabel="predicted", title=title)
         return self
+
+
+def _one_each(values: Any, name: str, n: int | None = None) -> np.ndarray:
+    """Numbers, (n,), also of one column."""
+    numbers = check_numbers(values, name)
+    if numbers.size != (n or len(numbers)) or numbers.size != len(numbers):
+        raise ValueError(
+            f"{name} has shape {numbers.shape}; expected one number for each variant, ({n or 'n'},)."
+        )
+    return numbers.ravel()

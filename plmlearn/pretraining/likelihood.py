@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from ..nn.packing import PackedTokens
 from ..training.config import TrainingConfig
 from ..training.devices import Budget, autocast
+from ..training.inference import to_evaluation_mode
 from .language_head import MaskedLanguageModel
 from .masking import Corpus, Masking
 
@@ -60,7 +61,7 @@ def log_probabilities(
     model: MaskedLanguageModel, views: Sequence[View], config: TrainingConfig
 ) -> Iterator[tuple[View, np.ndarray]]:
     """Each view with its natural log-probabilities over the vocabulary, (N, V) float64, by length."""
-    model.eval()
+    to_evaluation_mode(model)
     views = sorted(views, key=len)
     lengths = np.array([len(view) for view in views])
 
@@ -170,11 +171,11 @@ def site_log_probabilities(
     ids : ndarray of uint8, shape (L,)
     places : ndarray of int
     hide : bool
-        Hide each place in turn, one pass per place; else one pass over the sequence as it is.
+        Hide each place in turn, one pass per place, alone: to the last bit, what one place gives does not
+        depend on the others that are asked for. Else one pass over the sequence as it is.
     """
     if not hide:
         [(_, logs)] = log_probabilities(model, [View(0, ids, places)], config)
         return logs
     views = [View(i, _masked(ids, place, masking), np.array([place])) for i, place in enumerate(places)]
-    of_view = {view.sequence: found[0] for view, found in log_probabilities(model, views, config)}
-    return np.stack([of_view[i] for i in range(len(places))])
+    return np.concatenate([logs for view in views for _, logs in log_probabilities(model, [view], config)])

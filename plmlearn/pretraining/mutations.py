@@ -17,7 +17,13 @@ from .masking import Corpus, Masking
 
 
 def marginal_ratios(
-    model: MaskedLanguageModel, backbone: Backbone, config: TrainingConfig, table: VariantTable, *, hide: bool
+    model: MaskedLanguageModel,
+    backbone: Backbone,
+    config: TrainingConfig,
+    table: VariantTable,
+    *,
+    hide: bool,
+    known: dict[int, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Sum over each variant's sites of log p(new) - log p(wild type), (n_variants,) float64.
 
@@ -29,14 +35,23 @@ def marginal_ratios(
     table : VariantTable
     hide : bool
         Hide each site in turn, one pass per site; else one pass over the wild type as it is.
+    known : dict of int to ndarray, optional
+        By site, log p of every token less that of the wild type's own, as earlier calls for this model, wild
+        type and ``hide`` found them. What is missing is added.
     """
-    sites = table.sites
+    sites, known = table.sites, {} if known is None else known
     if not len(sites):
         return np.zeros(table.n_variants)
-    ids = Corpus(backbone, [table.wild_type])[0]
-    places = sites + len(backbone.token_format.prefix)
-    logs = site_log_probabilities(model, ids, places, Masking.of(backbone), config, hide=hide)
-    odds = logs - logs[np.arange(len(sites)), ids[places]][:, None]
+    missing = np.array([site for site in sites.tolist() if site not in known], dtype=np.int64)
+    if len(missing):
+        asked = (
+            missing if hide else np.arange(len(table.wild_type))
+        )  # of one pass all sites, whatever is asked
+        ids = Corpus(backbone, [table.wild_type])[0]
+        places = asked + len(backbone.token_format.prefix)
+        logs = site_log_probabilities(model, ids, places, Masking.of(backbone), config, hide=hide)
+        known.update(zip(asked.tolist(), logs - logs[np.arange(len(asked)), ids[places]][:, None]))
+    odds = np.stack([known[site] for site in sites.tolist()])
     found = odds[np.searchsorted(sites, table.site), token_of_letter(backbone)[table.letter]]
     return np.bincount(table.row, weights=found, minlength=table.n_variants)
 

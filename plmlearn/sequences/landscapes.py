@@ -1,6 +1,9 @@
 """Tables of measured variants: ``read_proteingym``, ``read_flip``, ``read_mutants``."""
 
 import os
+import re
+from collections import Counter
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -9,6 +12,9 @@ from .checked import TEXT, checked
 from .clean import check_sequences, first_few, object_array, refuse
 from .tables import read_csv
 from .variants import FIRST_SITE, Substitutions, read_variants
+
+_ROWS_TO_TELL_BY = 1000  # most of them agree about the wild type
+_WHOLE = re.compile(r"(-?\d+)(\.0*)?")
 
 
 def read_proteingym(path: str | os.PathLike[str]) -> Bunch:
@@ -23,13 +29,14 @@ def read_proteingym(path: str | os.PathLike[str]) -> Bunch:
     -------
     Bunch
         ``sequences`` and ``target``, (n_variants,); ``mutants``, such as "V39A:D40G"; ``wild_type``,
-        recovered from them; ``folds``, a dict from the name of each fold column ("fold_modulo_5") to an array
-        of int, for :class:`sklearn.model_selection.PredefinedSplit`; and ``columns``, as of :func:`read_csv`.
+        on which most rows agree; ``folds``, a dict from the name of each fold column ("fold_modulo_5") to an
+        array of int, for :class:`sklearn.model_selection.PredefinedSplit`; and ``columns``, as of
+        :func:`read_csv`.
 
     Raises
     ------
     ValueError
-        A column is missing.
+        A column is missing, or a fold is no whole number.
     SequenceError
         Some rows have a ``mutant`` that is not what ``mutated_sequence`` shows; all of them are named.
 
@@ -56,13 +63,9 @@ def read_proteingym(path: str | os.PathLike[str]) -> Bunch:
     """
     table = read_csv(path, sequence=["mutant", "mutated_sequence"], target="DMS_score")
     mutants, sequences = table.columns["mutant"], check_sequences(table.columns["mutated_sequence"])
-    wild_type = list(sequences[0])
-    for part in mutants[0].split(":"):
-        if part[1:-1].isdigit() and int(part[1:-1]) <= len(wild_type):
-            wild_type[int(part[1:-1]) - 1] = part[0]
-    own = "".join(wild_type)
+    [(own, _)] = Counter(map(_undone, mutants[:_ROWS_TO_TELL_BY], sequences)).most_common(1)
     _check_agreement(own, read_variants(own, mutants), sequences)
-    folds = {name: table.columns[name].astype(int) for name in table.columns if name.startswith("fold_")}
+    folds = {name: _whole(path, name, table) for name in table.columns if name.startswith("fold_")}
     return Bunch(
         sequences=sequences,
         target=table.target,
@@ -71,6 +74,26 @@ def read_proteingym(path: str | os.PathLike[str]) -> Bunch:
         folds=folds,
         columns=table.columns,
     )
+
+
+def _undone(mutant: str, sequence: str) -> str:
+    """What a variant's sequence was before its substitutions."""
+    letters = list(sequence)
+    for part in mutant.split(":"):
+        if part[1:-1].isdigit() and int(part[1:-1]) <= len(letters):
+            letters[int(part[1:-1]) - 1] = part[0]
+    return "".join(letters)
+
+
+def _whole(path: str | os.PathLike[str], name: str, table: Any) -> np.ndarray:
+    """A column of whole numbers, also of such as 0.0."""
+    matches = [_WHOLE.fullmatch(str(cell).strip()) for cell in table.columns[name]]
+    if odd := [line for line, match in zip(table.lines, matches) if match is None]:
+        raise ValueError(
+            f"{path} has no whole number in the column {name}, in lines {first_few(odd)}; expected the "
+            "number of a fold in each."
+        )
+    return np.array([int(match[1]) for match in matches if match])
 
 
 def read_flip(path: str | os.PathLike[str]) -> Bunch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .clean import ALPHABET, object_array, one_column, rows_of
-from .variants import read_variants
+from .variants import is_notation, read_variants
 
 _LETTERS_AT_ONCE = 1 << 24
 
@@ -67,6 +67,13 @@ class VariantTable:
             letters = wild_type.copy()
             letters[self.site[first:last]] = self.letter[first:last]
             yield letters.tobytes().decode()
+
+
+def with_names_written_out(wild_type: str, variants: Sequence, *, first_site: int = 1) -> np.ndarray:
+    """Variants of any length, the substitutions among them as sequences, all others as they are."""
+    named = [variant if is_notation(variant) else "WT" for variant in variants]
+    written = VariantTable.read(wild_type, named, first_site=first_site).sequences()
+    return object_array(new if is_notation(old) else old for new, old in zip(written, variants, strict=True))
 
 
 def _compared(wild_type: str, variants: list) -> list[np.ndarray] | None:

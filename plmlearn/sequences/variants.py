@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from .checked import TEXT, Range, checked
-from .clean import ALPHABET, check_sequences, clean_one, object_array, one_column, refuse, rows_of
+from .clean import (
+    ALPHABET,
+    SequenceError,
+    check_sequences,
+    clean_one,
+    object_array,
+    one_column,
+    refuse,
+    rows_of,
+)
 
 Substitutions = list[tuple[int, str]]
 """(site counted from 0, new residue) of one variant, in ascending order."""
@@ -29,7 +38,6 @@ def read_variants(wild_type: str, variants: Sequence[str], *, first_site: int = 
     Parameters
     ----------
     wild_type : str
-        Clean sequence.
     variants : sequence of str
         Each either a sequence as long as the wild type, or its substitutions, ``"V39A:D40G"``: wild
         residue, site, new residue, with ``:`` or ``,`` between them. "WT" and "" are the wild type itself.
@@ -61,7 +69,7 @@ def read_variants(wild_type: str, variants: Sequence[str], *, first_site: int = 
     >>> read_variants("MKVL", ["K25A"], first_site=24)
     [[(1, 'A')]]
     """
-    found, problems = [], []
+    wild_type, found, problems = clean_wild_type(wild_type), [], []
     for row, variant in enumerate(one_column(rows_of(variants, "variants"), variants)):
         try:
             found.append(_read(wild_type, variant, first_site))
@@ -69,6 +77,14 @@ def read_variants(wild_type: str, variants: Sequence[str], *, first_site: int = 
             problems.append((row, str(error)))
     refuse(problems, "Variant {}")
     return found
+
+
+def clean_wild_type(wild_type: str) -> str:
+    """The sequence that variants are compared with, cleaned as theirs are."""
+    sequence, fault = clean_one(wild_type, "raise")
+    if fault:
+        raise SequenceError(f"wild_type {fault}")
+    return sequence
 
 
 def _read(wild_type: str, variant: str, first_site: int) -> Substitutions:
@@ -93,6 +109,14 @@ def _read(wild_type: str, variant: str, first_site: int) -> Substitutions:
             raise ValueError("has a stop codon ('*'), which makes no whole protein. Leave the row out.")
         raise ValueError(f"has {odd[0]!r}, which is not one of the 20 amino acids.")
     return changed
+
+
+def is_notation(variant: Any) -> bool:
+    """Whether a variant is given by its substitutions, or as "WT"."""
+    if not isinstance(variant, str):
+        return False
+    text = variant.strip().upper()
+    return text in ("", "WT") or any(letter.isdigit() for letter in text)
 
 
 def _substitution(wild_type: str, part: str, first_site: int) -> tuple[int, str]:
@@ -142,7 +166,7 @@ def name_variants(wild_type: str, sequences: Any, *, first_site: int = 1) -> np.
     >>> name_variants("MKVL", ["MAVV", "MKVL"])
     array(['K2A:L4V', 'WT'], dtype=object)
     """
-    variants = check_sequences(sequences)
+    wild_type, variants = clean_wild_type(wild_type), check_sequences(sequences)
     own = f"residues, the wild type has {len(wild_type)}."
     refuse(
         [(row, f"has {len(v)} {own}") for row, v in enumerate(variants) if len(v) != len(wild_type)],

@@ -4,6 +4,7 @@
 """
 
 import warnings
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -118,8 +119,9 @@ def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") 
     method : {"auto", "mmseqs", "exact", "ungapped", "hamming"}, default="auto"
         "mmseqs" and "exact" rank by the bits of the local alignment, as in :func:`find_similar`. For proteins
         of one length "ungapped" ranks by the BLOSUM62 score of all positions, "hamming" by the number of
-        equal ones. "auto" is "ungapped" for variants of one protein (one length, most of them equal to the
-        first in at least half of the positions), otherwise as in :func:`find_similar`.
+        equal ones. "auto" is "ungapped" where targets are variants of one protein (one length, most of them
+        equal to the first in at least half of the positions), for queries of that length; otherwise as in
+        :func:`find_similar`.
 
     Returns
     -------
@@ -138,18 +140,26 @@ def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") 
     [0]
     """
     queries, targets = check_sequences(queries), check_sequences(targets)
-    if method == "auto" and are_variants(queries, targets):
-        method = "ungapped"
     if method in ("ungapped", "hamming"):
         return _nearest_by_position(queries, targets, method)
     aligned: Any = method
-    return find_similar(queries, targets, method=aligned).best()
+    by_position = np.zeros(len(queries), dtype=bool)
+    if method == "auto" and are_variants(targets):
+        by_position = np.array([len(query) == len(targets[0]) for query in queries])
+    tables = []
+    for rows in filter(len, (np.flatnonzero(by_position), np.flatnonzero(~by_position))):
+        if by_position[rows[0]]:
+            hits = _nearest_by_position(queries[rows], targets, "ungapped")
+        else:
+            hits = find_similar(queries[rows], targets, method=aligned).best()
+        tables.append(replace(hits, query=rows[hits.query]))
+    return Hits.joined(tables).sorted()
 
 
 def are_variants(*lists: np.ndarray) -> bool:
     """Whether the clean sequences of all ``lists`` look like variants of one protein.
 
-    They have one length and share most positions.
+    They have one length, and most share at least half of the positions with the first.
 
     See Also
     --------
@@ -165,8 +175,8 @@ def are_variants(*lists: np.ndarray) -> bool:
     sequences = np.concatenate(lists)
     if len({len(sequence) for sequence in sequences}) > 1:
         return False
-    identity, _ = compare_positions(sequences[:1], sequences)
-    return bool(np.median(identity) >= _VARIANT_IDENTITY)
+    identity, _ = compare_positions(sequences[:1], sequences[1:])
+    return len(sequences) == 1 or bool(np.median(identity) >= _VARIANT_IDENTITY)
 
 
 def search_clean(

@@ -1,9 +1,11 @@
 """What a model says of many samples, batch by batch, without gradients and within the token budget.
 
-``outputs_of``      outputs in evaluation mode
-``embeddings_of``   what the head reads: one vector per protein, or one per residue
-``over_pairs``      a function of every pair of proteins, each protein encoded once
-``with_dropout``    the same with dropout, as in training
+``outputs_of``          outputs in evaluation mode
+``embeddings_of``       what the head reads: one vector per protein, or one per residue
+``over_pairs``          a function of every pair of proteins, each protein encoded once
+``with_dropout``        the same with dropout, as in training
+``drops_out``           whether that is so now
+``to_evaluation_mode``  puts a model there, for code that runs one itself
 """
 
 from __future__ import annotations
@@ -48,9 +50,15 @@ def dropouts(model: nn.Module) -> list[nn.Dropout]:
     return [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p]
 
 
-def _to_evaluation_mode(model: Any) -> None:
+def drops_out() -> bool:
+    """Whether models run with dropout now."""
+    return _drops_out.get()
+
+
+def to_evaluation_mode(model: Any) -> None:
+    """``model.eval()``, but for dropout within ``with_dropout``."""
     model.eval()
-    if _drops_out.get():
+    if drops_out():
         for dropout in dropouts(model):
             dropout.train()
 
@@ -59,7 +67,7 @@ def outputs_of(model: Any, inputs: Inputs, config: TrainingConfig) -> Any:
     """Outputs for every sample in evaluation mode: an array (n_samples, C), or Ragged on the CPU."""
     if inputs.are_pairs:
         return over_pairs(model, inputs, config, model.score_pairs, scaled=True)
-    _to_evaluation_mode(model)
+    to_evaluation_mode(model)
     if inputs.scored_together:
         encoded = embeddings_of(model, inputs.of_each_sequence, config).to(config.device)
         links = inputs.links(np.arange(len(inputs)), np.arange(len(encoded)))
@@ -72,7 +80,7 @@ def embeddings_of(
     model: EncoderModel, inputs: Inputs, config: TrainingConfig, samples: np.ndarray | None = None
 ) -> Ragged:
     """What the head reads of every sample, or of some (ascending), in evaluation mode, on the CPU."""
-    _to_evaluation_mode(model)
+    to_evaluation_mode(model)
     if model.per_residue:
         return infer(
             lambda batch: model.embed(batch.inputs).take(batch.index.tolist()), inputs, config, samples

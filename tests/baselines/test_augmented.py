@@ -1,10 +1,12 @@
 """Ridge regression with scores, position means and the Gaussian process, against linear algebra by hand."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -23,6 +25,7 @@ from plmlearn.baselines import (
     floors,
     gaussian_process,
 )
+from plmlearn.baselines.gaussian import DistanceScaler
 from plmlearn.datasets import fetch_beta_lactamase, make_mutational_landscape
 from plmlearn.similarity.blosum import BLOSUM62, RESIDUE_TYPES
 
@@ -199,3 +202,19 @@ def test_the_score_is_a_floor_on_beta_lactamase(data_home):
     assert plain < 0.4 < zero_shot - 0.01
     assert augmented > zero_shot - 0.02
     assert isinstance(AugmentedRidge(scores=scores).fit(bla.data[train], bla.target[train]).model_, RidgeCV)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_features_of_a_gaussian_process_are_dense_once(sparse):
+    rng = np.random.default_rng(0)
+    dense = (rng.random((300, 2000)) < 0.05).astype(float)
+    features, before = csr_matrix(dense) if sparse else dense, dense.copy()
+    tracemalloc.start()
+    scaler = DistanceScaler().fit(features)
+    found = scaler.transform(features)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * dense.nbytes
+    np.testing.assert_array_equal(dense, before)
+    np.testing.assert_allclose(scaler.scale_, np.sqrt(dense.var(axis=0).sum()))
+    np.testing.assert_allclose(found, (dense - dense.mean(axis=0)) / scaler.scale_)

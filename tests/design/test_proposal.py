@@ -12,6 +12,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from plmlearn.baselines import gaussian_process
 from plmlearn.design import combine_sites, propose, single_mutants
+from plmlearn.sequences import read_variants
+from plmlearn.sequences.landscapes import mutated
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 rng = np.random.default_rng(0)
@@ -99,6 +101,64 @@ def test_known_variants_are_left_out_and_counted():
     with pytest.warns(UserWarning, match="1 of 1728"):
         plate = propose(ByLetters(), LIBRARY, 3, acquisition="greedy", exclude=["K2C:V3C:A5C", "WT"])
     assert "MCCLCG" not in plate.sequences
+
+
+class ByMutations(ByLetters):
+    """Reads sequences and mutations, as PLMFitnessRegressor does."""
+
+    wild_type_ = "MKVLAG"
+
+    def predict(self, X, return_std=False):
+        variants = read_variants(self.wild_type_, [x if any(map(str.isdigit, x)) else x.upper() for x in X])
+        return super().predict([mutated(self.wild_type_, variant) for variant in variants], return_std)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, lambda model: make_pipeline(FunctionTransformer(), model)]
+)
+def test_variants_are_compared_however_they_are_written(wrap):
+    names = ["K2A:V3T", "k2c", "L4A", "A5C", "MKVLAC", "A5C:K2A"]
+    sequences = np.array(["MATLAG", "MCVLAG", "MKVAAG", "MKVLCG", "MKVLAC", "MAVLCG"])
+    model = wrap(ByMutations()).fit(names)
+    options = {"acquisition": "greedy", "exclude": ["V3T:K2A", "mkvaag\n"]}
+    with pytest.warns(
+        UserWarning, match="1 of 7 candidates repeat another one|2 of 6 candidates are in exclude"
+    ):
+        plate = propose(model, [*names, "K2A:A5C"], 4, **options)
+    left = [1, 3, 4, 5]
+    order = np.argsort(-ByLetters().predict(sequences[left]), kind="stable")
+    assert plate.rows.tolist() == np.array(left)[order].tolist()
+    assert plate.sequences.tolist() == [names[row] for row in plate.rows]
+    with pytest.warns(UserWarning, match="others fill the plate"):
+        found = propose(model, names, 6, acquisition="greedy", diversity=2)
+    with pytest.warns(UserWarning, match="others fill the plate"):
+        expected = propose(ByLetters(), sequences, 6, acquisition="greedy", diversity=2)
+    assert found.rows.tolist() == expected.rows.tolist()
+    with pytest.warns(UserWarning, match="left out"):
+        known = propose(model, names, 2, acquisition="ei", exclude=names[:3])
+    best = ByLetters().predict(sequences[:3]).max()
+    with pytest.warns(UserWarning, match="left out"):
+        given = propose(model, names, 2, acquisition="ei", exclude=names[:3], best=best)
+    assert known.score.tolist() == given.score.tolist()
+
+
+def test_mutations_without_a_wild_type_are_refused():
+    for candidates, exclude in ((["K2A", "MKV"], None), (["MKV", "MKL"], ["K2A"])):
+        with pytest.raises(ValueError, match="in rows 0, and ByLetters knows no wild type"):
+            propose(ByLetters(), candidates, 1, exclude=exclude)
+    with pytest.raises(ValueError, match="exclude has no text in rows 0"):
+        propose(ByLetters(), ["MKV", "MKL"], 1, exclude=[["a"]])
+
+
+def test_deviations_and_the_best_are_finite():
+    class Unsure(ByLetters):
+        def predict(self, X, return_std=False):
+            return np.zeros(len(X)), np.full(len(X), np.nan)
+
+    with pytest.raises(ValueError, match="Unsure predicts standard deviations that are not finite"):
+        propose(Unsure(), LIBRARY)
+    with pytest.raises(ValueError, match="'best' parameter of propose must be"):
+        propose(ByLetters(), LIBRARY, acquisition="ei", best=np.nan)
 
 
 def test_ei_starts_from_the_best_that_is_known():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -14,6 +15,7 @@ from plmlearn import (
     PLMClassifier,
     PLMEmbedder,
     PLMEnsemble,
+    PLMFitnessRegressor,
     PLMFrozenMLP,
     PLMFrozenMLPRegressor,
     PLMPairRegressor,
@@ -27,7 +29,9 @@ from plmlearn import (
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.baselines import AugmentedRidge, CompositionVectorizer
 from plmlearn.design import propose, single_mutants
+from plmlearn.estimators.dataset import Dataset
 from plmlearn.nn.encoders import PackedEncoder
+from plmlearn.sequences import SequenceError, name_variants
 
 MLP = {"solver": "lbfgs", "max_iter": 20, "hidden_layer_sizes": (4,), "precision": "fp32"}
 TUNING = {"epochs": 1, "batch_size": 8, "precision": "fp32", "verbose": 0}
@@ -123,6 +127,64 @@ def test_draws_take_whole_groups_and_every_class(X, y):
     classifier = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=4, bootstrap=True, random_state=0)
     classifier.fit(X, rare)
     assert all(member.classes_.tolist() == ["common", "rare"] for member in classifier.estimators_)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        AugmentedRidge(),
+        make_pipeline(CompositionVectorizer(), Ridge()),
+        PLMFrozenMLPRegressor("mini", **MLP),
+    ],
+    ids=lambda member: type(member).__name__,
+)
+def test_groups_are_for_the_draw_where_fit_takes_none(member, X, y):
+    groups = np.repeat(np.arange(10), 3)
+    ensemble = PLMEnsemble(member, n_members=2, bootstrap=True, random_state=0).fit(X, y, groups=groups)
+    assert ensemble.predict(X).shape == (30,)
+
+
+def test_copies_of_a_row_stay_on_one_side_of_early_stopping(X, y, monkeypatch):
+    parts, plain = [], Dataset.hold_out
+
+    def hold_out(self, *args, **kwargs):
+        parts.append(plain(self, *args, **kwargs))
+        return parts[-1]
+
+    monkeypatch.setattr(Dataset, "hold_out", hold_out)
+    member = PLMFitnessRegressor(
+        "mini", wild_type=X[0], early_stopping=True, validation_fraction=0.3, calibrate=None, **TUNING
+    )
+    PLMEnsemble(member, n_members=2, bootstrap=True, random_state=0).fit(X, y)
+    assert len(parts) == 2
+    for training, validation in parts:
+        assert not set(training.sequences) & set(validation.sequences)
+        assert len(training.y) + len(validation.y) == 30
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        PLMFitnessRegressor("mini", wild_type="MKVLAGIR", **TUNING),
+        PLMFrozenMLPRegressor("mini", **MLP),
+        make_pipeline(PLMEmbedder("mini"), Ridge()),
+        make_pipeline(CompositionVectorizer(), Ridge()),
+    ],
+    ids=["fitness", "frozen", "embedder", "composition"],
+)
+def test_errors_of_draws_name_the_caller_s_rows(member, request):
+    X = ["MKVLAGIC"] * 40 + ["MK1LAG"] + ["MKVLAGIC"] * 40 + ["MKVL?GIC"]
+    for seed in range(3):
+        ensemble = PLMEnsemble(member, n_members=2, bootstrap=True, random_state=seed)
+        with pytest.raises(SequenceError) as caught:
+            ensemble.fit(X, np.arange(82.0))
+        assert set(caught.value.rows) <= {40, 81}
+        if "composition" not in request.node.name:  # a reader of which only the draw is known
+            assert caught.value.rows == [40, 81]
+    y = np.arange(81.0)
+    y[17] = np.nan
+    with pytest.raises(ValueError, match=r"y is missing.* 17;"):
+        ensemble.fit(["MKVLAGIC"] * 81, y)
 
 
 def test_weights_are_drawn_with_their_proteins(X, y):
@@ -246,6 +308,40 @@ def test_members_without_a_backbone_have_no_embeddings(X, y):
     assert ensemble.novelty(X[:2]).distance is None
 
 
+def test_pipelines_that_embed_have_distances(regressors, X, y):
+    ensemble = PLMEnsemble(make_pipeline(PLMEmbedder("mini", precision="fp32"), Ridge()), n_members=2).fit(
+        X[:20], y[:20]
+    )
+    found, expected = ensemble.novelty(X[18:]), regressors.novelty(X[18:])
+    np.testing.assert_allclose(found.distance, expected.distance, atol=1e-6)
+
+
+def test_novelty_reads_what_the_members_read(X, y):
+    """Mutations are written out, and unreadable residues become X, as in ``fit``."""
+    wild, names = X[0], name_variants(X[0], X)
+    member = PLMFitnessRegressor("mini", wild_type=wild, calibrate=None, **TUNING)
+    ensemble = PLMEnsemble(member, n_members=2, warn_below=0.9, random_state=0).fit(names[:20], y[:20])
+    assert ensemble.sequences_.tolist() == sorted(X[:20])
+    ensemble.predict(["WT", *names[:20]])
+    plain = PLMEnsemble(member, n_members=2, random_state=0).fit(X[:20], y[:20])
+    for field in ("identity", "nearest", "distance"):
+        found, expected = (getattr(e.novelty(given), field) for e, given in ((ensemble, names), (plain, X)))
+        np.testing.assert_array_equal(found, expected)
+    replacing = PLMFrozenMLPRegressor("mini", invalid="replace", **MLP)
+    ensemble = PLMEnsemble(replacing, n_members=2, warn_below=0.9, random_state=0)
+    odd = [x[:5] + "?" + x[6:] for x in X[:20]]
+    ensemble.fit(odd, y[:20]).predict(odd)
+    assert ensemble.sequences_.tolist() == sorted(x.replace("?", "X") for x in odd)
+
+
+def test_warnings_of_new_proteins_need_proteins(X, y):
+    pairs = np.column_stack([X[:10], X[10:20]])
+    with pytest.raises(ValueError, match="for whole sequences of single proteins; fit had none such"):
+        PLMEnsemble(PLMPairRegressor("mini", **TUNING), warn_below=0.5).fit(pairs, y[:10])
+    with pytest.raises(ValueError, match="for whole sequences of single proteins; fit had none such"):
+        PLMEnsemble(DummyRegressor(), warn_below=0.5).fit(["K2A", "K2C"], [1, 2])
+
+
 # -- kept ---------------------------------------------------------------------------------------------
 
 
@@ -339,6 +435,18 @@ def _in_training_mode(fitted, dropouts, X):
 def test_dropout_where_there_is_none_is_refused(member, X, y):
     with pytest.raises(ValueError, match="members='dropout' needs dropout, and PLM"):
         PLMEnsemble(member, members="dropout").fit(X[:20], y[:20])
+
+
+@pytest.mark.parametrize("strategy", ["wt-marginal", "masked-marginal", "pseudo-perplexity"])
+def test_dropout_of_fitness(strategy, X, y):
+    settings = {"strategy": strategy, "calibrate": None, "adapter": LoRA(dropout=0.5)}
+    member = PLMFitnessRegressor("mini", wild_type=X[0], **settings, **TUNING)
+    ensemble = PLMEnsemble(member, n_members=3, members="dropout", random_state=0).fit(X[:6], y[:6])
+    before = ensemble.estimators_[0].predict(X[1:6])
+    mean, std = ensemble.predict(X[1:6], return_std=True)
+    assert (std > 0).all()
+    np.testing.assert_array_equal(ensemble.predict(X[1:6]), mean)
+    np.testing.assert_array_equal(ensemble.estimators_[0].predict(X[1:6]), before)
 
 
 def test_dropout_of_classes_residues_and_pairs(X, y):

@@ -18,6 +18,8 @@ from plmlearn import PLMFitnessRegressor, PLMMaskedLM, load, save
 from plmlearn.adapters import Frozen, FullFineTuning, LoRA
 from plmlearn.backbones import BackboneWeightsError
 from plmlearn.datasets import fetch_gb1
+from plmlearn.fitness.model import FitnessModel
+from plmlearn.pretraining.language_head import MaskedLanguageModel
 from plmlearn.sequences import ALPHABET, SequenceError, name_variants, read_variants
 
 WILD_TYPE = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQAPILSRVG"
@@ -157,8 +159,6 @@ def test_a_token_budget_changes_nothing(strategy, X, y):
 
 
 def test_the_wild_type_is_encoded_once_per_step(X, y, monkeypatch):
-    from plmlearn.fitness.model import FitnessModel
-
     tokens, embed = [], FitnessModel.embed
 
     def count(self, views):
@@ -318,6 +318,51 @@ def test_a_second_fit_forgets_the_first_and_warm_start_does_not(fitted, X, y):
     assert not np.array_equal(goes_on.mutation_scores(X), first)
 
 
+def test_warm_start_continues_no_untuned_model_and_no_other_protein(fitted, X, y):
+    model = clone(fitted).set_params(warm_start=True)
+    np.testing.assert_array_equal(model.fit(X).fit(X, y).predict(X), fitted.predict(X))
+    model.set_params(wild_type="A" + WILD_TYPE[1:])
+    with pytest.raises(ValueError, match="continues a fit on another wild type"):
+        model.fit(X, y)
+    assert model.wild_type_ == WILD_TYPE
+    assert model.set_params(warm_start=False).fit(X, y).wild_type_ == "A" + WILD_TYPE[1:]
+
+
+@pytest.mark.parametrize("strategy", ["wt-marginal", "masked-marginal"])
+def test_a_site_is_looked_at_once(strategy, X, y, monkeypatch):
+    model = regressor(strategy=strategy, epochs=1).fit(X[:12], y[:12])
+    expected = np.concatenate([pickle.loads(pickle.dumps(model)).predict([variant]) for variant in X])
+    tokens, forward = [], MaskedLanguageModel.forward
+
+    def counting(self, packed, positions):
+        tokens.extend([1] * len(packed.ids))
+        return forward(self, packed, positions)
+
+    monkeypatch.setattr(MaskedLanguageModel, "forward", counting)
+    n_sites = len({site for variant in read_variants(WILD_TYPE, X[12:]) for site, _ in variant})
+    for _ in range(2):
+        found = np.concatenate([model.predict([variant]) for variant in X])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    new = 0 if strategy == "wt-marginal" else n_sites  # fit has looked at its own
+    assert len(tokens) <= new * (len(WILD_TYPE) + 2)
+    tokens.clear()
+    pickle.loads(pickle.dumps(model)).predict(X)
+    assert tokens
+    model.set_params(random_state=1).fit(X[12:], y[12:])
+    again = clone(model).fit(X[12:], y[12:])
+    np.testing.assert_allclose(model.predict(X), again.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_callback_predicts_is_of_its_epoch(X, y):
+    """The model goes on training; what its earlier self said of the sites is forgotten."""
+    seen = []
+    model = regressor(epochs=3)
+    model._each_epoch = lambda fitted: seen.append(fitted.mutation_scores(X)) and None
+    model.fit(X, y)
+    assert len(seen) == 3
+    assert not np.allclose(seen[0], seen[2], rtol=1e-4)
+
+
 def test_what_fit_settled_stays(fitted, X, y):
     model = clone(fitted).fit(X, y)
     expected = model.predict(X)
@@ -382,8 +427,23 @@ def test_no_consensus_without_columns(X):
         regressor(wild_type=None).fit([*X, "K2R"])
     with pytest.raises(SequenceError, match=r"wild_type is None, and 1 of 37 variants \(rows 36\) differ"):
         regressor(wild_type=None).fit([*X, X[0][:-1]])
-    with pytest.raises(SequenceError, match="longer than max_length"):
+    with pytest.raises(SequenceError, match="longer than max_length") as error:
         regressor(max_length=10).fit(X)
+    assert "long_sequences" not in str(error.value)
+
+
+def test_what_zero_shot_does_not_use_is_refused(X, y):
+    for useless in ({"sample_weight": [1, 2]}, {"X_val": X, "y_val": y}, {"groups": range(36)}):
+        with pytest.raises(ValueError, match=f"y is None.*{', '.join(useless)} is passed. Pass y too"):
+            regressor().fit(X, **useless)
+
+
+def test_measurements_to_validate_on_have_an_order(X, y):
+    for X_val, y_val in ((X[:1], y[:1]), (X[:3], [1.0, 1.0, 1.0])):
+        with pytest.raises(
+            ValueError, match=f"'spearman' cannot score the {len(X_val)} rows to validate on: y_"
+        ):
+            regressor().fit(X, y, X_val=X_val, y_val=y_val)
 
 
 def test_parameters_without_effect_are_named(X, y):

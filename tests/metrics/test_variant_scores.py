@@ -1,5 +1,7 @@
 """Scores of rankings, by their definitions."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -29,12 +31,36 @@ def test_recall_and_precision_of_the_top():
     assert top_precision(TRUE, PRED, k=50) == len(best & made) / 50
     assert top_recall(TRUE, PRED) == top_precision(TRUE, PRED)
     assert top_recall(TRUE, TRUE, top=0.001) == 1
-    assert top_precision(TRUE, PRED, k=1000, top=0.1) == 0.1
+    for k in (200, 1000):
+        with pytest.warns(
+            UserWarning, match=f"k={k} makes all 200 variants, so every prediction gets the same"
+        ):
+            assert top_precision(TRUE, PRED, k=k, top=0.1) == 0.1
+    with pytest.warns(UserWarning, match="k=200 makes all 200 variants"):
+        assert top_recall(TRUE, PRED, k=200) == 1
     for parameters in ({"top": 0}, {"top": 1.5}, {"k": 0}):
         with pytest.raises(ValueError, match="parameter of top_recall"):
             top_recall(TRUE, PRED, **parameters)
     with pytest.raises(ValueError, match=r"expected \(n,\) twice"):
         top_recall(TRUE, PRED[:-1])
+
+
+def test_chance_decides_between_equal_values():
+    """The mean over all ways in which equal measurements, and equal predictions, can be put in order."""
+    true, pred = np.array([1, 1, 0, 2, 1, 0]), np.array([3, 1, 1, 1, 0, 1])
+    orders = np.array(list(permutations(range(6))))
+
+    def taken(values, n):
+        first = [np.lexsort((order, -values))[:n] for order in orders]
+        return np.array([np.isin(range(6), rows) for rows in first], dtype=int)
+
+    for n_best, k in ((2, 1), (2, 3), (3, 2), (3, 5)):
+        both = (taken(true, n_best) @ taken(pred, k).T).mean()
+        assert top_recall(true, pred, top=n_best / 6, k=k) == pytest.approx(both / n_best)
+        assert top_precision(true, pred, top=n_best / 6, k=k) == pytest.approx(both / k)
+    ordered = np.arange(100.0)
+    for true in (ordered, ordered[::-1]):
+        assert top_recall(true, np.zeros(100)) == pytest.approx(0.1)
 
 
 def test_correlation_by_number_of_mutations():

@@ -96,6 +96,23 @@ def test_groups_of_mmseqs2(tmp_path):
     assert read_groups(path, np.array(["C", "B", "A"])).tolist() == ["C", "A", "A"]
 
 
+def test_groups_of_mmseqs2_with_blanks_and_broken_lines(tmp_path):
+    path = tmp_path / "x_cluster.tsv"
+    path.write_text("A 1\tA 1\nA 1\tB\n")
+    assert read_groups(path, ["B", "A 1"]).tolist() == ["A 1", "A 1"]
+    path.write_text("A\tA\n\nA\tB\nC\nD\t\n")
+    with pytest.raises(ValueError, match="has no two ids, separated by a tab, in lines 4, 5;"):
+        read_groups(path, ["A"])
+
+
+def test_proteins_without_a_group_are_no_group(tmp_path):
+    path = tmp_path / "splits.tsv"
+    path.write_text("ID\tSplit\nP1\ttrain\nP2\t\nP3\t\n")
+    assert read_groups(path, ["P1"]).tolist() == ["train"]
+    with pytest.raises(ValueError, match=r"no group for 2 of 3 ids: rows 0 \('P2'\), 2 \('P3'\)"):
+        read_groups(path, ["P2", "P1", "P3"])
+
+
 def test_groups_of_graphpart(tmp_path):
     path = tmp_path / "graphpart.csv"
     path.write_text("AC,priority,label-val,between_connectivity,cluster\nP1,0,1,0,3.0\nP2,0,0,0,4.0\n")

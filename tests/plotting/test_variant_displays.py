@@ -93,6 +93,28 @@ def test_heat_maps_say_what_they_leave_out():
         MutationHeatmapDisplay.from_predictions(WILD, SINGLES, y_true=[1.0])
 
 
+def test_heat_maps_of_wild_types_in_any_form():
+    plain = MutationHeatmapDisplay.from_predictions(WILD, SINGLES, y_true=VALUES)
+    lower = MutationHeatmapDisplay.from_predictions(WILD.lower() + "*", SINGLES, y_true=VALUES)
+    np.testing.assert_array_equal(lower.tables["measured"], plain.tables["measured"])
+    assert lower.wild_type == WILD
+    unknown = MutationHeatmapDisplay.from_predictions("XX", ["X1A", "AX"], y_true=[1, 2])
+    assert np.nanmax(unknown.tables["measured"]) == 1.5
+
+
+def test_predictions_without_partners_are_refused():
+    for given, name in (
+        (([1, 2, 3], [1, 2]), "y_pred"),
+        (([[1, 2], [3, 4]], [1, 2]), "y_true"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} has shape"):
+            PredictedMeasuredDisplay.from_predictions(*given)
+    with pytest.raises(ValueError, match=r"std has shape \(3,\); expected .*\(2,\)"):
+        PredictedMeasuredDisplay.from_predictions([1, 2], [1, 2], std=[1, 1, 1])
+    display = PredictedMeasuredDisplay.from_predictions(np.ones((2, 1)) * [[1], [2]], [1, 2])
+    assert display.y_true.tolist() == [1, 2]
+
+
 def test_predictions_and_their_intervals():
     true, pred = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.0, 3.5])
     intervals = np.column_stack([pred - 0.6, pred + 0.6])

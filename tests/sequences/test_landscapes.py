@@ -39,8 +39,21 @@ def test_proteingym_rows_that_contradict_themselves_are_named(tmp_path):
     path.write_text(HEADER + "M1A,AKVL,0.5,1,0,1\nV2A,MAVL,1,1,1,1\n")
     with pytest.raises(SequenceError, match="Variant 1 has 'V2A', but the wild type has K at site 2"):
         read_proteingym(path)
+    path.write_text(HEADER + "V2A,MAVL,1,1,1,1\nM1A,AKVL,0.5,1,0,1\nL4I,MKVI,0.5,1,0,1\n")
+    with pytest.raises(SequenceError, match="Variant 0 has 'V2A', but") as error:  # the first, and it alone
+        read_proteingym(path)
+    assert error.value.rows == [0]
     path.write_text("mutant,DMS_score\nM1A,1\n")
     with pytest.raises(ValueError, match="no column 'mutated_sequence'"):
+        read_proteingym(path)
+
+
+def test_proteingym_folds_are_whole_numbers(tmp_path):
+    path = tmp_path / "assay.csv"
+    path.write_text(HEADER + "M1A,AKVL,0.5,1,0.0,1\nK2A,MAVL,1,1,4.0,2\n")
+    assert read_proteingym(path).folds["fold_random_5"].tolist() == [0, 4]
+    path.write_text(HEADER + "M1A,AKVL,0.5,1,,1\nK2A,MAVL,1,1,4,2\nK2C,MCVL,1,1,0.5,2\n")
+    with pytest.raises(ValueError, match="no whole number in the column fold_random_5, in lines 2, 4;"):
         read_proteingym(path)
 
 

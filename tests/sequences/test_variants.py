@@ -16,6 +16,15 @@ def test_both_forms_agree():
     ]
 
 
+@pytest.mark.parametrize("wild_type", ["mkvla", " MKV\nLA*"])
+def test_the_wild_type_is_cleaned(wild_type):
+    assert read_variants(wild_type, ["K2A", "MAVLA"]) == [[(1, "A")], [(1, "A")]]
+    assert name_variants(wild_type, ["MAVLA", "MKVLA"]).tolist() == ["K2A", "WT"]
+    for function in (read_variants, name_variants):
+        with pytest.raises(SequenceError, match="wild_type has '1' at residue 3"):
+            function("MK1LA", ["MKVLA"])
+
+
 def test_every_bad_row_is_named():
     with pytest.raises(SequenceError) as error:
         read_variants("MKVLA", ["A2K", "K9A", "MKV", "K2", "K2X", 3, "K2A", "MKVLX"])

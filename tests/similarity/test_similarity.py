@@ -137,6 +137,32 @@ def test_nearest_variant_by_substitution_scores():
     assert hits.identity == pytest.approx([5 / 6, 5 / 6])
 
 
+def test_the_nearest_of_a_protein_does_not_depend_on_the_other_queries():
+    rng = np.random.default_rng(0)
+    wild = rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60)
+    variants = [np.where(rng.random(60) < 0.1, rng.choice(list("ACDEFGHIKL"), 60), wild) for _ in range(40)]
+    variants = ["".join(variant) for variant in variants]
+    targets, queries = variants[:30], [*variants[30:], variants[0][:30] + variants[0][31:], variants[3][5:]]
+    unrelated = "".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60))
+    queries = [unrelated, *queries]
+    together = find_nearest(queries, targets)
+    assert (np.diff(together.query) >= 0).all()
+    for row, query in enumerate(queries):
+        alone = find_nearest([query], targets)
+        hits = together.take(together.query == row)
+        for name in ("target", "identity", "score", "query_coverage", "target_coverage"):
+            np.testing.assert_array_equal(getattr(hits, name), getattr(alone, name))
+        kind = "ungapped" if len(query) == 60 else "auto"
+        assert hits.target.tolist() == find_nearest([query], targets, method=kind).target.tolist()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_unrelated_proteins_of_one_length_are_aligned(n):
+    rng = np.random.default_rng(1)
+    targets = ["".join(rng.choice(list("ACDEFGHIKLMNPQRSTVWY"), 60)) for _ in range(n)]
+    assert len(find_nearest(["".join(rng.choice(list("ACDEFGHIKL"), 60))], targets, method="auto")) == 0
+
+
 @pytest.mark.parametrize("method", ["exact", "mmseqs"])
 def test_identical_proteins_are_hits_however_short_or_simple(method):
     if method == "mmseqs" and find_mmseqs() is None:
