@@ -309,6 +309,8 @@ class PLMSearchCV(BaseSearchCV):
     def _decide(self, plan: Plan, seed: int) -> None:
         """Candidates and their order."""
         plan.seed = seed
+        if type(self.sampler).__name__ == "GridSampler":
+            raise ValueError("sampler=GridSampler draws from its own lists; pass sampler='grid' instead.")
         if self.sampler in ("random", "grid"):
             plan.candidates = plan.space.candidates(self.sampler, self.n_trials, seed)
         plan.distributions = plan.space.distributions(plan.candidates)
@@ -330,9 +332,10 @@ class PLMSearchCV(BaseSearchCV):
 
     def _run(self, plan: Plan) -> None:
         n_jobs = min(effective_n_jobs(self.n_jobs), plan.n_trials)
+        deadline = math.inf if self.timeout is None else time.time() + self.timeout
         if n_jobs > 1:
-            Parallel(n_jobs=n_jobs)(delayed(run_trials)(plan, wait=False) for _ in range(n_jobs))
-        run_trials(plan, wait=True)
+            Parallel(n_jobs=n_jobs)(delayed(run_trials)(plan, deadline, wait=False) for _ in range(n_jobs))
+        run_trials(plan, deadline, wait=True)
 
     def _collect(self, plan: Plan, trials: Sequence[Any]) -> None:
         """``cv_results_`` of trials that have ended, and the best of them."""
@@ -340,6 +343,11 @@ class PLMSearchCV(BaseSearchCV):
             raise ValueError(f"No trial has ended within timeout={self.timeout} seconds; expected more time.")
         results = [trial.user_attrs[RESULT] for trial in trials]
         folds = [fold for result in results for fold in result["folds"]]
+        if not folds:
+            raise ValueError(
+                f"All {len(trials)} candidates were pruned in their first fold, and none has a score. "
+                "pruner=None lets them end their epochs."
+            )
         _warn_or_raise_about_fit_failures(folds, self.error_score)
         if callable(self.scoring):
             _insert_error_scores(folds, self.error_score)
