@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone, is_classifier
-from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 from sklearn.utils import check_random_state, get_tags, indexable
@@ -27,7 +26,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
 from ..metrics import get_scorer
-from ..model_selection import ClusterKFold
+from ..model_selection.proteins import splitter_of
 from ..sequences.checked import Range
 from ..sequences.clean import check_parameters
 from .fingerprint import differences, fingerprint
@@ -279,9 +278,7 @@ class PLMSearchCV(BaseSearchCV):
         return plan
 
     def _splitter(self, y: Any, split_params: Mapping[str, Any]) -> Any:
-        if split_params.get("groups") is not None and (self.cv is None or isinstance(self.cv, Integral)):
-            return ClusterKFold(5 if self.cv is None else int(self.cv))
-        return check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        return splitter_of(self.cv, y, split_params.get("groups"), is_classifier(self.estimator))
 
     def _open(self, folder: str) -> Any:
         """The storage; processes of one search without any share a journal that is removed at its end."""
