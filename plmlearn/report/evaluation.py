@@ -19,11 +19,12 @@ from sklearn.utils._param_validation import HasMethods
 from ..baselines import Comparison, compare, floors
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import Folds, LeakageReport, PairLeakage, make_folds
-from ..sequences import check_pairs, check_sequences, target_kind
+from ..sequences import check_pairs, target_kind
 from ..sequences.checked import checked, one_of
 from ..sequences.clean import object_array, rows_of
 from ..sequences.columns import as_array
 from ..sequences.kinds import TargetKind, are_pairs
+from ..sequences.structure import check_residues
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def evaluate(
 def _read(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """X and y as arrays with an entry for each row."""
     invalid: Any = "replace" if _replaces(estimator) else "raise"
-    X = check_pairs(X, invalid=invalid) if are_pairs(X) else check_sequences(X, invalid=invalid)
+    X = check_pairs(X, invalid=invalid) if are_pairs(X) else check_residues(X, invalid=invalid)
     per_residue = kind.startswith("residue")
     return X, object_array(rows_of(y, "targets in y")) if per_residue else as_array(y, "y", missing=True)
 
