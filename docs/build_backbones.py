@@ -73,6 +73,8 @@ structure.
 
 Strings of different lengths, and strings of both cases that are not in turn, are errors that name the row.
 Lengths, windows and labels count residues. Other backbones read letters of either case as residues.
+Clusters, folds and leakage leave out states in turn with residues; two entries per row are a pair to
+`make_folds`, so pass it the residues alone.
 
 ESM-1b and ESM-1v have positions for 1,022 residues, and a BERT has them for as many tokens as its table has
 rows. All other backbones can read longer sequences. The default is `max_length=1022`.

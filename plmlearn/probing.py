@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import check_cv, cross_val_score
+from sklearn.model_selection import cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,7 +24,7 @@ from .estimators.embedder import PLMEmbedder
 from .estimators.residue_targets import check_residue_y, is_measured
 from .estimators.targets import check_class_y, check_length, check_value_y
 from .metrics import get_scorer
-from .model_selection import ClusterKFold
+from .model_selection.proteins import splitter_of
 from .sequences import truncate
 from .sequences.checked import COUNT, SEED, Range, checked
 from .sequences.clean import object_array, residues_of
@@ -274,10 +274,8 @@ def _make_probe(y: np.ndarray) -> Any:
 
 def _splits(cv: Any, X: np.ndarray, y: Any, groups: Any, classifier: bool) -> list[tuple]:
     """Training and test proteins of each fold."""
-    if groups is not None and (cv is None or isinstance(cv, Integral)):
-        cv = ClusterKFold(5 if cv is None else int(cv))
     proteins = object_array(map(residues_of, X))
-    return list(check_cv(cv, y, classifier=classifier).split(proteins, y, groups))
+    return list(splitter_of(cv, y, groups, classifier).split(proteins, y, groups))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn.base import clone, is_classifier
-from sklearn.model_selection import check_cv, cross_validate
+from sklearn.model_selection import cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
@@ -19,6 +19,7 @@ from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from ..metrics import get_scorer
 from ..model_selection.graph import PairGraph
+from ..model_selection.proteins import splitter_of
 from ..sequences.checked import Range, checked
 from .peak_memory import PeakMemory
 
@@ -139,7 +140,8 @@ def compare(
         They are cloned, never fitted themselves.
     X, y : as the estimators take them
     cv : int, splitter or iterable of splits, default=None
-        As in scikit-learn; such as ``ClusterKFold()`` or ``PairKFold("C3")``.
+        As in scikit-learn; such as ``ClusterKFold()`` or ``PairKFold("C3")``. With ``groups``, a number is
+        that of :class:`~plmlearn.model_selection.ClusterKFold`.
     scoring : str, callable, list or mapping, default=None
         As in :func:`sklearn.model_selection.cross_validate`, with the names of
         :data:`plmlearn.metrics.SCORERS` too; None uses each estimator's own ``score``.
@@ -201,6 +203,7 @@ def compare(
         )
     scoring = named_scorers(scoring)
     clusters = PairGraph.of(X, groups).edges if isinstance(groups, Mapping) else groups
+    cv = list(cv) if isinstance(cv, Iterator) else cv  # each seed reads it
     folds: dict[str, list] = {name: [] for name in estimators}
     all_splits: list[tuple[np.ndarray, np.ndarray]] = []
     for seed in random_states:
@@ -342,7 +345,7 @@ def _splits(cv: Any, X: Any, y: Any, groups: Any, seed: int | None, estimator: A
         found = f"row {strange[0]} of {len(strange)} such"
         raise TypeError(f"y holds sets or mappings ({found}); expected labels, numbers, or rows of them.")
     try:
-        splitter = copy(check_cv(cv, y, classifier=is_classifier(estimator)))
+        splitter = copy(splitter_of(cv, y, groups, is_classifier(estimator)))
     except TypeError as error:  # numpy's, of entries that it cannot sort
         raise ValueError(f"y mixes entries of several kinds ({error}); expected one kind.") from None
     # A splitter that does not shuffle has a random_state too, but may not be given one.

@@ -77,8 +77,8 @@ class ResiduePropensityRegressor(SequenceInput, BaseEstimator):
     Attributes
     ----------
     means_ : dict
-        Mean of each amino acid.
-    mean_ : float
+        Mean of each amino acid, a float or one of each column.
+    mean_ : float or ndarray of shape (k,)
         Of all residues; what an amino acid gets that training lacks.
 
     See Also
@@ -93,26 +93,34 @@ class ResiduePropensityRegressor(SequenceInput, BaseEstimator):
     """
 
     def fit(self, X: Any, y: Any) -> "ResiduePropensityRegressor":
-        """Average values by amino acid; y has one array (L,) per protein, nan where nothing was measured."""
-        letters, values = _measured(X, check_residue_targets(y, X, kind="values"))
-        self.means_ = {letter: float(values[letters == letter].mean()) for letter in np.unique(letters)}
-        self.mean_ = float(values.mean())
+        """Average values by amino acid; y has an array (L,) or (L, k) per protein, nan = not measured."""
+        letters = np.array(list("".join(check_sequences(X))))
+        values = np.ma.masked_invalid(np.concatenate(check_residue_targets(y, X, kind="values")))
+        self.mean_ = _means(values, np.nan)
+        self.means_ = {letter: _means(values[letters == letter], self.mean_) for letter in np.unique(letters)}
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """One array (L,) per protein."""
+        """One array per protein, (L,) or (L, k)."""
         check_is_fitted(self)
         rows = [[self.means_.get(letter, self.mean_) for letter in s] for s in check_sequences(X)]
         return object_array(np.array(row) for row in rows)
 
     def score(self, X: Any, y: Any) -> float:
-        """Spearman's correlation over all measured residues."""
+        """Spearman's correlation over all measured residues; the mean over columns where y has several."""
         return residue_spearman(y, self.predict(X))
+
+
+def _means(values: np.ma.MaskedArray, otherwise: Any) -> Any:
+    """The mean of what was measured, in each column if there are several."""
+    means = values.mean(axis=0)
+    filled = np.where(np.ma.getmaskarray(means), otherwise, np.ma.getdata(means))
+    return filled if filled.ndim else float(filled)
 
 
 def _measured(X: Any, targets: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Letters and targets of all measured residues."""
     letters = np.array(list("".join(check_sequences(X))))
-    joined = np.ma.concatenate([np.ma.masked_invalid(t) if t.dtype.kind == "f" else t for t in targets])
+    joined = np.ma.concatenate(targets)
     measured = ~np.ma.getmaskarray(joined)
     return letters[measured], np.ma.getdata(joined)[measured]

@@ -21,7 +21,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from ..persistence import load
+from ..persistence import SavedModelError, load
+from ..persistence.values import decode, encode
 from ..sequences.checked import COUNT, checked, one_of
 from ..sequences.clean import first_few, local_path
 from .partitions import Partition, digest_of, partitions_of
@@ -74,6 +75,7 @@ def map_batches(
         Column of a table that holds the sequences; of pairs the names of the two columns.
     id : str, optional
         Column with ids. None takes the column "id" if there is one, and otherwise the number of the record.
+        An id that is missing is "".
     partition_size : int, default=1000
         Records of a partition. The memory of a worker grows with it.
     on_error : {"raise", "skip"}, default="raise"
@@ -194,19 +196,29 @@ def _check_inputs(inputs: Any) -> list[Any]:
 
 def _identity(estimator: Any) -> str:
     """A digest of what an estimator was given and has learned: the same after the same fit."""
-    kept = copy.deepcopy(estimator)
-    waiting = [kept]
+    kept, arrays = copy.deepcopy(estimator), dict[str, Any]()
+    for part in _estimators_in(kept):
+        vars(part).update(dict.fromkeys({"callbacks"} & vars(part).keys()))
+    with suppress(TypeError, SavedModelError):  # as a folder holds it, if one can
+        kept = decode(encode(kept, "estimator", arrays), "estimator", arrays)
+    for part in _estimators_in(kept):
+        for name in _NO_MATTER & vars(part).keys():
+            delattr(part, name)
+    return joblib.hash(kept)[:16]
+
+
+def _estimators_in(whole: Any) -> Iterator[BaseEstimator]:
+    """An estimator and all within it."""
+    waiting = [whole]
     while waiting:
         part = waiting.pop()
         if isinstance(part, BaseEstimator):
-            for name in _NO_MATTER & vars(part).keys():
-                delattr(part, name)
             waiting += vars(part).values()
+            yield part
         elif isinstance(part, (list, tuple)):
             waiting += part
         elif isinstance(part, dict):
             waiting += part.values()
-    return joblib.hash(kept)[:16]
 
 
 @contextmanager

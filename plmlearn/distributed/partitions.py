@@ -18,7 +18,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from ..sequences.clean import rows_of
+from ..sequences.clean import is_missing, rows_of
 from ..sequences.files import fasta_records, is_fasta, read_lines
 from ..sequences.tables import csv_rows
 
@@ -64,7 +64,8 @@ def partitions_of(
     sequence : sequence of str
         Columns of a table that hold sequences.
     id_column : str or None
-        Column with ids; None takes "id" where there is one, and the number of the record elsewhere.
+        Column with ids; None takes "id" where there is one, and the number of the record elsewhere. An id
+        that is missing is "".
     """
     number = 0
     for index, given in enumerate(inputs):
@@ -108,7 +109,8 @@ def _of_rows(
 ) -> Iterator[Record]:
     for number, row in enumerate(rows, start=1):
         items = tuple(row[name] for name in sequence)
-        yield str(row.get(id_column or "id", number)), items[0] if len(items) == 1 else items
+        name = row.get(id_column or "id", number)
+        yield "" if is_missing(name) else str(name), items[0] if len(items) == 1 else items
 
 
 def _parquet_rows(

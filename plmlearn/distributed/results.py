@@ -104,7 +104,8 @@ def write_part(place: Path, columns: Mapping[str, Any], found: Mapping[str, Any]
     columns : mapping of str to list
         ``source``, ``record`` and ``id`` of each row.
     found : mapping of str to ndarray
-        Columns of predictions; or ``embeddings``, (n, D) or an object array of n arrays (L, D).
+        Columns of predictions; or ``embeddings``, (n, D) or an object array of n arrays (L, D). If there
+        are more of them than rows, they only tell types and widths.
     rejected : list of tuple
     """
     write: Callable = _write_parquet if place.suffix == ".parquet" else _write_safetensors
@@ -116,8 +117,10 @@ def _write_parquet(path: Path, columns: Mapping[str, Any], found: Mapping[str, A
     import pyarrow as pa
     from pyarrow import parquet
 
-    plain = {name: [_plain(entry) for entry in values] for name, values in found.items()}
-    table = pa.table({**columns, **plain})
+    types = {"source": pa.string(), "record": pa.int64(), "id": pa.string()}
+    arrays = {name: pa.array(columns[name], kind) for name, kind in types.items()}
+    found = {name: pa.array([_plain(entry) for entry in values]) for name, values in found.items()}
+    table = pa.table(arrays | {name: values[: len(columns["record"])] for name, values in found.items()})
     parquet.write_table(table.replace_schema_metadata({"rejected": rejected}), path)
 
 
@@ -128,12 +131,12 @@ def _plain(entry: Any) -> Any:
 def _write_safetensors(
     path: Path, columns: Mapping[str, Any], found: Mapping[str, Any], rejected: str
 ) -> None:
-    embeddings = found["embeddings"]
+    embeddings, n_rows = found["embeddings"], len(columns["record"])
     tensors = {"records": np.array(columns["record"], dtype=np.int64)}
     if embeddings.dtype == object:
-        tensors["lengths"] = np.array([len(rows) for rows in embeddings], dtype=np.int64)
-        embeddings = np.concatenate([*embeddings] or [np.empty((0, 0), np.float32)])
-    tensors["embeddings"] = np.ascontiguousarray(embeddings)
+        tensors["lengths"] = np.array([len(rows) for rows in embeddings[:n_rows]], dtype=np.int64)
+        embeddings, n_rows = np.concatenate([*embeddings]), int(tensors["lengths"].sum())
+    tensors["embeddings"] = np.ascontiguousarray(embeddings[:n_rows])
     source = columns["source"][0] if columns["source"] else ""
     about = {"source": source, "ids": json.dumps(columns["id"]), "rejected": rejected}
     safetensors.numpy.save_file(tensors, path, metadata=about)

@@ -62,14 +62,17 @@ class Work:
     def _results(
         self, estimator: Any, partition: Partition
     ) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
-        """Rows that were predicted, columns of results, and why other rows were not."""
+        """Rows that were predicted, columns of results, and why other rows were not.
+
+        The results are those of a stand-in if no row was predicted.
+        """
         call: Callable = getattr(estimator, self.method)
         items = [item for _, item in partition.records]
         rows, reasons = list(range(len(items))), dict[int, str]()
         while True:
             left = [items[row] for row in rows]
             try:
-                found = call(left or [_stand_in(items[0])])[: len(rows)]
+                found = call(left or [_stand_in(items[0])])
                 return rows, _columns(estimator, self.method, np.asarray(found)), reasons
             except SequenceError as error:
                 if not error.rows or not rows:

@@ -705,10 +705,4 @@ class PLMResidueRegressor(ResidueEstimator, AdapterParameters):
         """
         true = check_residue_y(y, X, kind="values", ignore_label=self.ignore_label)
         self._fitted_target().encode(true)  # refuses another number of columns
-        columns = zip(_columns(true), _columns(self.predict(X)), strict=True)
-        return float(np.mean([residue_spearman(*column) for column in columns]))
-
-
-def _columns(rows: Rows) -> list[list[np.ndarray]]:
-    """Values (L,) or (L, k) of each protein as k lists of (L,)."""
-    return [list(column) for column in zip(*(row.reshape(len(row), -1).T for row in rows), strict=True)]
+        return residue_spearman(true, self.predict(X))

@@ -20,6 +20,10 @@ from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 from .classification import class_table, matthews_correlation
 
 Average = Literal["residue", "protein"]
+Pairs = list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]
+"""True and predicted entries of every protein."""
+Rows = list[tuple[np.ndarray, np.ndarray]]
+"""Those of the measured residues of every protein that has any."""
 
 
 def residue_accuracy(
@@ -91,12 +95,12 @@ def residue_table(y_true: Any, y_pred: Any, *, ignore_label: Any = None) -> list
 
 
 def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") -> float:
-    """Rank correlation of measured and predicted values.
+    """Rank correlation of measured and predicted values; the mean over columns if there are several.
 
     Parameters
     ----------
-    y_true, y_pred : list of arrays of float, one value per residue
-        nan in y_true marks what was not measured.
+    y_true, y_pred : list of arrays of float, (L,) or (L, k)
+        One or k values per residue; nan in y_true marks what was not measured.
     average : {"residue", "protein"}, default="residue"
         One correlation over all residues, as is published for CheZOD scores, or the mean of those of proteins
         with at least two different measured values.
@@ -118,14 +122,28 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") 
     1.0
     """
     check_choice("average", average, get_args(Average))
-    measured = _measured(y_true, y_pred, kind="values")
-    rows = [(true.astype(float), pred.astype(float)) for true, pred in measured]
+    columns = _columns(paired_residues(y_true, y_pred, kind="values"))
+    return float(np.mean([_ranked(column, average) for column in columns]))
+
+
+def _ranked(pairs: Pairs, average: Average) -> float:
+    """Rank correlation of one column."""
     if average == "residue":
-        return rank_correlation(*_joined(rows))
+        return rank_correlation(*(np.ma.concatenate(side).compressed().astype(float) for side in zip(*pairs)))
+    rows = [(true.astype(float), pred.astype(float)) for true, pred in _compressed(pairs)]
     several = [row for row in rows if len(np.unique(row[0])) > 1]
     if not several:
         raise ValueError("No protein has two different measured values; expected at least one.")
     return float(np.mean([rank_correlation(true, pred) for true, pred in several]))
+
+
+def _columns(pairs: Pairs) -> list[Pairs]:
+    """Values (L,) or (L, k) of each protein by column, (L,) each."""
+    tables = [(np.ma.atleast_2d(true.T), np.ma.atleast_2d(pred.T)) for true, pred in pairs]
+    n = len(tables[0][0])
+    odd = [(row, f"has {len(true)} columns") for row, (true, _) in enumerate(tables) if len(true) != n]
+    refuse([(row, f"{found}; expected {n}, as protein 0 has.") for row, found in odd], "Protein {}")
+    return [[(true[column], pred[column]) for true, pred in tables] for column in range(n)]
 
 
 def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
@@ -135,9 +153,7 @@ def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     return 0.0 if np.ptp(y_pred) == 0 else float(spearmanr(y_true, y_pred).statistic)
 
 
-def paired_residues(
-    y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels"
-) -> list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]:
+def paired_residues(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> Pairs:
     """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
     y_true, y_pred = (
         rows_of(y, f"targets in {name}") for y, name in ((y_true, "y_true"), (y_pred, "y_pred"))
@@ -149,7 +165,7 @@ def paired_residues(
     pairs, problems = [], []
     for row, (true, pred) in enumerate(zip(y_true, y_pred)):
         try:
-            pairs.append(_pair(read_target(true, ignore_label, kind), read_target(pred)))
+            pairs.append(_pair(read_target(true, ignore_label, kind), read_target(pred), kind))
         except (TypeError, ValueError) as error:
             problems.append((row, str(error)))
     refuse(problems, "Protein {}")
@@ -160,26 +176,36 @@ def paired_residues(
     return pairs
 
 
-def _pair(true: np.ma.MaskedArray, pred: np.ma.MaskedArray) -> tuple[np.ma.MaskedArray, np.ma.MaskedArray]:
+def _pair(
+    true: np.ma.MaskedArray, pred: np.ma.MaskedArray, kind: Kind
+) -> tuple[np.ma.MaskedArray, np.ma.MaskedArray]:
     if 0 in (true.ndim, pred.ndim):
         raise ValueError(
             "has a single value; expected a str, list or array with one entry per residue. For one label per "
             "protein use scikit-learn's metrics."
         )
     if true.shape != pred.shape:
-        found = f"{len(true)} true and {len(pred)} predicted entries"
-        raise ValueError(f"has {found}; expected one per residue in both.")
+        n, m = (len(true), len(pred)) if len(true) != len(pred) else (true.shape, pred.shape)
+        raise ValueError(f"has {n} true and {m} predicted entries; expected one per residue in both.")
+    is_text = [side.dtype.kind == "U" for side in (true, pred)]
+    if kind == "values" and (true.ndim > 2 or any(is_text)):
+        found = "text" if any(is_text) else f"shape {true.shape}"
+        raise ValueError(f"has {found}; expected numbers, (L,) or (L, k), in y_true and y_pred.")
+    if is_text[0] != is_text[1] and true.count() and pred.count():
+        found = (
+            "text in y_true and numbers in y_pred" if is_text[0] else "numbers in y_true and text in y_pred"
+        )
+        raise ValueError(f"has {found}; expected labels of one kind.")
     if missing := int((np.ma.getmaskarray(pred) & ~np.ma.getmaskarray(true)).sum()):
         raise ValueError(f"has no prediction for {missing} measured residues; expected one for each.")
     return true, np.ma.array(np.ma.getdata(pred), mask=np.ma.getmaskarray(true))
 
 
-Rows = list[tuple[np.ndarray, np.ndarray]]
-"""True and predicted entries of the measured residues of every protein that has any."""
+def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None) -> Rows:
+    return _compressed(paired_residues(y_true, y_pred, ignore_label))
 
 
-def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> Rows:
-    pairs = paired_residues(y_true, y_pred, ignore_label, kind)
+def _compressed(pairs: Pairs) -> Rows:
     return [(true.compressed(), pred.compressed()) for true, pred in pairs if true.count()]
 
 

@@ -56,6 +56,11 @@ def _of_probabilities(metric: Callable, sign: int, estimator: Any, X: Any, y: An
     return sign * metric(y, estimator.predict_proba(X), labels=estimator.classes_)
 
 
+def _of_classes(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
+    labels = np.union1d(estimator.classes_, y) if np.ndim(y) == 1 else None
+    return metric(y, estimator.predict(X), labels=labels)
+
+
 def _of_positive(metric: Callable, estimator: Any, X: Any, y: Any) -> float:
     if len(estimator.classes_) != 2:
         raise ValueError(f"The estimator has {len(estimator.classes_)} classes; this score expects 2.")
@@ -67,7 +72,7 @@ _CLEAVAGE = {"precision": cleavage_precision, "recall": cleavage_recall, "mcc": 
 SCORERS: dict[str, Callable[..., float]] = {
     "spearman": make_scorer(spearman_score),
     "mcc": make_scorer(matthews_correlation),
-    "specificity": make_scorer(specificity_score),
+    "specificity": partial(_of_classes, specificity_score),
     "macro_aupr": partial(_of_probabilities, macro_average_precision, 1),
     "neg_calibration_error": partial(_of_probabilities, expected_calibration_error, -1),
     "precision_at_recall_50": partial(_of_positive, precision_at_recall),

@@ -228,9 +228,9 @@ def _regions(labels: list, rows: np.ndarray, is_kind: np.ndarray) -> list:
 def _sites(true: list, pred: list, tolerances: tuple[int, ...]) -> dict[str, float]:
     scores = {}
     for k in tolerances:
-        predicted = any(cleavage_site(row)[0] for row in pred)
+        real, predicted = (any(cleavage_site(row)[0] for row in side) for side in (true, pred))
         scores[f"precision_{k}"] = cleavage_precision(true, pred, tolerance=k) if predicted else np.nan
-        scores[f"recall_{k}"] = cleavage_recall(true, pred, tolerance=k)
+        scores[f"recall_{k}"] = cleavage_recall(true, pred, tolerance=k) if real else np.nan
         scores[f"mcc_{k}"] = cleavage_mcc(true, pred, tolerance=k)
     return scores
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..sequences import check_sequences
 from ..sequences.checked import SHARE, checked, one_of
+from ..sequences.structure import check_residues
 from ..similarity.search import MAX_EVALUE, Method, search_clean
 
 _CANDIDATES = 100  # of each protein in the first search
@@ -73,7 +73,7 @@ def cluster_sequences(
     >>> cluster_sequences([a, b, a[:-2] + "KR", b], method="exact")
     array([0, 1, 0, 1])
     """
-    unique, rows = np.unique(check_sequences(X), return_inverse=True)
+    unique, rows = np.unique(check_residues(X), return_inverse=True)
     limits = {"min_identity": min_identity, "coverage": coverage, "method": method}
     return _by_first_appearance(_Clustering(unique, limits).labels[rows])
 

@@ -6,10 +6,11 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from ..sequences import check_pairs, check_sequences, target_kind
+from ..sequences import check_pairs, target_kind
 from ..sequences.checked import AT_LEAST_2, SEED, SHARE, checked, one_of
 from ..sequences.columns import as_array
 from ..sequences.kinds import are_pairs
+from ..sequences.structure import check_residues
 from ..similarity import are_variants
 from ..similarity.search import Method
 from .clusters import cluster_sequences
@@ -50,7 +51,7 @@ class Folds:
     def leakage(self, X: Any, y: Any = None) -> list[LeakageReport | PairLeakage]:
         """What the test rows of each fold share with its training rows; y, of pairs, holds 0 and 1."""
         if not are_pairs(X):
-            X = check_sequences(X)
+            X = check_residues(X)
             return [leakage_report(X[train], X[test]) for train, test in self.splits]
         X, y = check_pairs(X), None if y is None else np.asarray(y)
         sides = [rows for split in self.splits for rows in split]
@@ -123,7 +124,7 @@ def make_folds(
     if by_cluster and groups != "clusters":
         raise ValueError(f"groups is {groups!r}; expected 'clusters', None or an array of clusters.")
     if by_cluster:
-        proteins = check_pairs(X) if pairs else check_sequences(X)
+        proteins = check_pairs(X) if pairs else check_residues(X)
         if not pairs and are_variants(proteins):
             return _at_random(X, y, n_splits, random_state, " of variants of one protein")
         numbers = cluster_sequences(proteins.ravel(), min_identity, coverage, method=method)

@@ -10,10 +10,10 @@ from typing import Any, get_args
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ..sequences import check_sequences
 from ..sequences.checked import checked, one_of
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows
+from ..sequences.structure import check_residues
 from ..similarity import are_variants, find_nearest
 from ..similarity.search import NearestMethod
 from .graph import PairGraph
@@ -99,7 +99,7 @@ def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto")
       at least 90% identical to training: 66.7%
       without a similar protein in training: 33.3%
     """
-    train, test = check_sequences(X_train), check_sequences(X_test)
+    train, test = check_residues(X_train), check_residues(X_test)
     if method == "auto" and are_variants(train, test):
         method = "hamming"
     hits = find_nearest(test, train, method=method)

@@ -6,11 +6,11 @@ proteins (of :func:`~plmlearn.model_selection.cluster_sequences`, or your own); 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, StratifiedGroupKFold, check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
@@ -28,6 +28,7 @@ from ..sequences.checked import (
 )
 from ..sequences.clean import check_parameters, is_missing, rows_of
 from ..sequences.columns import check_labels
+from ..sequences.kinds import are_labels
 from ..similarity.alignment import stack_letters
 from ..similarity.search import Method
 from .clusters import cluster_sequences
@@ -81,6 +82,8 @@ class _ClusterSplitter(BaseCrossValidator):
 class ClusterKFold(_ClusterSplitter):
     """K folds of proteins that share no cluster with one another, stratified by class where y has classes.
 
+    Whole numbers are classes if there are at most 20 different ones, otherwise measurements.
+
     Parameters
     ----------
     n_splits : int, default=5
@@ -132,6 +135,7 @@ class ClusterShuffleSplit(_ClusterSplitter):
 
     Clusters are drawn at random; each joins the test set if that brings its class counts closer to
     ``test_size`` of all. Unlike GroupShuffleSplit's, the test size is a share of proteins, not of clusters.
+    Whole numbers are classes if there are at most 20 different ones, otherwise measurements.
 
     Parameters
     ----------
@@ -226,6 +230,13 @@ class MutationOrderSplit(BaseCrossValidator):
         yield np.flatnonzero(few), np.flatnonzero(~few)
 
 
+def splitter_of(cv: Any, y: Any, groups: Any, classifier: bool) -> Any:
+    """As ``check_cv`` of scikit-learn, but with groups a number is that of :class:`ClusterKFold`."""
+    if groups is not None and (cv is None or isinstance(cv, Integral)):
+        return ClusterKFold(5 if cv is None else int(cv))
+    return check_cv(cv, y, classifier=classifier)
+
+
 def _check_rows(X: Any, y: Any) -> None:
     n = len(rows_of(X, "proteins"))
     if y is not None and len(rows_of(y, "targets in y")) != n:
@@ -241,6 +252,7 @@ def _has_classes(y: Any, n_each: int) -> bool:
     entries = np.asarray(y, dtype=object)
     if entries.ndim != 1 or any(map(_is_no_class, entries)):
         return False  # numbers that were not all measured, or a target for each residue
-    if type_of_target(check_labels(y, "y")) not in ("binary", "multiclass"):
+    labels = check_labels(y, "y")
+    if type_of_target(labels) not in ("binary", "multiclass") or not are_labels(labels):
         return False
     return bool(np.unique(y, return_counts=True)[1].max() >= n_each)

@@ -21,11 +21,12 @@ from ..estimators.residue_targets import check_residue_y, require_measured
 from ..estimators.targets import check_class_y, check_value_y
 from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import Folds, LeakageReport, PairLeakage, make_folds
-from ..sequences import check_pairs, check_sequences, target_kind
+from ..sequences import check_pairs, target_kind
 from ..sequences.checked import checked, one_of
 from ..sequences.clean import object_array, rows_of
 from ..sequences.columns import as_array
 from ..sequences.kinds import TargetKind, are_pairs
+from ..sequences.structure import check_residues
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def evaluate(
 def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """X and y as arrays with an entry for each row, or one error that names rows as no fold can."""
     invalid: Any = "replace" if _replaces(estimator) else "raise"
-    given, X = X, check_pairs(X, invalid=invalid) if are_pairs(X) else check_sequences(X, invalid=invalid)
+    given, X = X, check_pairs(X, invalid=invalid) if are_pairs(X) else check_residues(X, invalid=invalid)
     if not kind.startswith("residue"):
         check = check_class_y if kind == "labels" else check_value_y
         check(y, len(X))

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone, is_classifier
-from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _insert_error_scores, _warn_or_raise_about_fit_failures
 from sklearn.utils import check_random_state, get_tags, indexable
@@ -27,7 +26,7 @@ from sklearn.utils.validation import _check_method_params, _num_samples
 from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
 from ..metrics import get_scorer
-from ..model_selection import ClusterKFold
+from ..model_selection.proteins import splitter_of
 from ..sequences.checked import Range
 from ..sequences.clean import check_parameters
 from .fingerprint import differences, fingerprint
@@ -279,9 +278,7 @@ class PLMSearchCV(BaseSearchCV):
         return plan
 
     def _splitter(self, y: Any, split_params: Mapping[str, Any]) -> Any:
-        if split_params.get("groups") is not None and (self.cv is None or isinstance(self.cv, Integral)):
-            return ClusterKFold(5 if self.cv is None else int(self.cv))
-        return check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        return splitter_of(self.cv, y, split_params.get("groups"), is_classifier(self.estimator))
 
     def _open(self, folder: str) -> Any:
         """The storage; processes of one search without any share a journal that is removed at its end."""
@@ -309,6 +306,8 @@ class PLMSearchCV(BaseSearchCV):
     def _decide(self, plan: Plan, seed: int) -> None:
         """Candidates and their order."""
         plan.seed = seed
+        if type(self.sampler).__name__ == "GridSampler":
+            raise ValueError("sampler=GridSampler draws from its own lists; pass sampler='grid' instead.")
         if self.sampler in ("random", "grid"):
             plan.candidates = plan.space.candidates(self.sampler, self.n_trials, seed)
         plan.distributions = plan.space.distributions(plan.candidates)
@@ -330,9 +329,10 @@ class PLMSearchCV(BaseSearchCV):
 
     def _run(self, plan: Plan) -> None:
         n_jobs = min(effective_n_jobs(self.n_jobs), plan.n_trials)
+        deadline = math.inf if self.timeout is None else time.time() + self.timeout
         if n_jobs > 1:
-            Parallel(n_jobs=n_jobs)(delayed(run_trials)(plan, wait=False) for _ in range(n_jobs))
-        run_trials(plan, wait=True)
+            Parallel(n_jobs=n_jobs)(delayed(run_trials)(plan, deadline, wait=False) for _ in range(n_jobs))
+        run_trials(plan, deadline, wait=True)
 
     def _collect(self, plan: Plan, trials: Sequence[Any]) -> None:
         """``cv_results_`` of trials that have ended, and the best of them."""
@@ -340,6 +340,11 @@ class PLMSearchCV(BaseSearchCV):
             raise ValueError(f"No trial has ended within timeout={self.timeout} seconds; expected more time.")
         results = [trial.user_attrs[RESULT] for trial in trials]
         folds = [fold for result in results for fold in result["folds"]]
+        if not folds:
+            raise ValueError(
+                f"All {len(trials)} candidates were pruned in their first fold, and none has a score. "
+                "pruner=None lets them end their epochs."
+            )
         _warn_or_raise_about_fit_failures(folds, self.error_score)
         if callable(self.scoring):
             _insert_error_scores(folds, self.error_score)

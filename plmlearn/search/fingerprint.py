@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import joblib
@@ -31,6 +32,8 @@ def text_of(value: Any) -> str:
         return "{" + ", ".join(f"{key!r}: {text_of(value[key])}" for key in value) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(text_of, value)) + "]"
+    if isinstance(value, (set, frozenset)):  # whose order differs between processes
+        return "{" + ", ".join(sorted(map(text_of, value))) + "}"
     if isinstance(value, np.ndarray):
         return digest(value)
     if isinstance(value, np.generic):
@@ -48,12 +51,19 @@ def text_of(value: Any) -> str:
 def short_text(value: Any) -> str:
     """A value as it is shown, without its place in memory."""
     is_function = callable(value) and hasattr(value, "__qualname__")
-    return text_of(value) if is_function else _PLACE.sub("", repr(value))
+    return (
+        text_of(value) if is_function or isinstance(value, (set, frozenset)) else _PLACE.sub("", repr(value))
+    )
 
 
 def digest(data: Any) -> str:
-    """A short digest of data in lists, arrays or tables."""
+    """A short digest of data, which is the same for a list and the array or table of the same rows."""
     plain = data.to_numpy() if hasattr(data, "to_numpy") else data
+    if isinstance(plain, np.ndarray) and plain.dtype.kind in "OUT":
+        plain = plain.tolist()
+    if isinstance(plain, (list, tuple)):
+        plain = [list(row) if isinstance(row, tuple) else row for row in plain]
+        plain = np.asarray(plain) if plain and isinstance(plain[0], Real) else plain
     try:
         return joblib.hash(plain)[:16]
     except Exception:  # what pickle cannot write
@@ -85,15 +95,22 @@ def fingerprint(search: Any, grids: list[dict[str, Any]], data: Mapping[str, Any
 
 def differences(here: Mapping[str, str], there: Mapping[str, str], data: Mapping[str, Any]) -> list[str]:
     """What differs between a search and the one in the storage, in words; data without its digests."""
-    names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-    return [
-        f"{name} differs"
-        if name in data
-        else f"{name} is {_shown(here, name)} here, {_shown(there, name)} there"
-        for name in names
-    ]
+    told = []
+    for name in {**here, **there}:
+        mine, theirs = (texts.get(name, "not given") for texts in (here, there))
+        if mine != theirs:
+            start = next(
+                (i for i, (a, b) in enumerate(zip(mine, theirs)) if a != b), min(len(mine), len(theirs))
+            )
+            shown = f"{name} is {_shown(mine, start)} here, {_shown(theirs, start)} there"
+            told.append(f"{name} differs" if name in data else shown)
+    return told
 
 
-def _shown(texts: Mapping[str, str], name: str) -> str:
-    text = texts.get(name, "not given")
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _shown(text: str, start: int) -> str:
+    """A text, a long one from a little before this place on."""
+    if len(text) <= 60:
+        return text
+    first = max(0, start - 20)
+    end = "..." if len(text) > first + 57 else ""
+    return f"{'...' if first else ''}{text[first : first + 57]}{end}"

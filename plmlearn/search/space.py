@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -106,13 +107,13 @@ class Space:
         return {name: self._distribution(name, candidates) for name in self.names}
 
     def _distribution(self, name: str, candidates: Sequence[Candidate] | None) -> Any:
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         given = [grid[name] for grid in self.grids if name in grid]
         if all(isinstance(values, list) for values in given):
             return CategoricalDistribution(list(dict.fromkeys(_labels(self._choices(name)))))
-        known = _as_optuna(given[0])
-        if known is not None and len(given) == 1:
+        is_one = len(given) == 1
+        if is_one and (known := _as_optuna(given[0])) is not None:
             return known
         if candidates is None:
             raise ValueError(
@@ -121,7 +122,9 @@ class Space:
                 "sampler='random' takes any."
             )
         drawn = [candidate[name] for candidate in candidates if name in candidate]
-        if all(isinstance(value, float) for value in drawn):
+        if is_one and all(isinstance(value, Integral) for value in drawn):
+            return IntDistribution(int(min(drawn)), int(max(drawn)))
+        if all(isinstance(value, Real) for value in drawn):
             return FloatDistribution(float(min(drawn)), float(max(drawn)))
         return CategoricalDistribution(list(dict.fromkeys(map(short_text, drawn))))
 
@@ -154,10 +157,13 @@ class Space:
         choices = self._choices(name)
         return choices[_labels(choices).index(label)]
 
-    def largest(self, name: str, otherwise: Any) -> Any:
-        """The largest value of a parameter of numbers."""
+    def largest(self, name: str, otherwise: Any, candidates: Sequence[Candidate] | None = None) -> Any:
+        """The largest value of a parameter of numbers, of one without bounds among these candidates."""
         given = [grid.get(name, [otherwise]) for grid in self.grids]
-        return max(high for values in given for high in _ends(values))
+        high = max(high for values in given for high in _ends(values))
+        if candidates and math.isinf(high):
+            return max(candidate.get(name, otherwise) for candidate in candidates)
+        return high
 
 
 DEFAULT_TRIALS = 10

@@ -9,6 +9,7 @@ each fold, with steps that come after the last epoch of any candidate.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import warnings
@@ -86,7 +87,7 @@ class Plan:
         estimator = self.search.estimator
         if not isinstance(estimator, TunedEstimator):
             return 0
-        return int(self.space.largest("epochs", estimator.epochs))
+        return int(self.space.largest("epochs", estimator.epochs, self.candidates))
 
     @property
     def first_compared(self) -> int:
@@ -117,22 +118,26 @@ class Plan:
         scores = fold["test_scores"]
         if not isinstance(scores, Mapping):
             return float(scores)
-        return float(scores[next(iter(scores)) if self.score_name is None else self.score_name])
+        name = next(iter(scores)) if self.score_name is None else self.score_name
+        if name not in scores:
+            raise ValueError(f"refit={name!r} is no score; expected one of {', '.join(map(repr, scores))}.")
+        return float(scores[name])
 
 
-def run_trials(plan: Plan, *, wait: bool) -> None:
+def run_trials(plan: Plan, deadline: float, *, wait: bool) -> None:
     """Evaluate candidates until none is left, or the time is over.
 
     Parameters
     ----------
     plan : Plan
+    deadline : float
+        By the clock of ``time.time``; no candidate begins after it.
     wait : bool
         Whether to wait for the trials that other processes run, and to run them if these die.
     """
-    queue, started = plan.queue(), time.monotonic()
-    limit = math.inf if plan.search.timeout is None else plan.search.timeout
+    queue = plan.queue()
     with queue.beating():
-        while time.monotonic() - started < limit:
+        while time.time() < deadline:
             trial = queue.take()
             if trial is None:
                 if not wait or queue.is_done():
@@ -325,7 +330,24 @@ def _no_experiments() -> Iterator[None]:
 
 def _make_sampler(sampler: Any, seed: int) -> Any:
     """The caller's own sampler, or TPE with a seed for each slot; what has fixed parameters needs none."""
-    return _BySlot(seed) if isinstance(sampler, str) else sampler
+    return _BySlot(seed) if isinstance(sampler, str) else _Own(sampler)
+
+
+class _Own:
+    """A copy of the caller's sampler for this process: who begins the search keeps its seed, others draw with
+    a new one, since they would repeat the first draws."""
+
+    def __init__(self, sampler: Any):
+        self._sampler, self._has_drawn = copy.deepcopy(sampler), False
+
+    def before_trial(self, study: Any, trial: Any) -> None:
+        if not self._has_drawn and trial.user_attrs[SLOT] > 0:
+            self._sampler.reseed_rng()
+        self._has_drawn = True
+        self._sampler.before_trial(study, trial)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_sampler"], name)
 
 
 class _BySlot:

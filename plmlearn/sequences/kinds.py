@@ -2,6 +2,7 @@
 
 ``target_kind``   kind of a target
 ``are_pairs``     whether X holds pairs of proteins
+``are_labels``    whether entries are classes
 """
 
 from typing import Any, Literal
@@ -53,12 +54,12 @@ def target_kind(X: Any, y: Any) -> TargetKind:
     X, rows = rows_of(X, "sequences in X"), list(rows_of(y, "targets in y"))
     if not are_pairs(X) and _one_per_residue(list(X), rows):
         arrays = [np.ravel(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))]
-        are_labels = not arrays or _are_labels(as_array(np.concatenate(arrays), "y", missing=True))
-        return "residue_labels" if are_labels else "residue_numbers"
+        has_labels = not arrays or are_labels(as_array(np.concatenate(arrays), "y", missing=True))
+        return "residue_labels" if has_labels else "residue_numbers"
     values = as_array(y, "y", missing=True)
     if values.ndim > 1:
         return "labels" if np.isin(values, (0, 1)).all() else "numbers"
-    return "labels" if _are_labels(values) else "numbers"
+    return "labels" if are_labels(values) else "numbers"
 
 
 def are_pairs(X: Any) -> bool:
@@ -80,7 +81,8 @@ def _one_per_residue(X: list, y: list) -> bool:
     return any(fits) and vary and 2 * sum(fits) >= len(y)
 
 
-def _are_labels(values: np.ndarray) -> bool:
+def are_labels(values: np.ndarray) -> bool:
+    """Whether entries are classes, by the rule of :func:`target_kind`; nan = not measured."""
     if values.dtype.kind not in "iuf":
         return True
     measured = np.unique(values[~np.isnan(values)] if values.dtype.kind == "f" else values)

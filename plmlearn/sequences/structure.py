@@ -2,6 +2,7 @@
 
 ``Reader``                 how an estimator reads X, without states and with them
 ``SEQUENCES``, ``PAIRS``   the readers of one protein per row, and of two
+``check_residues``         clean sequences without states, for what compares residues
 ``clean_with_states``      a clean sequence of residues, each with its state where it has one
 
 A state belongs to its residue, and both are one character of a clean sequence. Lengths, positions, windows
@@ -61,6 +62,26 @@ class Reader:
     check: Callable[..., np.ndarray]
     check_with_states: Callable[..., np.ndarray]
     may_have_states: Callable[[Any], bool]
+
+
+def check_residues(X: Any, *, invalid: Invalid = "raise") -> np.ndarray:
+    """As :func:`check_sequences`, but without states that stand in turn with residues."""
+    if not some_row(_is_in_turn, X):
+        return check_sequences(X, invalid=invalid)
+    return check_sequences(
+        [
+            "".join(text_of(item).split())[::2].replace(UNKNOWN_STATE, AMBIGUOUS)
+            if _is_in_turn(item)
+            else item
+            for item in one_column(rows_of(X, "sequences"), X)
+        ],
+        invalid=invalid,
+    )
+
+
+def _is_in_turn(item: Any) -> bool:
+    text = text_of(item)
+    return is_mixed(text) and bool(_IN_TURN.fullmatch("".join(text.split())))
 
 
 def clean_with_states(item: Any, invalid: Invalid) -> tuple[str, str]:

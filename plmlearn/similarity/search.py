@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..sequences import check_sequences
 from ..sequences.checked import COUNT, SHARE, checked, one_of
+from ..sequences.structure import check_residues
 from .alignment import alignment_cost, compare_positions, own_bits, search_exact
 from .hits import Hits
 from .mmseqs import find_mmseqs, require_mmseqs, search_mmseqs
@@ -95,8 +95,8 @@ def find_similar(
     ([0], [1.0])
     """
     same = targets is queries
-    queries = check_sequences(queries)
-    targets = queries if same else check_sequences(targets)
+    queries = check_residues(queries)
+    targets = queries if same else check_residues(targets)
     hits, cut = search_clean(
         queries, targets, min_identity=min_identity, coverage=coverage, max_hits=max_hits, method=method
     )
@@ -139,7 +139,7 @@ def find_nearest(queries: Any, targets: Any, *, method: NearestMethod = "auto") 
     >>> find_nearest(["MKTAYI"], ["MKTGYI", "GGGGGG"], method="hamming").target.tolist()
     [0]
     """
-    queries, targets = check_sequences(queries), check_sequences(targets)
+    queries, targets = check_residues(queries), check_residues(targets)
     if method in ("ungapped", "hamming"):
         return _nearest_by_position(queries, targets, method)
     aligned: Any = method

@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from plmlearn.baselines import compare
 from plmlearn.baselines.comparison import corrected_ttest
 from plmlearn.metrics import SCORERS
-from plmlearn.model_selection import PairKFold
+from plmlearn.model_selection import ClusterKFold, PairKFold
 
 X, y = make_regression(60, 5, noise=20, random_state=0)
 MODELS = {"tree": make_pipeline(StandardScaler(), DecisionTreeRegressor()), "ridge": Ridge()}
@@ -80,6 +80,23 @@ def test_table_metrics_groups_and_reference():
     lines = str(result).splitlines()
     assert lines[0].split() == frame.columns.tolist()
     assert len(lines) == 7
+
+
+def test_a_number_with_groups_keeps_clusters_together():
+    groups = np.random.default_rng(0).permutation(np.repeat(np.arange(12), 5))
+    for cv in (None, 4):
+        found = compare(MODELS, X, y, cv=cv, groups=groups).splits
+        expected = ClusterKFold(cv or 5).split(X, y, groups)
+        for (train, test), others in zip(found, expected, strict=True):
+            assert (train.tolist(), test.tolist()) == tuple(rows.tolist() for rows in others)
+            assert not set(groups[train]) & set(groups[test])
+
+
+def test_splits_from_a_generator_serve_every_seed():
+    splits = list(KFold(3).split(X))
+    found = compare(MODELS, X, y, cv=(split for split in splits), random_states=[0, 1]).splits
+    for split, expected in zip(found, splits * 2, strict=True):
+        np.testing.assert_equal(split, expected)
 
 
 def test_scorers_of_the_package_by_name():

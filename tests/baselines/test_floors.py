@@ -62,6 +62,10 @@ def test_unmeasured_residues_do_not_count():
     assert arrays[0].tolist() == [1, 2]
     values = ResiduePropensityRegressor().fit(["AAG"], [[1.0, np.nan, 4.0]]).predict(["AGW"])
     assert values[0].tolist() == [1, 4, 2.5]
+    y = [[[1.0, 8.0], [np.nan, 6.0], [4.0, np.nan]]]
+    columns = ResiduePropensityRegressor().fit(["AAG"], y)
+    assert columns.predict(["AGW"])[0].tolist() == [[1, 7], [4, 7], [2.5, 7]]
+    assert columns.score(["AAG"], y) == pytest.approx((1 + 0) / 2)
 
 
 def test_compare_tells_each_fold(capsys):

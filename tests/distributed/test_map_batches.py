@@ -13,6 +13,7 @@ from unittest import mock
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -22,7 +23,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from plmlearn import PLMClassifier, PLMEmbedder, PLMPairClassifier, PLMResidueClassifier, cache, save
+from plmlearn import (
+    PLMClassifier,
+    PLMEmbedder,
+    PLMFrozenMLP,
+    PLMPairClassifier,
+    PLMResidueClassifier,
+    cache,
+    save,
+)
 from plmlearn.adapters import Frozen, LoRA
 from plmlearn.distributed import map_batches
 from plmlearn.distributed.results import Folder
@@ -205,6 +214,48 @@ def test_a_bad_sequence_stops_the_run_and_can_be_skipped(model, fasta, X, tmp_pa
     table = table.sort_values("record")
     assert table["record"].tolist() == [i + 1 for i in kept]
     assert table["prediction"].tolist() == model.predict([X[i] for i in kept]).tolist()
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba"])
+def test_a_first_part_without_rows_has_the_columns_of_others(method, model, fasta, X, tmp_path):
+    with_bad_ones(fasta, *range(10))
+    out = tmp_path / "out"
+    found = map_batches(model, fasta, out, method=method, partition_size=10, on_error="skip")
+    assert [len(pd.read_parquet(part)) for part in found.parts] == [0, 10, 3]
+    assert len({str(pyarrow.parquet.read_schema(part).remove_metadata()) for part in found.parts}) == 1
+    table = pd.read_parquet(out)
+    assert table["record"].tolist() == list(range(11, 24))
+    assert table["id"].tolist() == [f"P{i}" for i in range(10, 23)]
+
+
+@pytest.mark.parametrize("pooling", ["mean", None])
+def test_embeddings_of_a_part_without_rows_are_as_wide_as_others(pooling, X, tmp_path):
+    embedder = PLMEmbedder("mini", pooling=pooling, precision="fp32").fit(X)
+    found = map_batches(embedder, [["MKJ"], X[:3]], tmp_path / "out", on_error="skip")
+    shapes = [load_file(part)["embeddings"].shape for part in found.parts]
+    assert shapes[0] == (0, shapes[1][1])
+    assert shapes[1][0] == (3 if pooling else sum(map(len, X[:3])))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_id_that_is_missing_is_empty(kind, model, X, tmp_path):
+    table = pd.DataFrame({"id": ["P0", None], "sequence": X[:2]})
+    path = tmp_path / f"x.{kind}"
+    table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    map_batches(model, path, tmp_path / "out")
+    assert pd.read_parquet(tmp_path / "out")["id"].tolist() == ["P0", ""]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_saved_perceptron_goes_on(solver, X, y, tmp_path):
+    """Its folder lacks the state of the optimiser, which predictions do not need."""
+    mlp = PLMFrozenMLP("mini", solver=solver, max_iter=3, early_stopping=False, random_state=0).fit(X, y)
+    folder = save(mlp, tmp_path / "model")
+    assert map_batches(mlp, [X[:5]], tmp_path / "out").n_computed == 1
+    assert map_batches(folder, [X[:5]], tmp_path / "out").n_computed == 0
+    with pytest.raises(ValueError, match="another run: estimator is PLMFrozenMLP"):
+        map_batches(clone(mlp).set_params(random_state=1).fit(X, y), [X[:5]], tmp_path / "out")
 
 
 def test_warnings_come_once_with_counts(model, fasta, tmp_path):

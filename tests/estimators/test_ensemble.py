@@ -30,6 +30,7 @@ from plmlearn.adapters import Frozen, LoRA
 from plmlearn.baselines import AugmentedRidge, CompositionVectorizer
 from plmlearn.design import propose, single_mutants
 from plmlearn.estimators.dataset import Dataset
+from plmlearn.metrics import residue_spearman
 from plmlearn.nn.encoders import PackedEncoder
 from plmlearn.sequences import SequenceError, name_variants
 
@@ -242,7 +243,7 @@ def test_residues(X, as_text):
 
 
 def test_residue_numbers(X):
-    y = [np.linspace(0, 1, len(x)) for x in X]
+    y = [np.stack([np.linspace(0, 1, len(x)), 50 - np.arange(len(x))], axis=1) for x in X]
     ensemble = PLMEnsemble(
         PLMResidueRegressor("mini", adapter=Frozen(), **TUNING), n_members=2, random_state=0
     )
@@ -251,7 +252,8 @@ def test_residue_numbers(X):
     for row in range(len(X)):
         np.testing.assert_allclose(mean[row], (one[row] + two[row]) / 2)
         np.testing.assert_allclose(std[row], abs(one[row] - two[row]) / np.sqrt(2), atol=1e-7)
-    assert -1 <= ensemble.score(X, y) <= 1
+    columns = [residue_spearman([t[:, k] for t in y], [p[:, k] for p in mean]) for k in (0, 1)]
+    assert ensemble.score(X, y) == pytest.approx(np.mean(columns))
 
 
 def test_pairs_have_means_and_no_novelty(X, y):

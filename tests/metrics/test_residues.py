@@ -71,6 +71,19 @@ def test_spearman_over_residues_and_by_protein(seed):
     assert residue_spearman(hidden, pred, average="protein") == pytest.approx(np.mean(single))
 
 
+@pytest.mark.parametrize("average", ["residue", "protein"])
+def test_spearman_of_columns_is_their_mean(average):
+    random = np.random.default_rng(0)
+    true = [random.normal(size=(n, 2)) * [1, 0.1] + [0, 50] for n in (30, 12)]
+    pred = [np.array([0, 50]) + random.normal(size=row.shape) for row in true]
+    true[0][3, 1] = np.nan
+    columns = [
+        residue_spearman([t[:, k] for t in true], [p[:, k] for p in pred], average=average) for k in (0, 1)
+    ]
+    assert residue_spearman(true, pred, average=average) == pytest.approx(np.mean(columns))
+    assert np.mean(columns) < 0.5
+
+
 def test_constant_predictions_rank_nothing():
     assert residue_spearman([[1.0, 2.0, 3.0]], [[5.0, 5.0, 5.0]]) == 0
 
@@ -101,6 +114,23 @@ def test_constant_predictions_rank_nothing():
             "^Protein 0 has no prediction for 1 measured",
         ),
         (lambda: residue_spearman([[1.0, 1.0]], [[1.0, 2.0]]), "1 different values"),
+        (lambda: residue_spearman(["HH"], ["HC"]), "^Protein 0 has text; expected numbers"),
+        (
+            lambda: residue_spearman([np.ones((2, 1, 1))], [np.ones((2, 1, 1))]),
+            r"^Protein 0 has shape \(2, 1, 1\)",
+        ),
+        (
+            lambda: residue_spearman([[[1, 2], [3, 4]]], [[1, 2]]),
+            r"^Protein 0 has \(2, 2\) true and \(2,\) predicted",
+        ),
+        (
+            lambda: residue_spearman([np.eye(2), np.arange(3)], [np.eye(2), np.arange(3)]),
+            "^Protein 1 has 1 columns; expected 2, as protein 0 has",
+        ),
+        (
+            lambda: residue_accuracy([[0, 1], [0, 1]], [[0, 1], "01"]),
+            "^Protein 1 has numbers in y_true and text in y_pred",
+        ),
         (lambda: residue_spearman([[1.0, 1.0]], [[1.0, 2.0]], average="protein"), "No protein has two"),
         (lambda: segment_overlap(["CCC"], ["CCC"], states="H"), "no segment of the states 'H'"),
         (lambda: segment_overlap(["CCC"], ["CCC"], average="segment"), "average='segment'; expected one of"),

@@ -8,6 +8,7 @@ from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import KFold, cross_validate
+from sklearn.multiclass import OneVsRestClassifier
 
 from plmlearn.metrics import (
     SCORERS,
@@ -15,6 +16,7 @@ from plmlearn.metrics import (
     get_scorer,
     precision_at_recall,
     spearman_score,
+    specificity_score,
 )
 
 SEQUENCES = ["MKVLA", "GHKL", "MMKVLAGG", "AKV"] * 3
@@ -83,6 +85,22 @@ def test_macro_aupr_of_a_fold_without_one_class():
     model = LogisticRegression().fit(X, y)
     with pytest.warns(UserWarning, match=r"1 of 3 classes have no members in y_true .*: 2"):
         get_scorer("macro_aupr")(model, X[y < 2], y[y < 2])
+
+
+def test_specificity_means_the_same_in_a_fold_without_one_class():
+    X, y = make_classification(90, n_classes=3, n_informative=4, random_state=0)
+    model = LogisticRegression().fit(X, y)
+    rows = (y < 2) & (model.predict(X) < 2)
+    expected = specificity_score(y[rows], model.predict(X[rows]), average="macro")
+    assert expected != specificity_score(y[rows], model.predict(X[rows]))
+    with pytest.warns(UserWarning, match=r"1 of 3 classes have no members in y_true .*: 2"):
+        assert get_scorer("specificity")(model, X[rows], y[rows]) == pytest.approx(expected)
+    both = LogisticRegression().fit(X[y < 2], y[y < 2])
+    expected = specificity_score(y, both.predict(X))
+    assert get_scorer("specificity")(both, X, y) == expected  # with a class that training lacks
+    many = OneVsRestClassifier(model).fit(X, np.eye(3, dtype=int)[y])
+    expected = specificity_score(np.eye(3, dtype=int)[y], many.predict(X))
+    assert get_scorer("specificity")(many, X, np.eye(3, dtype=int)[y]) == expected
 
 
 def test_spearman_of_columns_and_gaps():

@@ -95,6 +95,14 @@ def test_table_by_hand():
     assert table[2]["recall_0"] == table[2]["mcc_0"] == 1
 
 
+def test_a_type_without_sites_has_no_recall():
+    """PILIN has none here; the row of SP stays."""
+    types, labels = ["SP", "PILIN", "NO_SP"], ["SSOO", "IIII", "IIII"]
+    pilin, sp = signal_peptide_table(types, types, labels, labels, tolerances=[0])
+    assert np.isnan([pilin["precision_0"], pilin["recall_0"]]).all()
+    assert sp["precision_0"] == sp["recall_0"] == 1
+
+
 def test_table_reads_labels_by_position():
     """A Series keeps its index when rows are chosen from it."""
     labels = pd.Series(["SSSO", "IIII", "SSSO"], index=[2, 0, 1])

@@ -1,6 +1,7 @@
 """Folds that suit the data: those that the splitters give, and what they leak."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -13,6 +14,8 @@ from plmlearn.model_selection import (
     make_folds,
     pair_leakage,
 )
+from plmlearn.sequences import SequenceError
+from plmlearn.similarity import find_nearest
 
 X, y = make_protein_classification(24, median_length=40, max_length=50, random_state=0)
 FAMILIES = np.arange(24) // 2
@@ -21,6 +24,22 @@ FAMILIES = np.arange(24) // 2
 def same(splits, expected):
     pairs = list(zip(splits, expected, strict=True))
     return all(np.array_equal(a, b) for left, right in pairs for a, b in zip(left, right, strict=True))
+
+
+@pytest.mark.parametrize("container", [list, np.array, pd.Series])
+def test_structural_states_in_turn_with_residues_are_left_out(container):
+    """Once they were read as residues: other proteins with like states were in one cluster."""
+    random = np.random.default_rng(0)
+    X = ["".join(random.choice(list("ACDEFGHIKLMNPQRSTVWY"), 40)) for _ in range(4)] * 2
+    states = ["".join(random.choice(list("acdfhl#"), 40)) for _ in X]
+    given = container(["".join(a + b for a, b in zip(*row)) for row in zip(X, states)])
+    np.testing.assert_array_equal(cluster_sequences(given, method="exact"), np.tile(np.arange(4), 2))
+    assert find_nearest(given, X[:4], method="exact").identity.tolist() == [1.0] * 8
+    folds, expected = (make_folds(each, n_splits=2, method="exact") for each in (given, X))
+    np.testing.assert_equal(folds.splits, expected.splits)
+    assert max(report.share_above(0.3) for report in folds.leakage(given)) == 0
+    with pytest.raises(SequenceError, match="Sequence 1 has '#'"):
+        cluster_sequences(["MdEv", "MdE#v"])
 
 
 def test_proteins_are_split_by_cluster():

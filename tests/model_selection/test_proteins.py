@@ -125,6 +125,17 @@ def test_shuffle_split_is_stratified():
         assert y[train].mean() == pytest.approx(0.1, abs=0.011)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, list, np.float64])
+def test_whole_numbers_that_measure_are_no_classes(convert):
+    """Numbers of up to 20 kinds are classes, for ``target_kind`` too; more of them change nothing."""
+    groups, counts = np.arange(60) // 2, np.resize(np.arange(30), 60)
+    for cv in (ClusterKFold(5), ClusterShuffleSplit(3, random_state=0)):
+        found, plain = (list(cv.split(groups, y, groups)) for y in (convert(counts), None))
+        for split, expected in zip(found, plain, strict=True):
+            for rows, others in zip(split, expected):
+                np.testing.assert_array_equal(rows, others)
+
+
 def test_kfold_is_stratified():
     groups = np.arange(400) // 2
     y = (groups % 10 == 0).astype(int)

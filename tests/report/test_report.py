@@ -27,7 +27,7 @@ from plmlearn.datasets import (
     make_protein_regression,
     make_residue_labels,
 )
-from plmlearn.metrics import expected_calibration_error
+from plmlearn.metrics import expected_calibration_error, residue_spearman
 from plmlearn.model_selection import Folds, PairWarning
 from plmlearn.report import facts, pictures
 from plmlearn.report.evaluation import _arguments as facts_of_call
@@ -235,6 +235,20 @@ def test_residues(tmp_path):
     cells = [line[:2] for line in Page((tmp_path / "r.html").read_text()).rows]
     for label in classes:
         assert [label, str(sum(t == label for t, _ in pairs))] in cells
+
+
+def test_columns_of_residue_values(tmp_path):
+    X, y = make_residue_labels(8, **SHORT)
+    y = [np.array([[letter == "H", 100 + i] for i, letter in enumerate(row)], dtype=float) for row in y]
+    folds = random_folds(8)
+    found = report.evaluate(plmlearn.PLMResidueRegressor("mini", **OPTIONS), X, y, folds=folds)
+    for row, (outcome, (_, test)) in enumerate(zip(found.outcomes, folds.splits)):
+        columns = [([y[i][:, k] for i in test], [p[:, k] for p in outcome.predicted]) for k in (0, 1)]
+        mean = np.mean([residue_spearman(*column) for column in columns])
+        scores = found.comparison.scores["PLMResidueRegressor mini", "spearman"]
+        assert scores.ravel()[row] == pytest.approx(mean)
+    assert ("amino acid", "spearman") in found.comparison.scores
+    report.write(found, tmp_path / "r.html")
 
 
 def test_pairs(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import sklearn
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
-from scipy.stats import loguniform
+from scipy.stats import loguniform, poisson
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.datasets import make_classification
 from sklearn.exceptions import FitFailedWarning
@@ -173,6 +173,16 @@ def test_a_candidate_ends_between_epochs_of_its_first_fold(clf, X, y):
     assert second.value == found.cv_results_["value"][1] == score
 
 
+class Always(BasePruner):
+    def prune(self, study, trial):
+        return True
+
+
+def test_candidates_that_all_end_in_their_first_fold_are_one_error(clf, X, y):
+    with pytest.raises(ValueError, match=r"All 2 candidates were pruned in their first fold.*pruner=None"):
+        PLMSearchCV(clf, {"rank": [1, 2]}, sampler="grid", cv=2, pruner=Always()).fit(X, y)
+
+
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_pruners_by_name(pruner, clf, X, y):
     """On labels that mean nothing, who learns fast is worse."""
@@ -258,6 +268,25 @@ def test_the_storage_of_another_search_is_refused(changes, message, tmp_path):
     clone(search).set_params(**changes, study_name="another").fit(A, b)
 
 
+def test_long_settings_are_shown_where_they_differ(tmp_path):
+    one, other = ({"C": [*np.arange(1.0, 40), last]} for last in (0.5, 0.25))
+    PLMSearchCV(LOGISTIC, one, sampler="grid", storage=tmp_path / "s", n_trials=1).fit(A, b)
+    message = r"is \.\.\.[\d., ]+39\.0, 0\.25\] here, \.\.\.[\d., ]+39\.0, 0\.5\] there"
+    with pytest.raises(ValueError, match=message):
+        PLMSearchCV(LOGISTIC, other, sampler="grid", storage=tmp_path / "s", n_trials=1).fit(A, b)
+
+
+@pytest.mark.parametrize("given", [poisson(5, loc=1), [{"C": [1, 2]}, {"C": loguniform(0.1, 1)}]])
+def test_more_draws_of_scipy_go_on(given, tmp_path):
+    space = given if isinstance(given, list) else {"C": given}
+    search = PLMSearchCV(LOGISTIC, space, n_trials=3, sampler="random", random_state=1, **UNPRUNED)
+    few = search.set_params(storage=tmp_path / "s").fit(A, b).cv_results_["params"]
+    many = clone(search).set_params(n_trials=9).fit(A, b).cv_results_["params"]
+    assert many == clone(search).set_params(n_trials=9, storage=None).fit(A, b).cv_results_["params"]
+    assert many[:3] == few
+    assert clone(search).set_params(n_trials=2).fit(A, b).cv_results_["params"][:3] == few
+
+
 def test_other_data_are_refused_and_the_same_go_on(tmp_path):
     search = PLMSearchCV(LOGISTIC, {"C": loguniform(0.1, 1)}, n_trials=3, sampler="random", random_state=0)
     search.set_params(storage=f"sqlite:///{tmp_path / 'study.db'}").fit(A, b)
@@ -281,6 +310,10 @@ def test_bad_input_is_one_error(monkeypatch):
         PLMSearchCV(LOGISTIC, {"C": [1]}, sampler="bayes").fit(A, b)
     with pytest.raises(ValueError, match="'acuracy' is not a scorer"):
         PLMSearchCV(LOGISTIC, {"C": [1]}, scoring="acuracy").fit(A, b)
+    with pytest.raises(ValueError, match="pass sampler='grid' instead"):
+        PLMSearchCV(LOGISTIC, {"C": [1]}, sampler=optuna.samplers.GridSampler({"C": [1]})).fit(A, b)
+    with pytest.raises(ValueError, match="refit='three' is no score; expected one of 'one', 'two'"):
+        PLMSearchCV(LOGISTIC, {"C": [1]}, scoring=several, refit="three").fit(A, b)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ImportError, match=r'pip install "plmlearn\[search\]"'):
         PLMSearchCV(LOGISTIC, {"C": [1]}).fit(A, b)
@@ -310,8 +343,19 @@ def test_suggestions_repeat_themselves():
     assert one.cv_results_["params"] == other.cv_results_["params"]
     assert len({params["C"] for params in one.cv_results_["params"]}) == 14
     assert optuna.importance.get_param_importances(one.study_).keys() == space.keys()
-    mine = optuna.samplers.RandomSampler(seed=0)
-    assert len(PLMSearchCV(LOGISTIC, space, n_trials=3, sampler=mine).fit(A, b).cv_results_["params"]) == 3
+
+
+def test_a_sampler_of_optuna_tries_nothing_twice(tmp_path):
+    """Neither in several processes nor when the search goes on; in one process its seed decides."""
+    search = PLMSearchCV(LOGISTIC, {"C": loguniform(1e-3, 1e3)}, refit=False)
+    search.set_params(n_trials=3, sampler=optuna.samplers.RandomSampler(seed=0))
+    few = [search.fit(A, b).cv_results_["param_C"].tolist() for _ in range(2)]
+    assert few[0] == few[1]
+    search.set_params(storage=tmp_path / "s").fit(A, b)
+    for n_trials, n_jobs in ((6, 1), (12, 2)):
+        found = search.set_params(n_trials=n_trials, n_jobs=n_jobs).fit(A, b).cv_results_["param_C"]
+        assert found[:3].tolist() == few[0]
+        assert len(set(found)) == n_trials
 
 
 def test_groups_and_splitters():

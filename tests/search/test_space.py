@@ -2,16 +2,17 @@
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from scipy.stats import loguniform, norm, randint, uniform
+from scipy.stats import geom, loguniform, norm, randint, uniform
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.pipeline import make_pipeline
 
 from plmlearn import PLMClassifier, PLMLoRAClassifier
 from plmlearn.adapters import DoRA, Frozen, LoRA
-from plmlearn.search.fingerprint import text_of
+from plmlearn.search.fingerprint import digest, short_text, text_of
 from plmlearn.search.space import Space, cheap_first, suggest
 
 LOGISTIC = LogisticRegression()
@@ -137,6 +138,9 @@ def test_the_largest_value():
     of = [{"epochs": [3, 7]}, {"epochs": randint(2, 10)}, {"epochs": IntDistribution(1, 12)}, {"lr": [1.0]}]
     found = [Space.of(PLMClassifier(), given).largest("epochs", 5) for given in of]
     assert found == [7, 9, 12, 5]
+    space = Space.of(PLMClassifier(), {"epochs": geom(0.5)})
+    drawn = space.candidates("random", 6, 0)
+    assert space.largest("epochs", 5, drawn) == max(candidate["epochs"] for candidate in drawn) > 1
 
 
 def test_texts_are_the_same_for_equal_values():
@@ -145,4 +149,16 @@ def test_texts_are_the_same_for_equal_values():
     assert text_of([lambda x: x]) == text_of([lambda x: x])
     assert text_of(loguniform(1, 2)) == text_of(loguniform(1, 2)) != text_of(loguniform(1, 3))
     assert text_of(np.random.RandomState(0)) == text_of(np.random.RandomState(0))
+    assert list({0, 8}) != list({8, 0})
+    assert text_of([{0, 8}]) == text_of([{8, 0}])
+    assert short_text({0, 8}) == short_text({8, 0})
     assert text_of({"a": np.arange(3)}) != text_of({"a": np.arange(4)})
+
+
+@pytest.mark.parametrize("rows", [["MKV", "A"], [1, 0], [0.5, 1.5], [("MKV", "A"), ("A", "MKV")]])
+def test_digests_are_the_same_in_every_container(rows):
+    found = {digest(given) for given in (rows, tuple(rows), np.array(rows), np.array(rows, dtype=object))}
+    frame = pd.DataFrame(rows)
+    found.add(digest(frame if len(frame.columns) > 1 else frame[0]))
+    assert len(found) == 1
+    assert digest(rows[::-1]) not in found

@@ -13,7 +13,7 @@ from scipy.stats import loguniform
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
-from plmlearn.search import PLMSearchCV, queue
+from plmlearn.search import PLMSearchCV, estimator, queue
 
 X, y = make_classification(90, random_state=0)
 SPACE = {"C": loguniform(1e-4, 1e2), "fit_intercept": [True, False]}
@@ -135,6 +135,13 @@ def test_joblib_runs_trials_side_by_side(tmp_path):
     assert [trial.state for trial in search.study_.trials] == [TrialState.COMPLETE] * N_TRIALS
     pids = {trial.user_attrs[queue.OWNER]["pid"] for trial in search.study_.trials}
     assert os.getpid() not in pids
+
+
+def test_the_time_is_counted_once_over_all_processes(monkeypatch):
+    """Here the workers begin nothing before it is over, and this process then begins nothing either."""
+    monkeypatch.setattr(estimator, "Parallel", lambda n_jobs: lambda calls: time.sleep(0.2))
+    with pytest.raises(ValueError, match="No trial has ended within timeout"):
+        make_search(None, n_jobs=2, timeout=0.1).fit(X, y)
 
 
 def test_a_trial_of_a_silent_machine_is_run_again(monkeypatch, tmp_path):
