@@ -33,13 +33,16 @@ def table_of(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Table:
     ids = settings.get("proteins") and not options["proteins"] and given in ([], names)
     if not ids or is_fasta(options["data"]):
         return read_table({**options, "sequence": given or names})
+    told = (
+        f"The model was fitted on ids, in {', '.join(names)}. Pass --proteins, the file of their sequences, "
+        "or name the columns of sequences by --sequence."
+    )
+    if given or len(names) > 1:
+        raise ValueError(told)
     try:
-        return read_table({**options, "sequence": ["sequence"] if given == [] and len(names) == 1 else [""]})
+        return read_table({**options, "sequence": ["sequence"]})
     except ValueError as error:
-        raise ValueError(
-            f"The model was fitted on ids, in {', '.join(names)}. Pass --proteins, the file of their "
-            f"sequences, or name the columns of sequences by --sequence. ({error})"
-        ) from error
+        raise ValueError(f"{told} ({error})") from error
 
 
 def scores_of(
