@@ -196,7 +196,8 @@ class ResidueClassTarget(ResidueTarget):
         for name, n_axes in zip(CONSTRAINTS, (2, 1, 1)):
             allowed[name] = np.full((self.n_outputs,) * n_axes, name not in constraints)
             given: Any = constraints.get(name, ())
-            for labels in given if np.iterable(given) else [None]:
+            entries: Any = given if np.iterable(given) else [None]
+            for labels in entries:
                 try:
                     index = tuple(place[part] for part in (labels if n_axes == 2 else [labels]))
                 except (KeyError, TypeError):  # another label, or none at all

@@ -114,7 +114,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         run = self._plain()
         if run._continues:
             run.backbone = fitted_place(run, **run._of_backbone)
-        vars(run).pop("_backbone_place", None)
+        run.__dict__.pop("_backbone_place", None)
         return run
 
     def _check_parameters(self, names: Collection[str] | None = None) -> None:
