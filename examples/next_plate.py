@@ -39,9 +39,7 @@ models = {"augmented ridge": augmented, "Gaussian process": gaussian, "ranking":
 predicted = {"zero-shot": np.array([scores[x] for x in X[rest]])}
 for name, model in models.items():
     predicted[name] = model.fit(X[train], y[train]).predict(X[rest])
-print(
-    f"{len(X)} variants ({source}), trained on 96. Rank correlation, share of the top tenth found:"
-)
+print(f"{len(X)} variants ({source}), trained on 96. Rank correlation, share of the top tenth found:")
 for name, values in predicted.items():
     top = [set(np.argsort(-v)[: len(rest) // 10]) for v in (values, y[rest])]
     print(f"{name:18} {spearmanr(values, y[rest])[0]:.2f} {len(top[0] & top[1]) / len(top[1]):.2f}")
