@@ -23,7 +23,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ..baselines.comparison import groups_of_fit, with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, first_few, object_array, rows_of
+from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
@@ -468,7 +468,7 @@ def _first_part(member: Any) -> Any:
 def _read_by(member: Any, X: Any) -> np.ndarray:
     """Whole sequences of single proteins, as a member reads them."""
     sequences = getattr(_first_part(member), "_check_X", check_sequences)(X)
-    return object_array("".join(chr(ord(letter) % 256) for letter in s) for s in sequences)  # without states
+    return object_array(map(residues_of, sequences))
 
 
 def _proteins_of(member: Any, X: Any) -> np.ndarray | None:
