@@ -169,7 +169,7 @@ def _check_classes(_: Saved, state: State, path: str) -> None:
 def _check_calibration(_: Saved, state: State, path: str) -> None:
     scores, values = state["scores"], state["values"]
     n, fits = len(scores), len(state["mean"]) == len(state["scale"]) == 1
-    fits &= bool((state["scale"] > 0).all()) and len(values) == n and bool((np.diff(scores) > 0).all())
+    fits &= bool((state["scale"] >= 0).all()) and len(values) == n and bool((np.diff(scores) > 0).all())
     if not fits or (n != 2 and state["straight"]):
         raise SavedModelError(
             f"{path}: mean, scale, scores {shown(scores)} and values {shown(values)} do not fit together."
