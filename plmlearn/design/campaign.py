@@ -192,9 +192,8 @@ def simulate_campaign(
             measured = first
             for step in range(1, rounds + 1):
                 if step > 1:
-                    rest = order[
-                        ~np.isin(order, measured)
-                    ]  # the landscape's own order may tell how good they are
+                    # Not in the landscape's order, which may tell how good they are.
+                    rest = order[~np.isin(order, measured)]
                     more = _next(model, variants, y, measured, rest, batch, int(seed), options)
                     measured = np.append(measured, more)
                 told = {"strategy": name, "campaign": number, "round": step, "n_measured": len(measured)}
