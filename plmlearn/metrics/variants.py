@@ -144,7 +144,7 @@ def _top(y_true: Any, y_pred: Any, top: float, k: int | None) -> tuple[float, in
     """How many of the best are to be expected, how many there are, and how many are made."""
     true, pred = _numbers(y_true, y_pred)
     n_best = max(1, round(top * len(true)))
-    n_made = min(n_best if k is None else k, len(true))
+    n_made = min(n_best if k is None else int(k), len(true))
     if k is not None and k >= len(true):
         warnings.warn(
             f"k={k} makes all {len(true)} variants, so every prediction gets the same score. Pass a smaller "

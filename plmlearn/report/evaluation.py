@@ -256,8 +256,9 @@ def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.n
 
 def refuse_constant_folds(folds: Folds, y: np.ndarray, kind: TargetKind, scoring: Any) -> None:
     """Before anything is fitted: equal numbers in a test set have no rank correlation."""
-    names = scoring if isinstance(scoring, (list, tuple, set, Mapping)) else [scoring or "spearman"]
-    if kind != "numbers" or "spearman" not in names:
+    names = scoring if isinstance(scoring, (list, tuple, set, Mapping)) else [scoring]
+    ranks = scoring is None or any(isinstance(name, str) and name == "spearman" for name in names)
+    if kind != "numbers" or not ranks:
         return
     for number, (_, test) in enumerate(folds.splits, start=1):
         if (np.ptp(np.asarray(y[test], dtype=float), axis=0) == 0).any():

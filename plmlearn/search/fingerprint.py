@@ -63,7 +63,7 @@ def digest(data: Any) -> str:
         plain = plain.tolist()
     if isinstance(plain, (list, tuple)):
         plain = [list(row) if isinstance(row, tuple) else row for row in plain]
-        plain = np.asarray(plain) if plain and isinstance(plain[0], Real) else plain
+        plain = np.asarray(plain) if plain and all(isinstance(row, Real) for row in plain) else plain
     try:
         return joblib.hash(plain)[:16]
     except Exception:  # what pickle cannot write

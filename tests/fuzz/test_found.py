@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from plmlearn import PLMFrozenMLPRegressor, PLMMaskedLM, layer_sweep
+from plmlearn import PLMFrozenMLPRegressor, PLMLoRAClassifier, PLMMaskedLM, layer_sweep
 from plmlearn.backbones import BackboneNotFoundError, load_backbone
 from plmlearn.baselines import compare
+from plmlearn.metrics import top_recall
 from plmlearn.model_selection import make_folds
+from plmlearn.report import evaluate
+from plmlearn.search.fingerprint import digest
 from plmlearn.sequences import target_kind
 from plmlearn.training.engine import TrainingDivergedError
 
@@ -61,3 +64,29 @@ def test_a_missing_value_is_no_boolean_after_a_fit_either():
     model.set_params(gradient_checkpointing=pd.NA)
     with pytest.raises(ValueError, match="'gradient_checkpointing' parameter of PLMMaskedLM"):
         model.pseudo_perplexity(X)
+
+
+@pytest.mark.parametrize("lr", ["text", pd.NA, [None]])
+def test_what_only_training_uses_may_be_anything_after_a_fit(lr):
+    model = PLMLoRAClassifier("mini", epochs=1, last_n_layers=1, random_state=0, verbose=0)
+    model.fit(X, [0, 1] * 3)
+    expected = model.predict_proba(X)
+    model.set_params(lr=lr)._loaded = None
+    np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("y", [[0.0, 1.0, np.array([1.0, 2.0])], [0.0, np.array(3), 1.0]])
+def test_numbers_of_several_shapes_have_a_digest(y):
+    assert digest(y) == digest(list(y)) != digest([0.0, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("scoring", [pd.NA, np.arange(3)])
+def test_what_is_no_scorer_is_told_by_its_name(scoring):
+    dummy = DummyClassifier()
+    with pytest.raises((ValueError, TypeError), match="scoring"):
+        evaluate(dummy, X, np.linspace(0, 1, 6), folds=2, groups=None, kind="numbers", scoring=scoring)
+
+
+def test_small_integers_of_numpy_count():
+    values = np.arange(10.0)
+    assert top_recall(values, values, k=np.uint8(2)) == top_recall(values, values, k=2)
