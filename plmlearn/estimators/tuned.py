@@ -269,7 +269,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
             fitted = self._as_fitted()
             fitted._check_parameters({*self._architecture, *USED_AFTER_FIT})
             fitted = fitted._plain()
-            fitted.lr = fitted.head_lr = None  # whatever they are by now, only training uses them
+            # Whatever these are by now, only training uses them.
+            fitted.lr, fitted.head_lr, fitted.early_stopping = None, None, False
             fitted.backbone = fitted_place(fitted, **fitted._of_backbone)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded

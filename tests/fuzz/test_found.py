@@ -66,12 +66,13 @@ def test_a_missing_value_is_no_boolean_after_a_fit_either():
         model.pseudo_perplexity(X)
 
 
-@pytest.mark.parametrize("lr", ["text", pd.NA, [None]])
-def test_what_only_training_uses_may_be_anything_after_a_fit(lr):
+@pytest.mark.parametrize("value", ["text", pd.NA, [None], np.arange(3)])
+@pytest.mark.parametrize("name", ["lr", "early_stopping"])
+def test_what_only_training_uses_may_be_anything_after_a_fit(name, value):
     model = PLMLoRAClassifier("mini", epochs=1, last_n_layers=1, random_state=0, verbose=0)
     model.fit(X, [0, 1] * 3)
     expected = model.predict_proba(X)
-    model.set_params(lr=lr)._loaded = None
+    model.set_params(**{name: value})._loaded = None
     np.testing.assert_array_equal(model.predict_proba(X), expected)
 
 
