@@ -90,7 +90,8 @@ def main() -> None:
     text = (
         "# Campaigns on GB1\n\n"
         f"{ROUNDS} rounds of {BATCH} of {len(X):,} variants; medians of {options.campaigns} campaigns, which "
-        f"`benchmarks/campaign.py{' --models' * options.models}` replays. The first round is random for all.\n\n"
+        f"`benchmarks/campaign.py{' --models' * options.models}` replays. "
+        "The first round is random for all.\n\n"
         f"{table(campaign)}\n\n"
         f"After 192 random variants, the Gaussian process's standard deviations and its errors have a rank "
         f"correlation of {spread_against_error(X, y):.2f}.\n\n"
