@@ -44,9 +44,8 @@ def marginal_ratios(
         return np.zeros(table.n_variants)
     missing = np.array([site for site in sites.tolist() if site not in known], dtype=np.int64)
     if len(missing):
-        asked = (
-            missing if hide else np.arange(len(table.wild_type))
-        )  # of one pass all sites, whatever is asked
+        # One pass tells all sites, whatever is asked.
+        asked = missing if hide else np.arange(len(table.wild_type))
         ids = Corpus(backbone, [table.wild_type])[0]
         places = asked + len(backbone.token_format.prefix)
         logs = site_log_probabilities(model, ids, places, Masking.of(backbone), config, hide=hide)
