@@ -74,8 +74,7 @@ def write_folder(folder: Path, document: Mapping[str, Any], files: Mapping[str, 
         if len(manifest) > _LONGEST_MANIFEST:
             raise SavedModelError(
                 f"{MANIFEST} would have {len(manifest)} bytes, and {_LONGEST_MANIFEST} at most are read "
-                "again; "
-                "use pickle."
+                "again; use pickle."
             )
         try:
             for name, data in files.items():
@@ -223,8 +222,7 @@ def _settle(folder: Path) -> list[str]:
         except SavedModelError as error:
             raise FileExistsError(
                 f"{error} Nothing was saved: {folder / MANIFEST} may be another program's. Remove it, or "
-                "save "
-                "into another folder."
+                "save into another folder."
             ) from error
     else:
         document, entries = {}, {}
@@ -249,8 +247,7 @@ def _refuse_foreign(folder: Path, files: Mapping[str, bytes], own: list[str]) ->
     if foreign:
         raise FileExistsError(
             f"{', '.join(foreign)}: written by something other than plmlearn.save, and would be replaced. "
-            "Move "
-            "it, or save into another folder."
+            "Move it, or save into another folder."
         )
 
 

@@ -86,18 +86,14 @@ _FIELDS = {
     peft.LoKrConfig: "r alpha rank_pattern alpha_pattern rank_dropout module_dropout use_effective_conv2d "
     "decompose_both decompose_factor rank_dropout_scale init_weights",
     peft.LoraConfig: "r lora_alpha rank_pattern alpha_pattern lora_dropout fan_in_fan_out bias lora_bias "
-    "use_rslora "
-    "use_dora init_lora_weights",
+    "use_rslora use_dora init_lora_weights",
     peft.MissConfig: "r mini_r miss_dropout bias init_weights",
     peft.OFTConfig: "r oft_block_size module_dropout fan_in_fan_out bias coft eps block_share "
-    "use_cayley_neumann "
-    "num_cayley_neumann_terms init_weights",
+    "use_cayley_neumann num_cayley_neumann_terms init_weights",
     peft.RandLoraConfig: "r randlora_alpha randlora_dropout projection_prng_key save_projection sparse "
-    "very_sparse "
-    "fan_in_fan_out bias init_weights",
+    "very_sparse fan_in_fan_out bias init_weights",
     peft.VBLoRAConfig: "r num_vectors vector_length topk save_only_topk_weights vblora_dropout "
-    "fan_in_fan_out bias "
-    "init_vector_bank_bound init_logits_std",
+    "fan_in_fan_out bias init_vector_bank_bound init_logits_std",
     peft.VeraConfig: "r projection_prng_key save_projection vera_dropout d_initial fan_in_fan_out bias "
     "init_weights",
 }
@@ -152,8 +148,7 @@ def _class_of(peft_type: Any, path: str) -> type[peft.PeftConfig]:
     if not isinstance(value, str) or value not in _CLASSES:
         raise SavedModelError(
             f"{path}.peft_type is {shown(value)}; a folder holds configurations of {', '.join(_CLASSES)}. "
-            "Pickle an "
-            "estimator with another method."
+            "Pickle an estimator with another method."
         )
     return _CLASSES[value]
 
@@ -171,7 +166,6 @@ def _allowed(cls: type[peft.PeftConfig], settings: Mapping[str, Any], path: str)
         elif name != "peft_type" and not (name in defaults and value == defaults[name]):
             raise SavedModelError(
                 f"{path}.{name} is {shown(value)}; expected peft's default: that field of {cls.__name__} "
-                "is not "
-                "read from files. Pickle an estimator that needs it."
+                "is not read from files. Pickle an estimator that needs it."
             )
     return allowed
