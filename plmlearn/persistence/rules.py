@@ -73,16 +73,15 @@ def whole(least: int = 1, most: int = LARGEST) -> Rule:
     )
 
 
-def number(least: float = 0.0, most: float = math.inf, *, above: bool = False) -> Rule:
-    """A finite number between two others; with ``above``, not the lower one itself."""
+def number(least: float = 0.0, most: float = math.inf) -> Rule:
+    """A finite number between two others."""
 
     def holds(value: Any) -> bool:
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
-            return False
-        return least <= float(value) <= most and not (above and value == least)
+        is_finite = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+        return is_finite and least <= float(value) <= most
 
     end = "" if most == math.inf else f" and <= {most}"
-    return Rule(f"a finite number {'>' if above else '>='} {least}{end}", holds)
+    return Rule(f"a finite number >= {least}{end}", holds)
 
 
 def one_of(*values: str) -> Rule:
