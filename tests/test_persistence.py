@@ -419,6 +419,7 @@ LIES = {
     "objects": ("LoRA", lambda d: classes(d, [{}, {}], "|O"), "expected the items of an array"),
     "void": ("LoRA", lambda d: classes(d, [1, 2], "|V8"), "expected the items of an array"),
     "a length": ("LoRA", lambda d: state(d).update(max_length=-1), "'max_length'.*Got -1"),
+    "a flag": ("LoRA", lambda d: state(d).update(max_length=True), "'max_length'.*Got True"),
     "a backbone": ("LoRA", lambda d: state(d).update(backbone=3), "'backbone'.*Got 3"),
     "a rank": ("LoRA", lambda d: architecture(d, "rank", 10**9), r"_architecture\.rank is 1000000000"),
     "a head": ("LoRA", lambda d: architecture(d, "head_hidden", 10**9), "head_hidden is 1000000000"),

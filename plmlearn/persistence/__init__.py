@@ -28,7 +28,7 @@ from ..estimators.tuned import TunedEstimator
 from ..sequences.clean import local_path
 from ..training.devices import is_first_process
 from .adapter import TRAINED, merge_adapter, split_adapter
-from .classes import SAVED
+from .classes import SAVED, read_tensors
 from .folder import ADAPTER_WEIGHTS, ARRAYS, MANIFEST, read_folder, write_folder
 from .rules import SavedModelError
 from .values import decode, encode
@@ -143,7 +143,7 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
     folder = local_path(folder, "folder")
     document, files = read_folder(folder)
     try:
-        arrays = _read_arrays(files.pop(ARRAYS))
+        arrays = read_tensors(files.pop(ARRAYS), ARRAYS)
         if ADAPTER_WEIGHTS in files and TRAINED in arrays:
             merge_adapter(document.get("adapter_names"), files[ADAPTER_WEIGHTS], arrays)
         estimator = decode(document.get("estimator"), "estimator", arrays)
@@ -162,10 +162,3 @@ def load(folder: str | PathLike[str], *, backbone: str | PathLike[str] | None = 
             for part in parts:
                 keep_place(part.set_params(backbone=backbone))
     return estimator
-
-
-def _read_arrays(data: bytes) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load(data)
-    except Exception as error:  # what the reader raises has no common class
-        raise SavedModelError(f"{ARRAYS} holds no arrays: {error}") from error

@@ -15,7 +15,7 @@ import safetensors.numpy
 from sklearn.base import BaseEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer, StandardScaler
-from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
+from sklearn.utils._param_validation import InvalidParameterError
 
 from .. import adapters
 from ..estimators import (
@@ -33,6 +33,7 @@ from ..estimators.ensemble import PLMEnsemble
 from ..fitness import PLMFitnessRegressor
 from ..fitness.target import FitnessTarget
 from ..pretraining import PLMMaskedLM
+from ..sequences.clean import check_parameters
 from .rules import (
     FLAG,
     LABELS,
@@ -100,7 +101,7 @@ class Saved:
         for name in _RULES.keys() & state.keys() & self.parameter_names:
             _RULES[name].check(f"{path}.{name}", state[name])
         try:
-            validate_parameter_constraints(_constraints_of(self.cls), state, self.cls.__name__)
+            check_parameters(getattr(self.cls, "_parameter_constraints", {}), state, self.cls.__name__)
         except InvalidParameterError as error:
             raise SavedModelError(f"{path}: {str(error)[:500]}") from None
 
@@ -118,12 +119,6 @@ class Saved:
             raise SavedModelError(
                 f"{path}.{name}: no attribute of {self.cls.__name__} is read from that name."
             )
-
-
-def _constraints_of(cls: type) -> dict[str, Any]:
-    """scikit-learn's constraints on the parameters of a class, those of its bases included."""
-    declared = [vars(base).get("_parameter_constraints", {}) for base in reversed(cls.__mro__)]
-    return {name: rule for rules in declared for name, rule in rules.items()}
 
 
 # Where the backbone of a fit lay.
@@ -196,12 +191,17 @@ _RESIDUE_CLASSES = {
 # -- tuned models -----------------------------------------------------------------------------
 
 
-def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
-    """The tensors in ``_trained``: float32 and finite, or bool."""
+def read_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file, or an error."""
     try:
-        tensors = safetensors.numpy.load(data)
+        return safetensors.numpy.load(data)
     except Exception as error:  # what the reader raises has no common class
         raise SavedModelError(f"{path} holds no tensors: {error}") from error
+
+
+def trained_tensors(data: bytes, path: str) -> dict[str, np.ndarray]:
+    """The tensors in ``_trained``: float32 and finite, or bool."""
+    tensors = read_tensors(data, path)
     for name, tensor in tensors.items():
         if tensor.dtype not in (np.float32, np.bool_):
             raise SavedModelError(f"{path}: {name} is of type {tensor.dtype}; expected float32.")
