@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..sequences import check_sequences
 from ..sequences.checked import one_of
-from ..sequences.clean import check_parameters
+from ..sequences.clean import check_count, check_parameters
 from ..sequences.columns import check_labels, check_numbers
 from ..similarity import find_nearest
 from ..similarity.search import NearestMethod
@@ -36,10 +36,7 @@ class _NearestProtein(SequenceInput, BaseEstimator):
     def _remember(self, X: Any, y: np.ndarray) -> np.ndarray:
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
         self.sequences_ = check_sequences(X)
-        if len(y) != len(self.sequences_):
-            raise ValueError(
-                f"y has {len(y)} targets for {len(self.sequences_)} sequences; expected one for each."
-            )
+        check_count(y, len(self.sequences_), "sequences")
         return y
 
     def _averages(self, X: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..sequences.clean import check_count
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 
@@ -26,8 +27,7 @@ class SequenceInput:
 def variable_sites(variants: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Letters as bytes, (n, L), the sites where variants differ, and their measurements as numbers."""
     y = check_numbers(y, "y")
-    if len(y) != len(variants):
-        raise ValueError(f"y has {len(y)} measurements for {len(variants)} variants; expected one for each.")
+    check_count(y, len(variants), "variants", "measurements")
     refuse_huge(y)
     letters = stack_letters(variants, len(variants[0]), "the first")
     sites = np.flatnonzero((letters != letters[0]).any(axis=0))

@@ -30,9 +30,7 @@ class _PairBaseline(ClassifierMixin, BaseEstimator):
         return tags
 
     def _remember(self, pairs: np.ndarray, y: Any) -> None:
-        y = check_labels(y, "y")
-        if y.shape != (len(pairs),):
-            raise ValueError(f"y has shape {y.shape}; expected one label per pair, ({len(pairs)},).")
+        y = check_labels(y, "y", ("label per pair", len(pairs)))
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
             raise ValueError(

@@ -59,11 +59,8 @@ class PositionMeanRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> "PositionMeanRegressor":
         """Average the measurements, (n,), of variants of one length by site."""
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
-        variants, y = check_sequences(X), check_numbers(y, "y")
-        if y.shape != (len(variants),):
-            raise ValueError(
-                f"y has shape {y.shape} for {len(variants)} variants; expected one number for each."
-            )
+        variants = check_sequences(X)
+        y = check_numbers(y, "y", ("number per variant", len(variants)))
         refuse_huge(y)
         wild = variants[0] if self.wild_type is None else check_sequences([self.wild_type])[0]
         letters = stack_letters(variants, len(wild), "the wild type" if self.wild_type else "the first")

@@ -240,9 +240,7 @@ def _written_out(X: Any, models: list) -> np.ndarray:
 
 
 def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarray:
-    y = check_numbers(y, "y")
-    if y.shape != (len(variants),):
-        raise ValueError(f"y has shape {y.shape} for {len(variants)} variants; expected one number for each.")
+    y = check_numbers(y, "y", ("number per variant", len(variants)))
     if n_measured > len(y):
         raise ValueError(f"The rounds measure {n_measured} variants, and the landscape has {len(y)}.")
     if (y == y[0]).all():
@@ -256,9 +254,5 @@ def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarra
 
 def _highest(start: Any, n: int, order: np.ndarray) -> np.ndarray:
     """Rows with the n highest scores, equal ones as they come in ``order``."""
-    scores = check_numbers(start, "start")
-    if scores.shape != order.shape:
-        raise ValueError(
-            f"start has shape {scores.shape}; expected one score for each of {len(order)} variants."
-        )
+    scores = check_numbers(start, "start", ("score per variant", len(order)))
     return order[np.argsort(-scores[order], kind="stable")[:n]]

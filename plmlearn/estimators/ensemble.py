@@ -22,8 +22,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..baselines.comparison import groups_of_fit, with_seed
 from ..metrics import residue_accuracy, residue_spearman
+from ..model_selection.proteins import check_rows
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
+from ..sequences.clean import check_parameters, first_few, object_array, residues_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
@@ -167,9 +168,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
             )
-        n = len(rows_of(X, "proteins in X"))
-        if y is not None and len(rows_of(y, "targets in y")) != n:
-            raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
+        check_rows(X, y)
         random = check_random_state(self.random_state)
         weights = fit_params.pop("sample_weight", None)
         if self.warn_below is not None and are_pairs(X):

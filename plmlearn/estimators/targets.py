@@ -301,9 +301,7 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
         return np.ones(n_rows)
     if isinstance(sample_weight, Real):
         sample_weight = [float(sample_weight)] * n_rows
-    weights = check_numbers(sample_weight, "sample_weight")
-    if weights.shape != (n_rows,):
-        raise ValueError(f"sample_weight has shape {weights.shape}; expected ({n_rows},), one per protein.")
+    weights = check_numbers(sample_weight, "sample_weight", ("weight per protein", n_rows))
     if (weights < 0).any():
         rows = np.flatnonzero(weights < 0)
         raise ValueError(f"sample_weight is negative in {_name_rows(rows)}; expected 0 or more.")

@@ -231,9 +231,7 @@ def degree_scores(pairs_train: Any, y_train: Any, pairs_test: Any) -> np.ndarray
 
 def check_binary(y: Any, n_pairs: int, name: str) -> np.ndarray:
     """Labels as an array of 0 and 1 with both present, or a clear error."""
-    y = check_labels(y, name)
-    if y.shape != (n_pairs,):
-        raise ValueError(f"{name} has shape {y.shape}; expected one label per pair, ({n_pairs},).")
+    y = check_labels(y, name, ("label per pair", n_pairs))
     if set(np.unique(y).tolist()) != {0, 1}:
         raise ValueError(f"{name} has the values {np.unique(y)[:5].tolist()}; expected both 0 and 1.")
     return y.astype(int)

@@ -15,7 +15,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from ..sequences.checked import AT_LEAST_2, SEED, one_of
-from ..sequences.clean import check_parameters
+from ..sequences.clean import check_count, check_parameters
 from ..sequences.columns import check_labels
 from .clusters import components
 from .graph import PairGraph
@@ -125,8 +125,7 @@ def _number_labels(y: Any, n_pairs: int) -> np.ndarray:
     if y is None:
         return np.zeros(n_pairs, dtype=int)
     y = check_labels(y, "y")
-    if y.shape[:1] != (n_pairs,):
-        raise ValueError(f"y has {len(y)} labels for {n_pairs} pairs; expected one for each.")
+    check_count(y, n_pairs, "pairs", "labels")
     return np.unique(y, axis=0 if y.ndim > 1 else None, return_inverse=True)[1].reshape(-1)
 
 

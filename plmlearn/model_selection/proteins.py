@@ -26,7 +26,7 @@ from ..sequences.checked import (
     Range,
     one_of,
 )
-from ..sequences.clean import check_parameters, is_missing, rows_of
+from ..sequences.clean import check_count, check_parameters, is_missing, rows_of
 from ..sequences.columns import check_labels
 from ..sequences.kinds import are_labels
 from ..similarity.alignment import stack_letters
@@ -116,7 +116,7 @@ class ClusterKFold(_ClusterSplitter):
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""
         check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
-        _check_rows(X, y)
+        check_rows(X, y)
         groups = self._clusters(X, groups, self.n_splits)
         seed = self.random_state if self.shuffle else None
         kinds = (StratifiedGroupKFold, GroupKFold) if _has_classes(y, self.n_splits) else (GroupKFold,)
@@ -168,7 +168,7 @@ class ClusterShuffleSplit(_ClusterSplitter):
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, split by split."""
         check_parameters(_CONSTRAINTS | {"n_splits": COUNT}, vars(self), type(self).__name__)
-        _check_rows(X, y)
+        check_rows(X, y)
         cluster = np.unique(self._clusters(X, groups, 2), return_inverse=True)[1]
         classes = np.unique(y, return_inverse=True)[1] if _has_classes(y, 2) else np.zeros_like(cluster)
         counts, random = count_classes(cluster, classes), check_random_state(self.random_state)
@@ -237,10 +237,11 @@ def splitter_of(cv: Any, y: Any, groups: Any, classifier: bool) -> Any:
     return check_cv(cv, y, classifier=classifier)
 
 
-def _check_rows(X: Any, y: Any) -> None:
-    n = len(rows_of(X, "proteins"))
-    if y is not None and len(rows_of(y, "targets in y")) != n:
-        raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
+def check_rows(X: Any, y: Any) -> None:
+    """Raise unless there is a target for each protein, or none at all."""
+    n = len(rows_of(X, "proteins in X"))
+    if y is not None:
+        check_count(rows_of(y, "targets in y"), n, "proteins")
 
 
 def _is_no_class(entry: Any) -> bool:

@@ -43,6 +43,12 @@ def rows_of(X: Any, noun: str) -> Any:
     return rows
 
 
+def check_count(y: Any, n: int, of: str, entries: str = "targets") -> None:
+    """Raise unless y has ``n`` entries, one for each row of X."""
+    if len(y) != n:
+        raise ValueError(f"y has {len(y)} {entries} for {n} {of}; expected one for each.")
+
+
 def one_column(rows: Any, X: Any) -> Sequence:
     """The entries of rows with one column; ``X`` is the container that they come from."""
     if not isinstance(rows, np.ndarray):

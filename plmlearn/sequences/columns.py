@@ -13,7 +13,7 @@ import numpy as np
 from .clean import first_few, is_missing, rows_of
 
 
-def check_labels(y: Any, name: str) -> np.ndarray:
+def check_labels(y: Any, name: str, one: tuple[str, int] | None = None) -> np.ndarray:
     """Labels of one kind, none of them missing.
 
     Parameters
@@ -21,6 +21,8 @@ def check_labels(y: Any, name: str) -> np.ndarray:
     y : list, tuple, array or Series of shape (n,) or (n, k)
     name : str
         Of the parameter, for messages.
+    one : tuple of str and int, default=None
+        Such as ("label per pair", n), where nothing but one for each of n rows will do.
 
     Returns
     -------
@@ -42,10 +44,12 @@ def check_labels(y: Any, name: str) -> np.ndarray:
     except TypeError:
         kinds = sorted({type(entry).__name__ for entry in array.flat})
         raise ValueError(f"{name} mixes {first_few(kinds)}; expected labels of one kind.") from None
-    return array
+    return _one_each(array, name, one)
 
 
-def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
+def check_numbers(
+    y: Any, name: str, one: tuple[str, int] | None = None, *, missing: bool = False
+) -> np.ndarray:
     """Finite numbers as float64.
 
     Parameters
@@ -53,6 +57,8 @@ def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     y : list, tuple, array or Series of shape (n,) or (n, k)
     name : str
         Of the parameter, for messages.
+    one : tuple of str and int, default=None
+        Such as ("number per variant", n), where nothing but one for each of n rows will do.
     missing : bool, default=False
         Whether entries may be nan.
 
@@ -77,7 +83,13 @@ def check_numbers(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     _refuse(np.isinf(numbers), f"{name} is infinite", "finite numbers")
     if not missing:  # the text "nan" is a number too
         _refuse(np.isnan(numbers), f"{name} is missing", "an entry in each")
-    return numbers
+    return _one_each(numbers, name, one)
+
+
+def _one_each(array: np.ndarray, name: str, one: tuple[str, int] | None) -> np.ndarray:
+    if one is not None and array.shape != one[1:]:
+        raise ValueError(f"{name} has shape {array.shape}; expected one {one[0]}, {one[1:]}.")
+    return array
 
 
 def as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .clean import check_choice, clean_rows, first_few, is_missing, refuse, rows_of, text_of
+from .clean import check_choice, check_count, clean_rows, first_few, is_missing, refuse, rows_of, text_of
 
 Kind = Literal["labels", "values"]
 IGNORE_INDEX = -100  # what torch and transformers write for labels that take no part in a loss
@@ -70,8 +70,7 @@ def check_residue_targets(
     check_choice("kind", kind, get_args(Kind))
     clean, given = clean_rows(sequences, "replace")
     targets = list(rows_of(y, "residue targets"))
-    if len(targets) != len(clean):
-        raise ValueError(f"y has {len(targets)} targets for {len(clean)} sequences; expected one for each.")
+    check_count(targets, len(clean), "sequences")
     read = _labels if kind == "labels" else _values
     arrays: list[np.ndarray] = []
     problems, usual_form = [], ""
