@@ -295,11 +295,18 @@ def _run(name: str, task: tuple, splits: list, n_jobs: int | None, verbose: int)
 
 def groups_of_fit(estimator: Any, groups: Any) -> dict[str, Any]:
     """Groups as a parameter of ``fit``, for an estimator (maybe the last of a pipeline) that stops early."""
-    if isinstance(estimator, Pipeline):
-        name, last = estimator.steps[-1]
-        return {f"{name}__{key}": value for key, value in groups_of_fit(last, groups).items()}
-    stops_early = getattr(estimator, "early_stopping", False) and has_fit_parameter(estimator, "groups")
-    return {"groups": groups} if stops_early else {}
+    prefix, last = last_step(estimator)
+    stops_early = getattr(last, "early_stopping", False) and has_fit_parameter(last, "groups")
+    return {f"{prefix}groups": groups} if stops_early else {}
+
+
+def last_step(estimator: Any) -> tuple[str, Any]:
+    """The last step of a pipeline, and what stands before its parameters; any other estimator as it is."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
 
 
 def _statistics(

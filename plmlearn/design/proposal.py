@@ -9,16 +9,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 
-from ..baselines.comparison import as_table
-from ..sequences import name_variants, read_variants
+from ..baselines.comparison import as_table, last_step
+from ..sequences import name_variants
 from ..sequences.checked import COUNT, SEED, Range, checked, one_of
 from ..sequences.clean import clean_rows, first_few, object_array, one_column, rows_of
-from ..sequences.landscapes import mutated
-from ..sequences.variant_table import with_names_written_out
+from ..sequences.variant_table import VariantTable, with_names_written_out
 from ..sequences.variants import is_notation
 from .library import VariantLibrary
 
@@ -239,8 +237,7 @@ def check_offers_std(estimator: Any, acquisition: str, name: str) -> None:
 
 def offers_std(estimator: Any) -> bool:
     """Whether ``predict`` takes ``return_std``; a pipeline passes it to its last step."""
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    return "return_std" in inspect.signature(last.predict).parameters
+    return "return_std" in inspect.signature(last_step(estimator)[1].predict).parameters
 
 
 def predictions(estimator: Any, X: np.ndarray, *, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -314,7 +311,7 @@ def sequences_of(estimator: Any, given: Any, name: str) -> np.ndarray:
 
 def wild_type_of(estimator: Any) -> tuple[str | None, int]:
     """The wild type that an estimator, its last step or first member reads mutations by; its first site."""
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    _, last = last_step(estimator)
     model = getattr(last, "estimators_", [getattr(last, "estimator", last)])[0]
     wild_type = getattr(model, "wild_type_", None) or getattr(model, "wild_type", None)
     return wild_type, getattr(model, "first_site", 1)
@@ -341,9 +338,8 @@ def _known(estimator: Any, candidates: Any, exclude: Any) -> dict[str, str]:
     if not isinstance(candidates, VariantLibrary):
         given = _texts(exclude, "exclude")
         return dict(zip(sequences_of(estimator, given, "exclude"), given))
-    wild_type = candidates.wild_type
-    variants = read_variants(wild_type, exclude, first_site=candidates.first_site)
-    return {sequence: sequence for sequence in (mutated(wild_type, variant) for variant in variants)}
+    table = VariantTable.read(candidates.wild_type, exclude, first_site=candidates.first_site)
+    return {sequence: sequence for sequence in table.sequences()}
 
 
 def _best_known(estimator: Any, known: dict[str, str], size: int) -> float:

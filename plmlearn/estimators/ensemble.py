@@ -20,14 +20,14 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ..baselines.comparison import groups_of_fit, with_seed
+from ..baselines.comparison import groups_of_fit, last_step, with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..model_selection.proteins import check_rows
 from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import check_parameters, first_few, object_array, residues_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
-from ..similarity import find_nearest
+from ..similarity import Hits, find_nearest
 from ..training.inference import dropouts, with_dropout
 from .embedder import PLMEmbedder
 from .targets import check_length
@@ -326,7 +326,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
     def _with_dropout(self, number: int, method: str, X: Any) -> Any:
         """What the one fitted member says in a pass whose dropout has that seed."""
         member = self.estimators_[0]
-        with with_dropout(number, _tuned_part(member)._restored().config.device):
+        with with_dropout(number, last_step(member)[1]._restored().config.device):
             return getattr(member, method)(X)
 
     @property
@@ -378,8 +378,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         pass through the frozen backbone of what is not in the cache.
         """
         sequences = self._read(X)
-        identity, nearest = self._identity(sequences)
-        return Novelty(identity, nearest, self._distance(sequences))
+        nearest = self._nearest(sequences)
+        return Novelty(nearest.identity, nearest.target, self._distance(sequences))
 
     def _read(self, X: Any) -> np.ndarray:
         """Whole sequences, as the members read them."""
@@ -387,12 +387,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         self._training_proteins()  # or an error
         return _read_by(self.estimators_[0], X)
 
-    def _identity(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        hits = find_nearest(sequences, self._training_proteins())
-        query, first = np.unique(hits.query, return_index=True)
-        identity, nearest = np.zeros(len(sequences)), np.full(len(sequences), -1)
-        identity[query], nearest[query] = hits.identity[first], hits.target[first]
-        return identity, nearest
+    def _nearest(self, sequences: np.ndarray) -> Hits:
+        return find_nearest(sequences, self._training_proteins()).one_each(len(sequences))
 
     def _distance(self, sequences: np.ndarray) -> np.ndarray | None:
         parameters = _first_part(self.estimators_[0]).get_params(deep=False)
@@ -412,7 +408,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         return self.sequences_
 
     def _warn_of_new(self, X: Any) -> None:
-        identity, _ = self._identity(self._read(X))
+        identity = self._nearest(self._read(X)).identity
         new = np.flatnonzero(identity < self.warn_below)
         if len(new):
             shown = ", ".join(map(str, new[:5])) + ", …" * (len(new) > 5)
@@ -436,22 +432,13 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         if hasattr(self.estimator, "__sklearn_tags__"):
             own = get_tags(self.estimator)
-            tags.estimator_type, tags.target_tags, tags.input_tags = (
-                own.estimator_type,
-                own.target_tags,
-                own.input_tags,
-            )
-            tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
+            for name in ("estimator_type", "target_tags", "input_tags", "classifier_tags", "regressor_tags"):
+                setattr(tags, name, getattr(own, name))
         return tags
 
 
-def _tuned_part(member: Any) -> Any:
-    """A member, or the last step of a pipeline."""
-    return member[-1] if isinstance(member, Pipeline) else member
-
-
 def _check_dropout(member: Any) -> None:
-    tuned = _tuned_part(member)
+    tuned = last_step(member)[1]
     if not isinstance(tuned, TunedEstimator) or not dropouts(tuned._restored().module):
         raise ValueError(
             f"members='dropout' needs dropout, and {type(tuned).__name__} has none here. Set head_dropout or "
@@ -480,11 +467,9 @@ def _proteins_of(member: Any, X: Any) -> np.ndarray | None:
 
 def _as_parameter(member: Any, name: str, values: Any) -> dict[str, Any]:
     """Values as a parameter of ``fit``, where a member, or the last step of a pipeline, takes it."""
-    if isinstance(member, Pipeline):
-        step, last = member.steps[-1]
-        return {f"{step}__{key}": entry for key, entry in _as_parameter(last, name, values).items()}
-    taken = signature(member.fit).parameters.values()
-    return {name: values} if any(p.name == name or p.kind is p.VAR_KEYWORD for p in taken) else {}
+    prefix, last = last_step(member)
+    taken = signature(last.fit).parameters.values()
+    return {prefix + name: values} if any(p.name == name or p.kind is p.VAR_KEYWORD for p in taken) else {}
 
 
 @contextmanager

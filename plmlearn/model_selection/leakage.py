@@ -102,14 +102,10 @@ def leakage_report(X_train: Any, X_test: Any, *, method: NearestMethod = "auto")
     train, test = check_residues(X_train), check_residues(X_test)
     if method == "auto" and are_variants(train, test):
         method = "hamming"
-    hits = find_nearest(test, train, method=method)
-    found, first = np.unique(hits.query, return_index=True)
-    identity, coverage = np.zeros(len(test)), np.zeros(len(test))
-    nearest = np.full(len(test), -1)
-    nearest[found] = hits.target[first]
-    identity[found], coverage[found] = hits.identity[first], hits.query_coverage[first]
+    nearest = find_nearest(test, train, method=method).one_each(len(test))
     known = set(train)  # np.isin compares all pairs of objects
-    return LeakageReport(identity, coverage, nearest, sum(sequence in known for sequence in test))
+    n_duplicates = sum(sequence in known for sequence in test)
+    return LeakageReport(nearest.identity, nearest.query_coverage, nearest.target, n_duplicates)
 
 
 @dataclass(frozen=True)

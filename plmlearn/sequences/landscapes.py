@@ -11,7 +11,8 @@ from sklearn.utils import Bunch
 from .checked import TEXT, checked
 from .clean import check_sequences, first_few, object_array, refuse
 from .tables import read_csv
-from .variants import FIRST_SITE, Substitutions, read_variants
+from .variant_table import VariantTable
+from .variants import FIRST_SITE
 
 _ROWS_TO_TELL_BY = 1000  # most of them agree about the wild type
 _WHOLE = re.compile(r"(-?\d+)(\.0*)?")
@@ -64,7 +65,7 @@ def read_proteingym(path: str | os.PathLike[str]) -> Bunch:
     table = read_csv(path, sequence=["mutant", "mutated_sequence"], target="DMS_score")
     mutants, sequences = table.columns["mutant"], check_sequences(table.columns["mutated_sequence"])
     [(own, _)] = Counter(map(_undone, mutants[:_ROWS_TO_TELL_BY], sequences)).most_common(1)
-    _check_agreement(own, read_variants(own, mutants), sequences)
+    _check_agreement(VariantTable.read(own, mutants).sequences(), sequences)
     folds = {name: _whole(path, name, table) for name in table.columns if name.startswith("fold_")}
     return Bunch(
         sequences=sequences,
@@ -191,9 +192,8 @@ def read_mutants(
     """
     table = read_csv(path, sequence=mutant, target=target)
     [own] = check_sequences([wild_type])
-    variants = read_variants(own, table.sequences, first_site=first_site)
     return Bunch(
-        sequences=object_array(mutated(own, variant) for variant in variants),
+        sequences=VariantTable.read(own, table.sequences, first_site=first_site).sequences(),
         target=table.target,
         mutants=table.sequences,
         wild_type=own,
@@ -201,19 +201,10 @@ def read_mutants(
     )
 
 
-def mutated(wild_type: str, variant: Substitutions) -> str:
-    """The sequence of one variant."""
-    letters = list(wild_type)
-    for site, new in variant:
-        letters[site] = new
-    return "".join(letters)
-
-
-def _check_agreement(wild_type: str, variants: list[Substitutions], sequences: np.ndarray) -> None:
+def _check_agreement(made: np.ndarray, sequences: np.ndarray) -> None:
     """Raise where the named substitutions do not make the sequence beside them."""
     problems = []
-    for row, (variant, found) in enumerate(zip(variants, sequences)):
-        expected = mutated(wild_type, variant)
+    for row, (expected, found) in enumerate(zip(made, sequences)):
         if found != expected:
             sites = [i + 1 for i, (a, b) in enumerate(zip(expected, found)) if a != b]
             where = f"at site {sites[0]}" if sites else f"in length, {len(found)} for {len(expected)}"

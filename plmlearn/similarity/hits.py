@@ -60,6 +60,14 @@ class Hits:
         """Sort by query, then best score, highest identity and first target."""
         return self.take(np.lexsort((self.target, -self.identity, -self.score, self.query)))
 
+    def one_each(self, n: int) -> "Hits":
+        """The first hit of each of n queries; target -1, and zeros, where there is none."""
+        query, first = np.unique(self.query, return_index=True)
+        found = Hits(np.arange(n), np.full(n, -1), *np.zeros((4, n)))
+        for field in fields(self):
+            getattr(found, field.name)[query] = getattr(self, field.name)[first]
+        return found
+
     def best(self) -> "Hits":
         """For every query that has hits, all that tie for the best score and identity."""
         ordered = self.sorted()

@@ -12,8 +12,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from plmlearn.baselines import gaussian_process
 from plmlearn.design import combine_sites, propose, single_mutants
-from plmlearn.sequences import read_variants
-from plmlearn.sequences.landscapes import mutated
+from plmlearn.sequences.variant_table import VariantTable
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 rng = np.random.default_rng(0)
@@ -109,8 +108,8 @@ class ByMutations(ByLetters):
     wild_type_ = "MKVLAG"
 
     def predict(self, X, return_std=False):
-        variants = read_variants(self.wild_type_, [x if any(map(str.isdigit, x)) else x.upper() for x in X])
-        return super().predict([mutated(self.wild_type_, variant) for variant in variants], return_std)
+        table = VariantTable.read(self.wild_type_, [x if any(map(str.isdigit, x)) else x.upper() for x in X])
+        return super().predict(table.sequences(), return_std)
 
 
 @pytest.mark.parametrize(
