@@ -20,12 +20,11 @@ import torch
 from torch import Tensor
 
 from ..backbones import Backbone
-from ..nn.packing import PackedTokens
-from ..pretraining.likelihood import View, hide_each, log_probabilities
+from ..pretraining.likelihood import View, hide_alone, hide_each, log_probabilities, pack
 from ..pretraining.masking import Corpus, Masking
 from ..pretraining.mutations import token_of_letter
 from ..sequences.variant_table import VariantTable
-from ..training.batching import Inputs, to_device
+from ..training.batching import Inputs
 from ..training.config import TrainingConfig
 from .model import FitnessModel, PackedViews, Terms
 
@@ -63,13 +62,7 @@ class Views:
         self, chosen: Sequence[int] | np.ndarray, device: torch.device, max_tokens: int | None = None
     ) -> PackedViews:
         views = [self.views[i] for i in chosen]
-        lengths = [len(view) for view in views]
-        starts = np.cumsum(lengths) - lengths
-        ids = np.concatenate([view.masked_ids for view in views]).astype(np.int64)
-        places = np.concatenate([view.places + start for view, start in zip(views, starts)])
-        tokens = PackedTokens(to_device(torch.from_numpy(ids), device), lengths, 0, 0)
-        counts = [len(view.places) for view in views]
-        return PackedViews(tokens, to_device(torch.from_numpy(places), device), counts)
+        return PackedViews(*pack(views, device), [len(view.places) for view in views])
 
     def rows_of(self, order: np.ndarray) -> np.ndarray:
         """Rows of some views, in the order in which these were encoded."""
@@ -164,7 +157,7 @@ def variant_inputs(
     places = sites + len(backbone.token_format.prefix)
     views = [View(0, ids, places)]
     if strategy == "masked-marginal":
-        views = [View(0, _hidden(ids, place, backbone), np.array([place])) for place in places]
+        views = hide_alone(ids, places, Masking.of(backbone))
     rows = np.searchsorted(sites, table.site)
     starts = 2 * np.searchsorted(table.row, np.arange(table.n_variants + 1))
     new, old = token_of_letter(backbone)[table.letter], ids[places][rows].astype(np.int64)
@@ -179,12 +172,6 @@ def variant_inputs(
         none,
         none,
     )
-
-
-def _hidden(ids: np.ndarray, place: int, backbone: Backbone) -> np.ndarray:
-    masked_ids = ids.copy()
-    masked_ids[place] = backbone.config.mask_token_id
-    return masked_ids
 
 
 def _whole_variants(backbone: Backbone, wild_type: str, variants: np.ndarray) -> VariantInputs:

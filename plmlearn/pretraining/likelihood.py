@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from ..nn.packing import PackedTokens
+from ..training.batching import to_device
 from ..training.config import TrainingConfig
 from ..training.devices import Budget, autocast
 from ..training.inference import to_evaluation_mode
@@ -83,13 +84,19 @@ def log_probabilities(
 
 
 def _run(model: MaskedLanguageModel, views: list[View], config: TrainingConfig) -> np.ndarray:
+    with torch.inference_mode(), autocast(config.device, config.dtype):
+        logits = model(*pack(views, config.device))
+    return F.log_softmax(logits.double(), -1).cpu().numpy()
+
+
+def pack(views: Sequence[View], device: torch.device) -> tuple[PackedTokens, torch.Tensor]:
+    """Tokens of some views on a device, and where those to predict are among them."""
     lengths = [len(view) for view in views]
     starts = np.cumsum(lengths) - lengths
-    ids = torch.from_numpy(np.concatenate([view.masked_ids for view in views]).astype(np.int64))
-    places = torch.from_numpy(np.concatenate([view.places + start for view, start in zip(views, starts)]))
-    with torch.inference_mode(), autocast(config.device, config.dtype):
-        logits = model(PackedTokens(ids.to(config.device), lengths, 0, 0), places.to(config.device))
-    return F.log_softmax(logits.double(), -1).cpu().numpy()
+    ids = np.concatenate([view.masked_ids for view in views]).astype(np.int64)
+    places = np.concatenate([view.places + start for view, start in zip(views, starts)])
+    tokens = PackedTokens(to_device(torch.from_numpy(ids), device), lengths, 0, 0)
+    return tokens, to_device(torch.from_numpy(places), device)
 
 
 def log_likelihoods(
@@ -143,10 +150,15 @@ def pseudo_log_likelihoods(
 def hide_each(corpus: Corpus, masking: Masking, rows: Sequence[int] | None = None) -> list[View]:
     """Views of each sequence, or of those in some rows, that hide one residue each."""
     return [
-        View(row, _masked(corpus[row], place, masking), np.array([place]))
+        view
         for row in (range(len(corpus)) if rows is None else rows)
-        for place in np.flatnonzero(masking.is_residue(corpus[row]))
+        for view in hide_alone(corpus[row], np.flatnonzero(masking.is_residue(corpus[row])), masking, row)
     ]
+
+
+def hide_alone(ids: np.ndarray, places: np.ndarray, masking: Masking, row: int = 0) -> list[View]:
+    """Views of one sequence, that in a row of its corpus, that hide one of these tokens each."""
+    return [View(row, _masked(ids, place, masking), np.array([place])) for place in places]
 
 
 def _masked(ids: np.ndarray, places: Any, masking: Masking) -> np.ndarray:
@@ -177,5 +189,5 @@ def site_log_probabilities(
     if not hide:
         [(_, logs)] = log_probabilities(model, [View(0, ids, places)], config)
         return logs
-    views = [View(i, _masked(ids, place, masking), np.array([place])) for i, place in enumerate(places)]
+    views = hide_alone(ids, places, masking)
     return np.concatenate([logs for view in views for _, logs in log_probabilities(model, [view], config)])
