@@ -151,6 +151,9 @@ class AdapterParameters(AdapterChoice, BackboneParameters):
     _default_adapter: ClassVar[type[Adapter]] = LoRA
 
 
+_OF_LORA = ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class LoRAParameters(BackboneParameters):
     """LoRA's own parameters, spelled out."""
@@ -162,8 +165,7 @@ class LoRAParameters(BackboneParameters):
     last_n_layers: int | None = None
 
     _parameter_constraints: ClassVar[dict] = {
-        name: LoRA._parameter_constraints[name.removeprefix("lora_")]
-        for name in ("rank", "alpha", "lora_dropout", "target_modules", "last_n_layers")
+        name: LoRA._parameter_constraints[name.removeprefix("lora_")] for name in _OF_LORA
     }
 
 
@@ -171,14 +173,8 @@ def adapter_of(estimator: Any) -> Adapter:
     """The adaptation method that an estimator's parameters ask for."""
     if isinstance(estimator, AdapterChoice):
         return as_adapter(estimator.adapter, estimator._default_adapter)._plain()
-    flat = LoRA(
-        rank=estimator.rank,
-        alpha=estimator.alpha,
-        dropout=estimator.lora_dropout,
-        target_modules=estimator.target_modules,
-        last_n_layers=estimator.last_n_layers,
-    )
-    return flat._plain()
+    flat = {name.removeprefix("lora_"): getattr(estimator, name) for name in _OF_LORA}
+    return LoRA(**flat)._plain()
 
 
 def _method_of(estimator: Any) -> str:
