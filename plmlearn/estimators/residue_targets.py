@@ -25,7 +25,7 @@ from ..nn.crf import LinearChainCRF, constraints_from_tags
 from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
 from ..sequences.clean import first_few, object_array
-from .targets import Target, mean_and_scale, standardised
+from .targets import ScaledTarget, Target, mean_and_scale, standardised
 
 CONSTRAINTS = ("transitions", "starts", "ends")
 
@@ -162,25 +162,24 @@ class ResidueClassTarget(ResidueTarget):
 
     def codes(self, y: Rows) -> list[np.ndarray]:
         """Index of each residue's class, -1 where nothing was measured."""
-        codes = [self._codes_of(row) for row in y]
-        unknown = [row for row, found in enumerate(codes) if found is None]
+        place, codes, unknown = self._place(), [np.full(len(row), UNKNOWN) for row in y], {}
+        for number, row in enumerate(y):
+            labels = row.compressed().tolist()
+            codes[number][is_measured(row)] = [place.get(label, UNKNOWN) for label in labels]
+            if odd := set(labels) - place.keys():
+                unknown[number] = odd
         if unknown:
-            known = set(self.classes.tolist())
-            seen = {label for row in unknown for label in y[row].compressed().tolist()}
+            seen = sorted(set.union(*unknown.values()), key=str)
             raise SequenceError(
-                f"Labels not seen in the training data: {sorted(seen - known, key=str)[:5]}, in "
-                f"{len(unknown)} proteins: rows {first_few(unknown)}; known: {self.classes[:20].tolist()}. "
-                "Pass ignore_label if they mark residues that were not measured.",
+                f"Labels not seen in the training data: {seen[:5]}, in {len(unknown)} proteins: rows "
+                f"{first_few(unknown)}; known: {self.classes[:20].tolist()}. Pass ignore_label if they mark "
+                "residues that were not measured.",
                 unknown,
             )
-        return codes  # type: ignore[return-value]
+        return codes
 
-    def _codes_of(self, row: np.ma.MaskedArray) -> np.ndarray | None:
-        codes, labels = np.full(len(row), UNKNOWN), row.compressed()
-        place = {label: code for code, label in enumerate(self.classes.tolist())}
-        found = [place.get(label, UNKNOWN) for label in labels.tolist()]
-        codes[is_measured(row)] = found
-        return None if UNKNOWN in found else codes
+    def _place(self) -> dict[Any, int]:
+        return {label: code for code, label in enumerate(self.classes.tolist())}
 
     def _infer(self, y: Rows) -> dict[str, np.ndarray]:
         allowed = constraints_from_tags(self.codes(y), self.n_outputs)
@@ -191,8 +190,7 @@ class ResidueClassTarget(ResidueTarget):
         odd = set(constraints) - set(CONSTRAINTS)
         if odd:
             raise ValueError(f"constraints has {sorted(odd)}; expected some of {', '.join(CONSTRAINTS)}.")
-        place = {label: code for code, label in enumerate(self.classes.tolist())}
-        allowed = {}
+        place, allowed = self._place(), {}
         for name, n_axes in zip(CONSTRAINTS, (2, 1, 1)):
             allowed[name] = np.full((self.n_outputs,) * n_axes, name not in constraints)
             given: Any = constraints.get(name, ())
@@ -250,8 +248,7 @@ def _breach(row: int, residue: int, labels: np.ma.MaskedArray) -> str:
     return f"row {row} at residue {residue + 1} ({where}{pair})"
 
 
-@dataclass
-class ResidueValueTarget(ResidueTarget):
+class ResidueValueTarget(ScaledTarget, ResidueTarget):
     """One or k numbers per residue, standardised for training.
 
     Parameters
@@ -261,10 +258,6 @@ class ResidueValueTarget(ResidueTarget):
     one_dimensional : bool
         Whether a protein's values are (L,).
     """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    one_dimensional: bool
 
     @classmethod
     def learn(cls, y: Rows) -> ResidueValueTarget:
@@ -277,10 +270,6 @@ class ResidueValueTarget(ResidueTarget):
                 "least in each. Leave those columns out of y."
             )
         return cls(*mean_and_scale(values), y[0].ndim == 1)
-
-    @property
-    def n_outputs(self) -> int:
-        return len(self.mean)
 
     def encode(self, y: Rows) -> Ragged:
         odd = [row for row, values in enumerate(y) if values[0].size != self.n_outputs]
@@ -304,5 +293,4 @@ class ResidueValueTarget(ResidueTarget):
 
     def decode(self, outputs: Ragged) -> np.ndarray:
         """Outputs as arrays of values, (L,) or (L, k), one per row."""
-        rows = [row.double().numpy() * self.scale + self.mean for row in outputs.rows]
-        return object_array([row[:, 0] for row in rows] if self.one_dimensional else rows)
+        return object_array(self.in_units(row.numpy()) for row in outputs.rows)

@@ -20,7 +20,7 @@ from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from ..sequences import SequenceError
-from ..sequences.clean import first_few, is_missing
+from ..sequences.clean import first_few, gaps_in, plain_array, rows_with
 from ..sequences.columns import check_numbers
 from ..training.engine import TrainingDivergedError
 
@@ -131,21 +131,30 @@ class MultilabelTarget(Target):
 
 
 @dataclass
-class ValueTarget(Target):
-    """One or more numbers per protein, standardised for training."""
+class ScaledTarget(Target):
+    """Numbers, one column of them or several, standardised for training."""
 
     mean: np.ndarray
     scale: np.ndarray
     one_dimensional: bool
 
+    @property
+    def n_outputs(self) -> int:
+        return len(self.mean)
+
+    def in_units(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (N, k) in the units of ``y``, (N,) or (N, k)."""
+        values = outputs.astype(np.float64) * self.scale + self.mean
+        return values[:, 0] if self.one_dimensional else values
+
+
+class ValueTarget(ScaledTarget):
+    """One or more numbers per protein."""
+
     @classmethod
     def learn(cls, y: Any) -> ValueTarget:
         y = np.asarray(y, dtype=np.float64)
         return cls(*mean_and_scale(y.reshape(len(y), -1)), y.ndim == 1)
-
-    @property
-    def n_outputs(self) -> int:
-        return len(self.mean)
 
     def encode(self, y: Any) -> np.ndarray:
         values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
@@ -156,10 +165,7 @@ class ValueTarget(Target):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(dim=1)
 
-    def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs (N, k) in the units of ``y``."""
-        values = outputs.astype(np.float64) * self.scale + self.mean
-        return values[:, 0] if self.one_dimensional else values
+    decode = ScaledTarget.in_units
 
 
 _ROUNDING = 1e-12
@@ -253,7 +259,7 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
         values = column_or_1d(values, warn=True)
     if values.ndim > 2:
         raise ValueError(f"y has shape {values.shape}; expected (n_proteins,) or (n_proteins, n_targets).")
-    infinite = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    infinite = rows_with(~np.isfinite(values))
     if len(infinite):
         raise SequenceError(
             f"y is infinite in {_name_rows(infinite)}; expected finite numbers.", infinite.tolist()
@@ -278,21 +284,13 @@ def check_length(y: Any, n_rows: int, name: str = "y") -> np.ndarray:
 
 
 def _as_array(y: Any, name: str) -> np.ndarray:
-    """What numpy makes of ``y``, but nothing missing becomes a label: numpy reads ["a", nan] as "nan"."""
+    """What numpy makes of ``y``, be it sparse, masked or of text."""
     if hasattr(y, "toarray"):
         return y.toarray()
     if np.ma.is_masked(y):
         return np.asarray(np.where(np.ma.getmaskarray(y), None, y.astype(object)))
-    try:
-        array = np.asarray(y)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths; expected the same form in each.") from None
-    if array.dtype.kind == "T":
-        return array.astype(object)
-    if array.dtype.kind == "U" and isinstance(y, (list, tuple)):
-        entries = np.array(y, dtype=object)
-        return array if all(isinstance(entry, str) for entry in entries.flat) else entries
-    return array
+    array = plain_array(y, name)
+    return array.astype(object) if array.dtype.kind == "T" else array
 
 
 def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
@@ -316,10 +314,7 @@ def used_rows(sample_weight: Any, n_rows: int) -> np.ndarray:
 
 
 def _refuse_missing(y: np.ndarray) -> None:
-    if y.dtype.kind in "biuU":
-        return
-    missing = np.array([[is_missing(v) for v in np.ravel(row)] for row in y])
-    rows = np.flatnonzero(missing.any(axis=-1)) if len(y) else np.array([], dtype=int)
+    rows = rows_with(gaps_in(y))
     if len(rows):
         raise SequenceError(
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "

@@ -7,16 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
-from torch import Tensor
 
-from ..estimators.targets import Target, mean_and_scale, standardised
+from ..estimators.targets import mean_and_scale, standardised
 from ..metrics.residues import rank_correlation
 
 Calibration = Literal["linear", "isotonic"]
 
 
 @dataclass
-class FitnessTarget(Target):
+class FitnessTarget:
     """One measurement per variant, and a map from the model's scores to them.
 
     Parameters
@@ -49,9 +48,6 @@ class FitnessTarget(Target):
 
     def encode(self, y: Any) -> np.ndarray:
         return standardised(np.asarray(y, dtype=np.float64)[:, None], self.mean, self.scale)
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        raise NotImplementedError("the loss is a parameter of the task")
 
     def calibrated(
         self, kind: Calibration | None, scores: np.ndarray, y: np.ndarray, weights: np.ndarray

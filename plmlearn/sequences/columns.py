@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .clean import first_few, is_missing, rows_of
+from .clean import first_few, gaps_in, plain_array, rows_of, rows_with
 
 
 def check_labels(y: Any, name: str, one: tuple[str, int] | None = None) -> np.ndarray:
@@ -98,17 +98,10 @@ def as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     What is missing or masked becomes nan among numbers, and None among all else.
     """
     rows = rows_of(list(y) if isinstance(y, range) else y, f"entries of {name}")
-    try:
-        array = np.asarray(rows)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths; expected the same form in each.") from None
-    if array.dtype.kind == "U" and isinstance(rows, (list, tuple)):  # numpy makes text of ["a", nan]
-        entries = np.array(rows, dtype=object)
-        array = array if all(isinstance(entry, str) for entry in entries.flat) else entries
+    array = plain_array(rows, name)
     if array.ndim > 2 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; expected one entry, or k of them, for each row.")
-    by_entry = array.dtype.kind in "OT"  # entry by entry takes 100 times as long
-    gaps = np.vectorize(is_missing, otypes=[bool])(array) if by_entry else array != array
+    gaps = gaps_in(array)
     if isinstance(rows, np.ma.MaskedArray):
         gaps |= np.ma.getmaskarray(rows)
     if not missing:
@@ -129,5 +122,4 @@ def _without(gaps: np.ndarray, array: np.ndarray) -> np.ndarray:
 def _refuse(wrong: np.ndarray, fault: str, expected: str) -> None:
     """One error for all rows that have a wrong entry."""
     if wrong.any():
-        rows = np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1))
-        raise ValueError(f"{fault} in rows {first_few(rows)}; expected {expected}.")
+        raise ValueError(f"{fault} in rows {first_few(rows_with(wrong))}; expected {expected}.")
