@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from scipy.sparse import csr_array, hstack
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
@@ -19,10 +18,9 @@ from ..sequences.clean import check_parameters, first_few, is_table
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 from .composition import residue_scales
-from .inputs import SequenceInput, variable_sites
+from .inputs import SequenceInput, fit_ridge, variable_sites
 
 Encoding = Literal["onehot", "blosum62", "zscales"]
-_ALPHAS = np.logspace(-2, 3, 6)
 _FREE = 1e3  # a column this large needs so small a weight that its penalty is none
 
 
@@ -98,9 +96,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
         self.length_ = letters.shape[1]
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(letters[:, self.sites_])
         self.scaler_ = StandardScaler().fit(scores) if scores.shape[1] else None
-        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, solver="auto", tol=1e-10)
-        self.model_ = model.fit(self._features(letters, scores), y)
-        self.alpha_ = float(self.model_.alpha_ if self.alpha is None else self.alpha)
+        self.model_, self.alpha_ = fit_ridge(self._features(letters, scores), y, self.alpha)
         n_scores = scores.shape[1]
         self.score_weights_ = np.atleast_2d(self.model_.coef_)[0, :n_scores] * _FREE
         return self

@@ -7,11 +7,13 @@
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import Ridge, RidgeCV
 
 from ..sequences.clean import check_count
 from ..sequences.columns import check_numbers
 from ..similarity.alignment import stack_letters
 
+_ALPHAS = np.logspace(-2, 3, 6)
 _LARGEST = 1e100  # its square and sums of such are numbers still
 
 
@@ -22,6 +24,13 @@ class SequenceInput:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.one_d_array, tags.input_tags.two_d_array, tags.input_tags.string = True, False, True
         return tags
+
+
+def fit_ridge(features: Any, y: np.ndarray, alpha: float | None) -> tuple[Any, float]:
+    """Ridge regression with a penalty, or the one of least leave-one-out error; and that penalty."""
+    model = RidgeCV(_ALPHAS) if alpha is None else Ridge(alpha, tol=1e-10)
+    model.fit(features, y)
+    return model, float(model.alpha_ if alpha is None else alpha)
 
 
 def variable_sites(variants: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, check_X_y
@@ -15,9 +14,8 @@ from sklearn.utils.validation import check_is_fitted, check_X_y
 from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
 from ..similarity.alignment import stack_letters
-from .inputs import SequenceInput, variable_sites
+from .inputs import SequenceInput, fit_ridge, variable_sites
 
-_ALPHAS = np.logspace(-2, 3, 6)
 _MAX_STATES = 100_000_000
 
 
@@ -93,9 +91,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
         features = self.encoder_.fit_transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         # RidgeCV takes the leave-one-out error from the features' covariance where they are sparse.
-        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, tol=1e-10)
-        self.model_ = model.fit(features, y)
-        self.alpha_ = float(self.model_.alpha_ if self.alpha is None else self.alpha)
+        self.model_, self.alpha_ = fit_ridge(features, y, self.alpha)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -70,7 +70,6 @@ def draw_by_state(rng: np.random.RandomState, states: np.ndarray, preferences: n
 
 def indices_of(sequence: str) -> np.ndarray:
     """(L,) positions of the residues in AMINO_ACIDS."""
-    positions = {letter: index for index, letter in enumerate(AMINO_ACIDS)}
-    if unknown := set(sequence) - positions.keys():
-        raise ValueError(f"parent has {sorted(unknown)}; allowed: {''.join(AMINO_ACIDS)}.")
-    return np.array([positions[letter] for letter in sequence])
+    if unknown := set(sequence) - set(ALPHABET):
+        raise ValueError(f"parent has {sorted(unknown)}; allowed: {ALPHABET}.")
+    return np.searchsorted(AMINO_ACIDS, list(sequence))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..sequences.clean import SequenceError, first_few
+from ..sequences.clean import SequenceError, first_few, object_array
 from ..sequences.columns import check_labels
 from ..sequences.pairs import check_pair_rows, is_blank
 
@@ -96,8 +96,7 @@ def _plain(item: Any) -> Any:
 
 def _mapped(names: list, clusters: Mapping[Any, Any]) -> np.ndarray:
     by_plain = {_plain(protein): cluster for protein, cluster in clusters.items()}
-    found = np.empty(len(names), dtype=object)
-    found[:] = [by_plain.get(_plain(name)) for name in names]
+    found = object_array(by_plain.get(_plain(name)) for name in names)
     missing = [name for name, cluster in zip(names, found) if is_blank(cluster)]
     if missing:
         raise ValueError(

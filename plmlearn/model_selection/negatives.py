@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..sequences.checked import COUNT_FROM_0, SEED, checked, one_of
+from ..sequences.clean import object_array
 from .graph import PairGraph
 
 _ENUMERATED = 4_000_000
@@ -81,9 +82,7 @@ def make_negatives(
     pairs = np.stack(np.divmod(numbers, size), axis=1)
     flip = random.random(n) < 0.5
     pairs[flip] = pairs[flip, ::-1]
-    names = np.empty(size, dtype=object)
-    names[:] = graph.names
-    return names[pairs]
+    return object_array(graph.names)[pairs]
 
 
 def _listed(n: int, size: int, positives: np.ndarray, weights: np.ndarray, random: Any) -> np.ndarray:

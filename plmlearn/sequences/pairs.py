@@ -16,6 +16,7 @@ from .clean import (
     clean_one,
     is_missing,
     is_table,
+    object_array,
     refuse,
     row_name,
     rows_of,
@@ -100,9 +101,7 @@ def check_pair_rows(X: Any) -> np.ndarray:
         if not isinstance(item, Hashable)
     ]
     refuse(problems, "Pair {}:", X)
-    rows = np.empty((len(pairs), 2), dtype=object)
-    for row, pair in enumerate(pairs):
-        rows[row, 0], rows[row, 1] = pair
+    rows = object_array(item for pair in pairs for item in pair).reshape(-1, 2)
     refuse_missing(rows, "protein")
     return rows
 

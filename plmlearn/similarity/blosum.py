@@ -36,8 +36,7 @@ BLOSUM62 = np.array(_TABLE.split(), dtype=np.int8).reshape(len(RESIDUE_TYPES), -
 
 # Selenocysteine and pyrrolysine stand for their nearest relatives; anything unknown is an X.
 _CODES = np.full(256, ENCODED_X, dtype=np.int64)
-for _code, _letter in enumerate(RESIDUE_TYPES):
-    _CODES[ord(_letter)] = _code
+_CODES[[ord(letter) for letter in RESIDUE_TYPES]] = np.arange(len(RESIDUE_TYPES))
 _CODES[ord("U")], _CODES[ord("O")] = RESIDUE_TYPES.index("C"), RESIDUE_TYPES.index("K")
 
 
