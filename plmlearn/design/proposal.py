@@ -190,14 +190,15 @@ def propose(
     'MVVVAAG'
     """
     check_offers_std(estimator, acquisition, type(estimator).__name__)
-    library = _checked_candidates(estimator, candidates)
+    listed = _checked_candidates(estimator, candidates)
+    n_candidates = len(listed[0])
     known = _known(estimator, candidates, exclude)
     if acquisition == "ei" and best is None:
         best = _best_known(estimator, known, batch_size)
     random = check_random_state(random_state)
     size, n_known = n if diversity == 1 else _SHORTLIST * n, 0
     best_so_far: list[np.ndarray] = []  # sequences, rows, texts, means, deviations and scores
-    for sequences, rows, texts in _batches(library, batch_size):
+    for sequences, rows, texts in _batches(*listed, batch_size):
         new = np.array([sequence not in known for sequence in sequences])
         n_known += len(new) - int(new.sum())
         if new.any():
@@ -205,9 +206,13 @@ def propose(
             score = _score(acquisition, mean, std, beta, best, random)
             found = [sequences[new], rows[new], texts[new], mean, std, score]
             best_so_far = _highest(best_so_far, found, size)
-    _warn_of_known(n_known, len(library), len(best_so_far[0]) if best_so_far else 0, n)
+    _warn_of_known(n_known, n_candidates, len(best_so_far[0]) if best_so_far else 0, n)
     chosen = _different(best_so_far[0], n, diversity)
-    return _proposal(library, n_known, *(column[chosen] for column in best_so_far[1:]))
+    rows, texts, mean, std, score = (column[chosen] for column in best_so_far[1:])
+    named = isinstance(candidates, VariantLibrary)
+    names = name_variants(candidates.wild_type, texts, first_site=candidates.first_site) if named else None
+    std = None if acquisition == "greedy" else std
+    return Proposal(texts, rows, mean, std, score, names, n_candidates, n_known)
 
 
 def _highest(columns: list[np.ndarray], more: list[np.ndarray], size: int) -> list[np.ndarray]:
@@ -215,15 +220,6 @@ def _highest(columns: list[np.ndarray], more: list[np.ndarray], size: int) -> li
     joined = [np.append(*pair) for pair in zip(columns, more)] if columns else more
     order = np.argsort(-joined[-1], kind="stable")[:size]
     return [column[order] for column in joined]
-
-
-def _proposal(
-    library: Any, n_known: int, rows: Any, sequences: Any, mean: Any, std: Any, score: Any
-) -> Proposal:
-    named = isinstance(library, VariantLibrary)
-    names = name_variants(library.wild_type, sequences, first_site=library.first_site) if named else None
-    known_std = None if np.isnan(std).all() else std
-    return Proposal(sequences, rows, mean, known_std, score, names, len(library), n_known)
 
 
 def check_offers_std(estimator: Any, acquisition: str, name: str) -> None:
@@ -273,10 +269,10 @@ def _score(kind: str, mean: np.ndarray, std: np.ndarray, beta: float, best: Any,
     return np.where(std > 0, gain * norm.cdf(z) + std * norm.pdf(z), np.maximum(gain, 0))
 
 
-def _checked_candidates(estimator: Any, candidates: Any) -> Any:
-    """A library as it is, or the different sequences of a list, with the row and text of each."""
+def _checked_candidates(estimator: Any, candidates: Any) -> tuple[Any, Any, Any]:
+    """The different sequences, and the row and text of each; of a library they are made when asked for."""
     if isinstance(candidates, VariantLibrary):
-        return candidates
+        return candidates, range(len(candidates)), candidates
     given = _texts(candidates, "candidates")
     first: dict[str, tuple[int, str]] = {}
     for row, sequence in enumerate(sequences_of(estimator, given, "candidates")):
@@ -286,7 +282,8 @@ def _checked_candidates(estimator: Any, candidates: Any) -> Any:
             f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.",
             stacklevel=4,
         )
-    return first
+    rows, texts = zip(*first.values())
+    return object_array(first), rows, object_array(texts)
 
 
 def _texts(variants: Any, name: str) -> Any:
@@ -317,18 +314,11 @@ def wild_type_of(estimator: Any) -> tuple[str | None, int]:
     return wild_type, getattr(model, "first_site", 1)
 
 
-def _batches(library: Any, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Sequences, numbers and texts of candidates."""
-    if isinstance(library, dict):
-        sequences, rows = object_array(library), np.array([row for row, _ in library.values()])
-        texts = object_array(text for _, text in library.values())
-    for start in range(0, len(library), size):
-        part = slice(start, min(start + size, len(library)))
-        if isinstance(library, dict):
-            yield sequences[part], rows[part], texts[part]
-        else:
-            made = library[part]
-            yield made, np.arange(part.start, part.stop), made
+def _batches(sequences: Any, rows: Any, texts: Any, size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    for start in range(0, len(sequences), size):
+        part = slice(start, start + size)
+        made = sequences[part]
+        yield made, np.array(rows[part]), made if texts is sequences else texts[part]
 
 
 def _known(estimator: Any, candidates: Any, exclude: Any) -> dict[str, str]:
