@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.base import MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import Pipeline
@@ -20,11 +20,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from ..adapters.base import Parameters
 from ..baselines.comparison import groups_of_fit, last_step, with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..model_selection.proteins import check_rows
 from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, first_few, object_array, residues_of
+from ..sequences.clean import first_few, object_array, residues_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import Hits, find_nearest
@@ -62,7 +63,7 @@ def _has_probabilities(ensemble: PLMEnsemble) -> bool:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
+class PLMEnsemble(MetaEstimatorMixin, Parameters):
     """Several fits of one estimator: their mean is better than each, their spread says how sure they are.
 
     Members differ by their seeds, and by what they are trained on (``bootstrap``) or how the backbone is
@@ -163,18 +164,14 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
-        check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
+        self._check_parameters()
         if self.adapters is not None and "adapter" not in self.estimator.get_params(deep=False):
-            raise ValueError(
-                f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
-            )
+            raise ValueError(f"adapters is set; {type(self.estimator).__name__} has no parameter adapter.")
         check_rows(X, y)
         random = check_random_state(self.random_state)
         weights = fit_params.pop("sample_weight", None)
         if self.warn_below is not None and are_pairs(X):
-            raise ValueError(
-                "warn_below is for whole sequences of single proteins; fit had none such. Pass None."
-            )
+            raise ValueError("warn_below is for whole sequences of single proteins: pass None.")
         if self.bootstrap:
             self._check_before_draws(X, y, weights, groups)
         members = []
@@ -278,9 +275,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         if not _has_probabilities(self):
             return self._averaged("predict", X, return_std)
         if return_std:
-            raise ValueError(
-                "return_std is for numbers; predict_proba(X, return_std=True) has those of classes."
-            )
+            raise ValueError("return_std is for numbers; of classes pass it to predict_proba.")
         probabilities = self.predict_proba(X)
         first = self.estimators_[0].predict(_safe_indexing(X, [0]))
         if probabilities.dtype == object:
@@ -308,8 +303,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     def _averaged(self, method: str, X: Any, return_std: bool) -> Any:
         check_is_fitted(self, "estimators_")
-        given = {name: getattr(self, name) for name in ("warn_below", "n_members")}
-        check_parameters(self._parameter_constraints, given, type(self).__name__)
+        self._check_parameters({"warn_below", "n_members"})
         if self.warn_below is not None:
             self._warn_of_new(X)
         if len(self.estimators_) == 1:  # fitted for dropout, whatever members has been set to since
@@ -317,11 +311,9 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         else:
             found = [getattr(member, method)(X) for member in self.estimators_]
         mean = _over_members(np.mean, found)
-        return (
-            (mean, _over_members(lambda rows, axis: np.std(rows, axis, ddof=1), found))
-            if return_std
-            else mean
-        )
+        if not return_std:
+            return mean
+        return mean, _over_members(lambda rows, axis: np.std(rows, axis, ddof=1), found)
 
     def _with_dropout(self, number: int, method: str, X: Any) -> Any:
         """What the one fitted member says in a pass whose dropout has that seed."""
@@ -411,9 +403,8 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         identity = self._nearest(self._read(X)).identity
         new = np.flatnonzero(identity < self.warn_below)
         if len(new):
-            shown = ", ".join(map(str, new[:5])) + ", …" * (len(new) > 5)
             warnings.warn(
-                f"{len(new)} of {len(identity)} proteins (rows {shown}) share less than "
+                f"{len(new)} of {len(identity)} proteins (rows {first_few(new, n=5)}) share less than "
                 f"{self.warn_below:.0%} of their residues with the nearest training protein; see novelty(X).",
                 UserWarning,
                 stacklevel=4,
@@ -424,9 +415,6 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         super().__setstate__(state)
         if vars(self).get("estimator") is None and "estimators_" in vars(self):
             self.estimator = clone(self.estimators_[0])
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "estimators_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Adapter, LoRA
@@ -40,6 +40,7 @@ from ..backbones.loading import absolute_name, looking_for_fitted, reads_states
 from ..backbones.quantization import QUANTIZATIONS
 from ..nn.models import HEADS, POOLINGS
 from ..sequences import truncate
+from ..sequences.clean import check_parameters
 from ..sequences.structure import SEQUENCES, Reader
 from ..training.devices import PRECISIONS, resolve_device, resolve_precision
 from ..training.engine import OPTIMIZERS, SCHEDULES
@@ -135,9 +136,7 @@ class AdapterChoice(Parameters):
         """
         if any(name.startswith("adapter__") for name in params):
             adapter = params.get("adapter", self.adapter)
-            validate_parameter_constraints(
-                {"adapter": ADAPTER_FORMS}, {"adapter": adapter}, type(self).__name__
-            )
+            check_parameters(self._parameter_constraints, {"adapter": adapter}, type(self).__name__)
             params = {**params, "adapter": as_adapter(adapter, self._default_adapter)}
         return super().set_params(**params)
 
