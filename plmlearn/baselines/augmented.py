@@ -109,9 +109,8 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
         n_fitted = 0 if self.scaler_ is None else self.scaler_.n_features_in_
         if scores.shape[1] != n_fitted:
             raise ValueError(f"X comes with {scores.shape[1]} scores per variant; fit had {n_fitted}.")
-        return self.model_.predict(
-            self._features(stack_letters(variants, self.length_, "those of fit"), scores)
-        )
+        letters = stack_letters(variants, self.length_, "those of fit")
+        return self.model_.predict(self._features(letters, scores))
 
     def _features(self, letters: np.ndarray, scores: np.ndarray) -> Any:
         """Scores first, then what the residues at the sites are; (n, k + features)."""
@@ -143,9 +142,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
             try:
                 found = self.scores(variants)
             except Exception as error:
-                raise ValueError(
-                    f"scores raises {type(error).__name__} for clean variants: {error}"
-                ) from error
+                raise ValueError(f"scores raises {type(error).__name__} for variants: {error}") from error
         scores = check_numbers(found, "what scores returns")
         if len(scores) != len(variants):
             raise ValueError(

@@ -314,9 +314,7 @@ def _statistics(
 ) -> dict[str, float]:
     """Mean score, its interval, and its difference to the others; nan for the reference's own."""
     if values.size < 2:
-        raise ValueError(
-            "A single score has no estimate of its error; expected 2 or more folds or random_states."
-        )
+        raise ValueError("One score has no estimate of its error; expected 2 or more folds or random_states.")
     values, others, ratio = values.ravel(), others.ravel(), float(np.mean(ratios))
     low, high = corrected_interval(values, ratio, confidence)
     return {

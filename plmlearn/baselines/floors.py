@@ -73,14 +73,11 @@ def floors(X: Any, y: Any, *, kind: TargetKind | None = None, ignore_label: Any 
     if kind == "labels":
         models: dict[str, Any] = {"most frequent": DummyClassifier()}
         two_classes = not many and len(np.unique(check_labels(y, "y"))) == 2
-        return models | (_of_pairs(two_classes) if are_pairs(X) else _of_labels(many))
+        if not are_pairs(X):
+            return models | _of_labels(many)
+        of_pairs = {"degree": PairDegreeClassifier(), "similar pairs": PairSimilarityClassifier()}
+        return models | of_pairs if two_classes else models
     return {"mean": DummyRegressor()} | ({} if are_pairs(X) else _of_numbers(X, many))
-
-
-def _of_pairs(two_classes: bool) -> dict[str, Any]:
-    return (
-        {"degree": PairDegreeClassifier(), "similar pairs": PairSimilarityClassifier()} if two_classes else {}
-    )
 
 
 def _of_labels(many: bool) -> dict[str, Any]:

@@ -41,9 +41,7 @@ def variable_sites(variants: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray
     letters = stack_letters(variants, len(variants[0]), "the first")
     sites = np.flatnonzero((letters != letters[0]).any(axis=0))
     if not len(sites):
-        raise ValueError(
-            f"All {len(letters)} sequences are the same; expected variants that differ at some site."
-        )
+        raise ValueError(f"All {len(letters)} sequences are the same; expected variants that differ.")
     return letters, sites, y
 
 

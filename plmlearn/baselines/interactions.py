@@ -33,9 +33,7 @@ class _PairBaseline(ClassifierMixin, BaseEstimator):
         y = check_labels(y, "y", ("label per pair", len(pairs)))
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
-            raise ValueError(
-                f"y has {len(self.classes_)} classes; expected 2, pairs that interact or do not."
-            )
+            raise ValueError(f"y has {len(self.classes_)} classes; expected 2: pairs interact or do not.")
         self.pairs_, self.labels_ = pairs, codes
 
     def predict(self, X: Any) -> np.ndarray:

@@ -98,9 +98,7 @@ def fetch_secondary_structure(
     check_choice("subset", subset, get_args(Subset))
     table = load_table("secondary_structure", data_home, download_if_missing)
     labels, resolved = table.pop("labels"), table.pop("resolved")
-    table["resolved"] = object_array(
-        np.frombuffer(row.encode(), dtype=np.uint8) == ord("1") for row in resolved
-    )
+    table["resolved"] = object_array(np.frombuffer(row.encode(), np.uint8) == ord("1") for row in resolved)
     target = object_array(map(_blank_unresolved, labels, resolved))
     names: dict[str, Any] = {"ignore_label": IGNORE_LABEL, "target_names": ["C", "E", "H"]}
     return bundle("secondary_structure", table, target, return_X_y, subset=subset, **names)

@@ -244,9 +244,7 @@ def _check_landscape(y: Any, variants: np.ndarray, n_measured: int) -> np.ndarra
     if n_measured > len(y):
         raise ValueError(f"The rounds measure {n_measured} variants, and the landscape has {len(y)}.")
     if (y == y[0]).all():
-        raise ValueError(
-            f"All {len(y)} measurements in y are {y[0]:g}; expected some that are better than others."
-        )
+        raise ValueError(f"All {len(y)} measurements in y are {y[0]:g}; expected some better than others.")
     if repeated := len(variants) - len(set(variants)):
         raise ValueError(f"{repeated} of {len(variants)} variants repeat another one; expected each once.")
     return y

@@ -87,9 +87,7 @@ class VariantLibrary(Sequence):
             changed = [0, *(len(others) * n for n in after[:-1])]
             ways.insert(0, [keeps * same + other for same, other in zip(after, changed)])
         if max(map(max, ways)) > _MOST:
-            raise ValueError(
-                f"The library has more than {_MOST:.0e} variants; choose fewer sites or residues."
-            )
+            raise ValueError(f"The library has over {_MOST:.0e} variants; choose fewer sites or residues.")
         self._ways = np.array(ways, dtype=np.int64)
         self._first = int(all(self._keeps))  # number 0 is then the wild type
         self._n = int(self._ways[0, -1]) - self._first
@@ -101,9 +99,7 @@ class VariantLibrary(Sequence):
         sites = sorted(_whole(choices, "choices"))
         last = self.first_site + len(self.wild_type) - 1
         if odd := [site for site in sites if not self.first_site <= site <= last]:
-            raise ValueError(
-                f"choices has the sites {odd}; sites are counted from {self.first_site} to {last}."
-            )
+            raise ValueError(f"choices has sites {odd}; sites are counted from {self.first_site} to {last}.")
         places = np.array(sites, dtype=int) - self.first_site
         own = [self.wild_type[place] for place in places]
         for site, w in zip(sites, own):

@@ -46,9 +46,7 @@ def check_residue_y(y: Any, X: Any, *, kind: Literal["labels", "values"], ignore
         As for :func:`plmlearn.sequences.check_residue_targets`.
     """
     if y is None:
-        raise ValueError(
-            "y is None; expected one target per residue. This estimator requires y to be passed."
-        )
+        raise ValueError("y is None; expected a target per residue. This estimator requires y to be passed.")
     arrays = check_residue_targets(y, X, ignore_label=ignore_label, kind=kind)
     if not any(is_measured(array).any() for array in arrays):
         raise ValueError(

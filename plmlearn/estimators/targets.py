@@ -252,7 +252,7 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
         raise SequenceError(
             f"y holds no number in {_name_rows(odd)} (the first: {y[odd].tolist()[0]!r}); a regressor takes "
             "floats. For labels use a classifier.",
-            odd.tolist(),
+            odd,
         )
     values = y.astype(np.float64)
     if values.ndim == 2 and values.shape[1] == 1:
@@ -261,18 +261,14 @@ def check_value_y(y: Any, n_rows: int) -> np.ndarray:
         raise ValueError(f"y has shape {values.shape}; expected (n_proteins,) or (n_proteins, n_targets).")
     infinite = rows_with(~np.isfinite(values))
     if len(infinite):
-        raise SequenceError(
-            f"y is infinite in {_name_rows(infinite)}; expected finite numbers.", infinite.tolist()
-        )
+        raise SequenceError(f"y is infinite in {_name_rows(infinite)}; expected finite numbers.", infinite)
     return values
 
 
 def check_length(y: Any, n_rows: int, name: str = "y") -> np.ndarray:
     """``y`` (or what ``name`` says) as an array with one row per protein."""
     if y is None:
-        raise ValueError(
-            "y is None; expected one target per protein. This estimator requires y to be passed."
-        )
+        raise ValueError("y is None; expected a target per protein. This estimator requires y to be passed.")
     y = _as_array(y, name)
     if y.ndim == 0 or len(y) != n_rows:
         found = "a single value" if y.ndim == 0 else f"{len(y)} rows"
@@ -319,7 +315,7 @@ def _refuse_missing(y: np.ndarray) -> None:
         raise SequenceError(
             f"y is missing (nan or None) in {_name_rows(rows)}; expected a target for every protein. "
             "Leave those proteins out of X and y.",
-            rows=rows.tolist(),
+            rows,
         )
 
 

@@ -223,9 +223,7 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     labels = np.unique(y_true) if labels is None else _distinct(labels)
     proba = _score_columns(y_proba, (len(y_true), len(labels)), "y_proba")
     if np.any(proba < -1e-6) or np.any(np.abs(proba.sum(axis=1) - 1) > 1e-3):
-        raise ValueError(
-            "y_proba has rows that are not probabilities; expected values of 0 to 1 that sum to 1."
-        )
+        raise ValueError("y_proba has rows that are not probabilities; expected 0 to 1, with sum 1.")
     sure = proba.max(axis=1)
     right = labels[proba.argmax(axis=1)] == y_true
     bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)

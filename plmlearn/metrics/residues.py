@@ -20,8 +20,8 @@ from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 from .classification import class_table, matthews_correlation
 
 Average = Literal["residue", "protein"]
-Pairs = list[tuple[np.ma.MaskedArray, np.ma.MaskedArray]]
-"""True and predicted entries of every protein."""
+Pair = tuple[np.ma.MaskedArray, np.ma.MaskedArray]
+"""True and predicted entries of a protein."""
 Rows = list[tuple[np.ndarray, np.ndarray]]
 """Those of the measured residues of every protein that has any."""
 
@@ -126,7 +126,7 @@ def residue_spearman(y_true: Any, y_pred: Any, *, average: Average = "residue") 
     return float(np.mean([_ranked(column, average) for column in columns]))
 
 
-def _ranked(pairs: Pairs, average: Average) -> float:
+def _ranked(pairs: list[Pair], average: Average) -> float:
     """Rank correlation of one column."""
     if average == "residue":
         return rank_correlation(*(np.ma.concatenate(side).compressed().astype(float) for side in zip(*pairs)))
@@ -137,7 +137,7 @@ def _ranked(pairs: Pairs, average: Average) -> float:
     return float(np.mean([rank_correlation(true, pred) for true, pred in several]))
 
 
-def _columns(pairs: Pairs) -> list[Pairs]:
+def _columns(pairs: list[Pair]) -> list[list[Pair]]:
     """Values (L,) or (L, k) of each protein by column, (L,) each."""
     tables = [(np.ma.atleast_2d(true.T), np.ma.atleast_2d(pred.T)) for true, pred in pairs]
     n = len(tables[0][0])
@@ -153,15 +153,11 @@ def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     return 0.0 if np.ptp(y_pred) == 0 else float(spearmanr(y_true, y_pred).statistic)
 
 
-def paired_residues(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> Pairs:
+def paired_residues(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> list[Pair]:
     """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
-    y_true, y_pred = (
-        rows_of(y, f"targets in {name}") for y, name in ((y_true, "y_true"), (y_pred, "y_pred"))
-    )
+    y_true, y_pred = rows_of(y_true, "targets in y_true"), rows_of(y_pred, "targets in y_pred")
     if len(y_true) != len(y_pred):
-        raise ValueError(
-            f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected the same number of both."
-        )
+        raise ValueError(f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected as many.")
     pairs, problems = [], []
     for row, (true, pred) in enumerate(zip(y_true, y_pred)):
         try:
@@ -176,9 +172,7 @@ def paired_residues(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Ki
     return pairs
 
 
-def _pair(
-    true: np.ma.MaskedArray, pred: np.ma.MaskedArray, kind: Kind
-) -> tuple[np.ma.MaskedArray, np.ma.MaskedArray]:
+def _pair(true: np.ma.MaskedArray, pred: np.ma.MaskedArray, kind: Kind) -> Pair:
     if 0 in (true.ndim, pred.ndim):
         raise ValueError(
             "has a single value; expected a str, list or array with one entry per residue. For one label per "
@@ -192,10 +186,8 @@ def _pair(
         found = "text" if any(is_text) else f"shape {true.shape}"
         raise ValueError(f"has {found}; expected numbers, (L,) or (L, k), in y_true and y_pred.")
     if is_text[0] != is_text[1] and true.count() and pred.count():
-        found = (
-            "text in y_true and numbers in y_pred" if is_text[0] else "numbers in y_true and text in y_pred"
-        )
-        raise ValueError(f"has {found}; expected labels of one kind.")
+        true_kind, pred_kind = ("text" if text else "numbers" for text in is_text)
+        raise ValueError(f"has {true_kind} in y_true and {pred_kind} in y_pred; expected labels of one kind.")
     if missing := int((np.ma.getmaskarray(pred) & ~np.ma.getmaskarray(true)).sum()):
         raise ValueError(f"has no prediction for {missing} measured residues; expected one for each.")
     return true, np.ma.array(np.ma.getdata(pred), mask=np.ma.getmaskarray(true))
@@ -205,7 +197,7 @@ def _measured(y_true: Any, y_pred: Any, ignore_label: Any = None) -> Rows:
     return _compressed(paired_residues(y_true, y_pred, ignore_label))
 
 
-def _compressed(pairs: Pairs) -> Rows:
+def _compressed(pairs: list[Pair]) -> Rows:
     return [(true.compressed(), pred.compressed()) for true, pred in pairs if true.count()]
 
 

@@ -180,9 +180,7 @@ def signal_peptide_table(
     kingdoms = np.full(len(true), "ALL") if kingdoms is None else check_labels(kingdoms, "kingdoms")
     counts = [len(true), len(pred), len(kingdoms), *map(len, labels)]
     if max(true.ndim, pred.ndim, kingdoms.ndim) > 1:
-        raise ValueError(
-            f"types_true has shape {true.shape}, types_pred {pred.shape}; expected one type each."
-        )
+        raise ValueError(f"types_true has shape {true.shape}, types_pred {pred.shape}; expected one each.")
     if len(set(counts)) > 1:
         names = ("true types", "predicted types", "kingdoms", "true labels", "predicted labels")
         found = ", ".join(f"{n} {name}" for n, name in zip(counts, names))

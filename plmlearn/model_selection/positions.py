@@ -118,10 +118,8 @@ class PositionKFold(BaseCrossValidator):
         return {int(site): number for number, stretch in enumerate(stretches) for site in stretch}
 
     def _check_folds(self, folds: list[set[int]]) -> None:
-        missing = sorted(
-            set(range(self.n_splits)) - {number for fold in folds if len(fold) == 1 for number in fold}
-        )
-        if missing:
+        tested = set().union(*(fold for fold in folds if len(fold) == 1))
+        if missing := sorted(set(range(self.n_splits)) - tested):
             raise ValueError(
                 f"Folds {missing} of {self.n_splits} have no variant to test; choose a smaller n_splits, or "
                 "another scheme."

@@ -121,9 +121,8 @@ class ClusterKFold(_ClusterSplitter):
         seed = self.random_state if self.shuffle else None
         kinds = (StratifiedGroupKFold, GroupKFold) if _has_classes(y, self.n_splits) else (GroupKFold,)
         for kind in kinds:
-            folds = list(
-                kind(self.n_splits, shuffle=self.shuffle, random_state=seed).split(groups, y, groups)
-            )
+            splitter = kind(self.n_splits, shuffle=self.shuffle, random_state=seed)
+            folds = list(splitter.split(groups, y, groups))
             if all(len(test) for _, test in folds):  # the stratified one may leave a fold empty
                 break
         yield from folds

@@ -116,9 +116,7 @@ class Saved:
         of_a_fit = not self.is_model or name.startswith("_") or name.endswith("_")
         hides = callable(hidden) or hasattr(hidden, "__get__")
         if hides or not of_a_fit or not issubclass(self.cls, BaseEstimator):
-            raise SavedModelError(
-                f"{path}.{name}: no attribute of {self.cls.__name__} is read from that name."
-            )
+            raise SavedModelError(f"{path}.{name}: no attribute of {self.cls.__name__} has that name.")
 
 
 # Where the backbone of a fit lay.
@@ -283,9 +281,7 @@ def _check_frozen(_: Saved, state: State, path: str) -> None:
     embedder, scaler, mlp = (state[name] for name in ("embedder_", "scaler_", "mlp_"))
     widths = embedder.n_features_out_, scaler.n_features_in_, mlp.n_features_in_
     if embedder.pooling is None or len(set(widths)) > 1:
-        raise SavedModelError(
-            f"{path}: embedder_, scaler_ and mlp_ do not fit together; their widths are {widths}."
-        )
+        raise SavedModelError(f"{path}: embedder_, scaler_ and mlp_ do not fit together: widths {widths}.")
 
 
 _WIDTH = whole(1, 2**24)

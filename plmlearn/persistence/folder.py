@@ -123,9 +123,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise SavedModelError(
-            f"{path} is no JSON ({error}); it is damaged. Take a copy, or fit again."
-        ) from None
+        raise SavedModelError(f"{path} is no JSON ({error}): damaged. Take a copy, or fit again.") from None
     number = document.get("format") if isinstance(document, dict) else None
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise SavedModelError(f"{path} says no format; expected the file that plmlearn.save wrote.")

@@ -49,9 +49,7 @@ class Rule:
     holds: Callable[[Any], bool]
 
     def __or__(self, other: Rule) -> Rule:
-        return Rule(
-            f"{self.expected} or {other.expected}", lambda value: self.holds(value) or other.holds(value)
-        )
+        return Rule(f"{self.expected} or {other.expected}", lambda v: self.holds(v) or other.holds(v))
 
     def check(self, path: str, value: Any) -> None:
         """Raise where the value, found at ``path``, breaks the rule."""
@@ -130,9 +128,7 @@ def _is_array(value: Any, kinds: str, n_axes: int, least: int) -> bool:
 NOTHING = Rule("None", lambda value: value is None)
 FLAG = Rule("a bool", lambda value: isinstance(value, bool | np.bool_))
 TEXT = Rule("a str of at most 1000 characters", lambda value: isinstance(value, str) and len(value) <= 1000)
-NAME = Rule(
-    "a plain name, such as 'attention.self.key' (no regular expression)", lambda value: _are_names([value])
-)
+NAME = Rule("a plain name, such as 'attention.self.key' (no regular expression)", lambda v: _are_names([v]))
 # What matches names by regular expressions takes plain ones as they are, and no text of a file is matched.
 NAMES = Rule(
     "a list of plain names, such as ['attention.self.key'] (no regular expression)",
@@ -144,6 +140,4 @@ SEQUENCES = Rule(
 )
 VALUES = Rule("a 1-D array of finite floats", lambda value: _is_array(value, "f", 1, 1))
 MATRIX = Rule("a 2-D array of finite floats", lambda value: _is_array(value, "f", 2, 1))
-LABELS = Rule(
-    "a 1-D array of two or more labels, numbers finite", lambda value: _is_array(value, "biufUO", 1, 2)
-)
+LABELS = Rule("a 1-D array of two or more labels, numbers finite", lambda v: _is_array(v, "biufUO", 1, 2))

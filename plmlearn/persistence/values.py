@@ -156,9 +156,7 @@ def _read_dict(value: dict, path: str, arrays: Arrays) -> dict:
         try:
             found[key] = decode(item, f"{path}.{key}", arrays)
         except TypeError:
-            raise SavedModelError(
-                f"{path} has the key {shown(key)}; expected one that can be hashed."
-            ) from None
+            raise SavedModelError(f"{path} has key {shown(key)}; expected one that can be hashed.") from None
     return found
 
 

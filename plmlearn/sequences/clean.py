@@ -146,7 +146,7 @@ class SequenceError(ValueError):
 
     def __init__(self, message: str, rows: Iterable[int] = ()) -> None:
         super().__init__(message)
-        self.rows = list(rows)
+        self.rows = [int(row) for row in rows]
 
 
 def refuse(problems: list[tuple[int, str]], title: str, X: Any = None, items: Any = None) -> None:
