@@ -19,7 +19,7 @@ FREQUENCIES = np.array(_A_TO_L + _M_TO_Y) / sum(_A_TO_L + _M_TO_Y)
 _LENGTH_SIGMA = 0.65  # of the logarithm of the length, about that of Swiss-Prot
 
 
-def draw_lengths(rng: np.random.RandomState, n_samples: int, median: int, low: int, high: int) -> np.ndarray:
+def lengths(rng: np.random.RandomState, n_samples: int, median: int, low: int, high: int) -> np.ndarray:
     """(n_samples,) log-normal lengths between `low` and `high`, both included."""
     check_scalar(high, "max_length", Integral, min_val=low)
     bounds = np.log(np.array([low - 0.5, high + 0.5]) / median) / _LENGTH_SIGMA
@@ -27,15 +27,15 @@ def draw_lengths(rng: np.random.RandomState, n_samples: int, median: int, low: i
     return np.rint(median * np.exp(_LENGTH_SIGMA * deviations)).astype(int).clip(low, high)
 
 
-def draw_letters(rng: np.random.RandomState, length: int, frequencies: np.ndarray) -> str:
+def letters(rng: np.random.RandomState, length: int, frequencies: np.ndarray) -> str:
     return "".join(rng.choice(AMINO_ACIDS, size=length, p=frequencies))
 
 
-def draw_sequence(rng: np.random.RandomState, length: int, frequencies: np.ndarray) -> str:
-    return "M" + draw_letters(rng, length - 1, frequencies)
+def sequence(rng: np.random.RandomState, length: int, frequencies: np.ndarray) -> str:
+    return "M" + letters(rng, length - 1, frequencies)
 
 
-def draw_preferences(rng: np.random.RandomState, n_classes: int, class_sep: float) -> np.ndarray:
+def preferences(rng: np.random.RandomState, n_classes: int, class_sep: float) -> np.ndarray:
     """(n_classes, 20) natural frequencies, each amino acid more or less preferred by each class."""
     weights = FREQUENCIES * np.exp(float(class_sep) * rng.standard_normal((n_classes, len(AMINO_ACIDS))))
     return weights / weights.sum(axis=1, keepdims=True)
@@ -47,7 +47,7 @@ def plant(rng: np.random.RandomState, sequence: str, motif: str) -> str:
     return sequence[:start] + motif + sequence[start + len(motif) :]
 
 
-def draw_effects(rng: np.random.RandomState, sites: np.ndarray) -> np.ndarray:
+def effects(rng: np.random.RandomState, sites: np.ndarray) -> np.ndarray:
     """(L, 20) effect of every substitution, mostly negative; 0 for the parent's own residue."""
     importance = rng.gamma(1.0, size=(len(sites), 1))
     effects = importance * rng.normal(-1.0, 0.7, size=(len(sites), len(AMINO_ACIDS)))
@@ -55,13 +55,13 @@ def draw_effects(rng: np.random.RandomState, sites: np.ndarray) -> np.ndarray:
     return effects
 
 
-def draw_states(rng: np.random.RandomState, length: int, n_states: int, mean_segment: float) -> np.ndarray:
+def states(rng: np.random.RandomState, length: int, n_states: int, mean_segment: float) -> np.ndarray:
     """(L,) states in segments of geometric length, neighbouring segments different."""
     changes = np.where(rng.random_sample(length) < 1 / mean_segment, rng.randint(1, n_states, size=length), 0)
     return (rng.randint(n_states) + changes.cumsum()) % n_states
 
 
-def draw_by_state(rng: np.random.RandomState, states: np.ndarray, preferences: np.ndarray) -> str:
+def by_state(rng: np.random.RandomState, states: np.ndarray, preferences: np.ndarray) -> str:
     """One residue per state, drawn with the preferences (n_states, 20) of that state."""
     thresholds = preferences.cumsum(axis=1)[states]  # (L, 20)
     drawn = (rng.random_sample((len(states), 1)) > thresholds).sum(axis=1).clip(max=len(AMINO_ACIDS) - 1)

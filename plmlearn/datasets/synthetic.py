@@ -20,19 +20,8 @@ from sklearn.utils import check_random_state, check_scalar
 
 from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, NOT_NEGATIVE, SEED, SHARE, Range, checked
 from ..sequences.clean import object_array
-from .draw import (
-    AMINO_ACIDS,
-    FREQUENCIES,
-    draw_by_state,
-    draw_effects,
-    draw_lengths,
-    draw_letters,
-    draw_preferences,
-    draw_sequence,
-    draw_states,
-    indices_of,
-    plant,
-)
+from . import draw
+from .draw import AMINO_ACIDS, FREQUENCIES
 
 _LENGTHS: dict[str, Any] = dict.fromkeys(
     ("n_samples", "median_length", "min_length", "max_length"), COUNT
@@ -83,8 +72,8 @@ def make_proteins(
     array(['MNLKPKVWISLM', 'MVACASSTYSKSD'], dtype=object)
     """
     rng = check_random_state(random_state)
-    lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
-    return object_array(draw_sequence(rng, length, FREQUENCIES) for length in lengths)
+    lengths = draw.lengths(rng, n_samples, median_length, min_length, max_length)
+    return object_array(draw.sequence(rng, length, FREQUENCIES) for length in lengths)
 
 
 @checked(n_classes=AT_LEAST_2, class_sep=NOT_NEGATIVE, motif_length=COUNT_FROM_0, flip_y=SHARE, **_LENGTHS)
@@ -145,12 +134,12 @@ def make_protein_classification(
     """
     rng = check_random_state(random_state)
     check_scalar(motif_length, "motif_length", Integral, min_val=0, max_val=min_length - 1)
-    lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
-    preferences = draw_preferences(rng, n_classes, class_sep)
-    motifs = [draw_letters(rng, motif_length, FREQUENCIES) for _ in range(n_classes)]
+    lengths = draw.lengths(rng, n_samples, median_length, min_length, max_length)
+    preferences = draw.preferences(rng, n_classes, class_sep)
+    motifs = [draw.letters(rng, motif_length, FREQUENCIES) for _ in range(n_classes)]
     y = rng.permutation(np.arange(n_samples) % n_classes)
     X = object_array(
-        plant(rng, draw_sequence(rng, length, preferences[label]), motifs[label])
+        draw.plant(rng, draw.sequence(rng, length, preferences[label]), motifs[label])
         for length, label in zip(lengths, y)
     )
     flipped = rng.random_sample(n_samples) < flip_y
@@ -204,13 +193,13 @@ def make_protein_regression(
     array([ 1.51,  0.12,  0.52, -0.09])
     """
     rng = check_random_state(random_state)
-    lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
+    lengths = draw.lengths(rng, n_samples, median_length, min_length, max_length)
     property_ = rng.standard_normal(len(AMINO_ACIDS))
     compositions = rng.dirichlet(FREQUENCIES * _COMPOSITION_SPREAD, size=n_samples)
-    X = object_array(draw_sequence(rng, length, own) for length, own in zip(lengths, compositions))
+    X = object_array(draw.sequence(rng, length, own) for length, own in zip(lengths, compositions))
     centred = property_ - property_ @ FREQUENCIES
     scale = np.sqrt(centred**2 @ FREQUENCIES * (1 / (_COMPOSITION_SPREAD + 1) + 1 / median_length))
-    signal = np.array([centred[indices_of(sequence)].mean() for sequence in X]) / scale
+    signal = np.array([centred[draw.indices_of(sequence)].mean() for sequence in X]) / scale
     return X, signal + noise * rng.standard_normal(n_samples)
 
 
@@ -276,9 +265,9 @@ def make_mutational_landscape(
     array(['MKTAYIAKQR', 'MNTAYIIKAR', 'FKGAYIAKQR'], dtype=object)
     """
     rng = check_random_state(random_state)
-    sites = indices_of(draw_sequence(rng, length, FREQUENCIES) if parent is None else parent)
+    sites = draw.indices_of(draw.sequence(rng, length, FREQUENCIES) if parent is None else parent)
     check_scalar(max_mutations, "max_mutations", Integral, min_val=1, max_val=len(sites))
-    effects = draw_effects(rng, sites)
+    effects = draw.effects(rng, sites)
     couplings = np.triu(rng.standard_normal((len(sites), len(sites))), k=1)
     variants = np.tile(sites, (n_samples, 1))  # (n_samples, L)
     for variant in variants[1:]:
@@ -359,12 +348,12 @@ def make_residue_labels(
     ):
         raise ValueError(f"labels={labels!r}: expected at least two different letters, and no '-'.")
     letters = np.array(list(labels))
-    lengths = draw_lengths(rng, n_samples, median_length, min_length, max_length)
-    preferences = draw_preferences(rng, len(letters), class_sep)
+    lengths = draw.lengths(rng, n_samples, median_length, min_length, max_length)
+    preferences = draw.preferences(rng, len(letters), class_sep)
     X, y = [], []
     for length in lengths:
-        states = draw_states(rng, length, len(letters), mean_segment)
-        X.append(draw_by_state(rng, states, preferences))
+        states = draw.states(rng, length, len(letters), mean_segment)
+        X.append(draw.by_state(rng, states, preferences))
         y.append("".join(np.where(rng.random_sample(length) < missing, "-", letters[states])))
     return object_array(X), object_array(y)
 
