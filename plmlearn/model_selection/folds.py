@@ -120,7 +120,7 @@ def make_folds(
     >>> [len(test) for _, test in folds.splits]
     [10, 10]
     """
-    pairs, by_cluster = are_pairs(X), isinstance(groups, str)
+    pairs, by_cluster, how = are_pairs(X), isinstance(groups, str), "single proteins"
     if by_cluster and groups != "clusters":
         raise ValueError(f"groups is {groups!r}; expected 'clusters', None or an array of clusters.")
     if by_cluster:
@@ -137,7 +137,8 @@ def make_folds(
         except TypeError:
             raise TypeError("groups holds entries of several kinds; expected numbers, or text.") from None
     if pairs:
-        return _of_pairs(X, y, n_splits, groups, "single proteins" if groups is None else how, random_state)
+        splits = list(PairKFold("C3", n_splits, random_state=random_state).split(X, y, groups))
+        return Folds(splits, groups, f"{n_splits} folds of pairs that share no protein (C3), by {how}")
     if groups is None:
         return _at_random(X, y, n_splits, random_state, "")
     classes = y if y is not None and target_kind(X, y) == "labels" else None
@@ -152,8 +153,3 @@ def _at_random(X: Any, y: Any, n_splits: int, random_state: Any, what: str) -> F
     rows = np.zeros(len(X))
     splits = list(kind(n_splits, shuffle=True, random_state=random_state).split(rows, y))
     return Folds(splits, None, f"{n_splits} random folds{what}")
-
-
-def _of_pairs(X: Any, y: Any, n_splits: int, groups: Any, how: str, random_state: Any) -> Folds:
-    splits = list(PairKFold("C3", n_splits, random_state=random_state).split(X, y, groups))
-    return Folds(splits, groups, f"{n_splits} folds of pairs that share no protein (C3), by {how}")

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from ..sequences.checked import AT_LEAST_2, SEED, one_of
@@ -19,6 +18,7 @@ from ..sequences.clean import check_count, check_parameters
 from ..sequences.columns import check_labels
 from .clusters import components
 from .graph import PairGraph
+from .proteins import Split, Splitter
 
 LEVELS = ("C1", "C2", "C3")
 _CONSTRAINTS = {
@@ -34,7 +34,7 @@ class PairWarning(UserWarning):
 
 
 @dataclass(eq=False, repr=False)
-class PairKFold(BaseCrossValidator):
+class PairKFold(Splitter):
     """K folds of protein pairs, by what a test pair shares with the training pairs of its fold.
 
     ====== ===================================== ========================================================
@@ -99,11 +99,7 @@ class PairKFold(BaseCrossValidator):
     clusters: Mapping[Any, Any] | None = field(default=None, kw_only=True)
     random_state: Any = field(default=None, kw_only=True)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of folds."""
-        return self.n_splits
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test pairs, fold by fold."""
         check_parameters(_CONSTRAINTS, vars(self), type(self).__name__)
         graph = PairGraph.of(X, clusters=self.clusters if groups is None else groups)

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from ..sequences import read_variants
 from ..sequences.checked import AT_LEAST_2, COUNT, SEED, TEXT, checked, one_of
 from ..sequences.clean import check_parameters
 from ..sequences.variants import FIRST_SITE
-from .proteins import Split
+from .proteins import Split, Splitter
 
 Scheme = Literal["random", "modulo", "contiguous"]
 _CONSTRAINTS = {
@@ -30,7 +29,7 @@ _CONSTRAINTS = {
 
 
 @dataclass(eq=False, repr=False)
-class PositionKFold(BaseCrossValidator):
+class PositionKFold(Splitter):
     """Folds of variants of one protein, by their mutated positions, as ProteinGym has them.
 
     On random folds a model need only know how sensitive each position is, which it has seen in training.
@@ -88,10 +87,6 @@ class PositionKFold(BaseCrossValidator):
     scheme: Scheme = field(default="modulo", kw_only=True)
     first_site: int = field(default=1, kw_only=True)
     random_state: Any = field(default=None, kw_only=True)
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of folds."""
-        return self.n_splits
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Row numbers of training and test set, fold by fold."""

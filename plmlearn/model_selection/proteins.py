@@ -15,17 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 
 from ..sequences import check_sequences
-from ..sequences.checked import (
-    AT_LEAST_2,
-    COUNT,
-    COUNT_FROM_0,
-    FLAG,
-    SEED,
-    SHARE,
-    TEXT,
-    Range,
-    one_of,
-)
+from ..sequences.checked import AT_LEAST_2, COUNT, COUNT_FROM_0, FLAG, SEED, SHARE, TEXT, Range, one_of
 from ..sequences.clean import check_count, check_parameters, is_missing, rows_of
 from ..sequences.columns import check_labels
 from ..sequences.kinds import are_labels
@@ -33,9 +23,7 @@ from ..similarity.alignment import stack_letters
 from ..similarity.search import Method
 from .clusters import cluster_sequences
 from .graph import check_clusters
-from .holdout import count_classes, draw_clusters
-
-Split = tuple[np.ndarray, np.ndarray]
+from .holdout import Split, count_classes, draw_clusters
 
 _CONSTRAINTS = {
     "n_splits": AT_LEAST_2,
@@ -50,8 +38,18 @@ _CONSTRAINTS = {
 }
 
 
+class Splitter(BaseCrossValidator):
+    """A splitter that says beforehand how many splits it makes."""
+
+    n_splits: int
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Number of splits."""
+        return self.n_splits
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
-class _ClusterSplitter(BaseCrossValidator):
+class _ClusterSplitter(Splitter):
     n_splits: int = field(default=5, kw_only=False)
     min_identity: float = 0.3
     coverage: float = 0.8
@@ -59,10 +57,6 @@ class _ClusterSplitter(BaseCrossValidator):
     random_state: Any = None
 
     __metadata_request__split = {"groups": True}
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Number of splits."""
-        return self.n_splits
 
     def _clusters(self, X: Any, groups: Any, n_least: int) -> np.ndarray:
         """Clusters of the proteins; an error where there are fewer than ``n_least``."""
