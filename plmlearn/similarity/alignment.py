@@ -126,13 +126,7 @@ class _Profile:
 
 
 def _compare(
-    q: int,
-    query: np.ndarray,
-    block: np.ndarray,
-    profile: _Profile,
-    fits: np.ndarray,
-    size: int,
-    limit: float,
+    q: int, query: np.ndarray, block: np.ndarray, profile: _Profile, fits: np.ndarray, size: int, limit: float
 ) -> Hits:
     first, last = np.flatnonzero(fits)[[0, -1]]  # a block is sorted by length
     rows = profile.lengths[last]

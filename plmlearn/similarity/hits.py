@@ -71,9 +71,7 @@ class Hits:
     def best(self) -> "Hits":
         """For every query that has hits, all that tie for the best score and identity."""
         ordered = self.sorted()
-        if not len(ordered):
-            return ordered
-        starts = np.flatnonzero(np.r_[True, ordered.query[1:] != ordered.query[:-1]])
-        top = np.repeat(starts, np.diff(np.r_[starts, len(ordered)]))
+        _, first, query = np.unique(ordered.query, return_index=True, return_inverse=True)
+        top = first[query]
         ties = (ordered.score == ordered.score[top]) & (ordered.identity == ordered.identity[top])
         return ordered.take(ties)
