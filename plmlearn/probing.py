@@ -19,7 +19,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from .baselines.comparison import as_table, corrected_interval
+from .baselines.comparison import HasRows, corrected_interval
 from .estimators.embedder import PLMEmbedder
 from .estimators.residue_targets import check_residue_y, is_measured
 from .estimators.targets import check_class_y, check_length, check_value_y
@@ -35,7 +35,7 @@ _PROTEINS_AT_ONCE = 64  # whose residues are held after every layer, before some
 
 
 @dataclass(frozen=True)
-class LayerSweep:
+class LayerSweep(HasRows):
     """Scores of a probe on the embeddings after each layer; ``print`` it for a table.
 
     Attributes
@@ -89,14 +89,8 @@ class LayerSweep:
         interval = f"{self.confidence:.0%} interval {low:+.3f} to {high:+.3f}"
         return f"{chosen}; {differs} ({best['difference']:+.3f}, {interval})"
 
-    def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
-
     def __str__(self) -> str:
-        return f"{as_table(self.rows)}\n{self.verdict}"
+        return f"{super().__str__()}\n{self.verdict}"
 
 
 @checked(

@@ -31,8 +31,23 @@ _COSTS: dict[str, Any] = {
 }
 
 
+class HasRows:
+    """What holds a table, a dict for each of its rows."""
+
+    rows: list[dict[str, Any]]
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def __str__(self) -> str:
+        return as_table(self.rows)
+
+
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(HasRows):
     """Scores of several estimators on the same splits; ``print`` it for a table.
 
     Attributes
@@ -92,15 +107,6 @@ class Comparison:
     confidence: float
     inspected: dict[str, list]
     splits: list[tuple[np.ndarray, np.ndarray]]
-
-    def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
-
-    def __str__(self) -> str:
-        return as_table(self.rows)
 
 
 @checked(

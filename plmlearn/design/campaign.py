@@ -9,27 +9,19 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 
 from ..baselines import AdditiveMutationRegressor
-from ..baselines.comparison import as_table, with_seed
+from ..baselines.comparison import HasRows, as_table, with_seed
 from ..metrics.variants import chances_of_top
 from ..sequences.checked import COUNT, FLAG, SEED, SHARE, checked
 from ..sequences.clean import one_column, rows_of
 from ..sequences.columns import check_numbers
 from ..sequences.variants import is_notation
-from .proposal import (
-    ACQUISITION,
-    BETA,
-    Acquisition,
-    check_offers_std,
-    propose,
-    sequences_of,
-    wild_type_of,
-)
+from .proposal import ACQUISITION, BETA, Acquisition, check_offers_std, propose, sequences_of, wild_type_of
 
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Campaign:
+class Campaign(HasRows):
     """What each strategy had found after each round; ``print`` it for a table of medians.
 
     Attributes
@@ -75,12 +67,6 @@ class Campaign:
         """One figure of one strategy after one round, (n_campaigns,)."""
         own = [row for row in self.rows if (row["strategy"], row["round"]) == (strategy, number)]
         return np.array([row[figure] for row in own], dtype=float)
-
-    def to_frame(self) -> Any:
-        """The rows as a pandas DataFrame (needs pandas)."""
-        import pandas as pd
-
-        return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
         return as_table(self.medians())
