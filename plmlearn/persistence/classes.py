@@ -169,14 +169,8 @@ def _check_calibration(_: Saved, state: State, path: str) -> None:
         )
 
 
-_FITNESS = {
-    "wild_type": TEXT,
-    "mean": VALUES,
-    "scale": VALUES,
-    "scores": VALUES,
-    "values": VALUES,
-    "straight": FLAG,
-}
+_FITNESS = dict.fromkeys(("mean", "scale", "scores", "values"), VALUES)
+_FITNESS |= {"wild_type": TEXT, "straight": FLAG}
 _SCALE = {"mean": VALUES, "scale": VALUES, "one_dimensional": FLAG}
 _RESIDUE_CLASSES = {
     "classes": LABELS,
@@ -314,20 +308,8 @@ def _frozen(cls: type, mlp: Any) -> Saved:
     )
 
 
-_ADAPTERS = (
-    adapters.AdaLoRA,
-    adapters.Bottleneck,
-    adapters.DoRA,
-    adapters.Frozen,
-    adapters.FullFineTuning,
-    adapters.IA3,
-    adapters.LayerNormTuning,
-    adapters.LoRA,
-    adapters.PeftAdapter,
-    adapters.PrefixTuning,
-    adapters.PromptTuning,
-    adapters.VeRA,
-)
+_EXPORTED = (getattr(adapters, name) for name in adapters.__all__)
+_ADAPTERS = [cls for cls in _EXPORTED if inspect.isclass(cls) and not inspect.isabstract(cls)]
 SAVED: dict[str, Saved] = {
     saved.cls.__name__: saved
     for saved in (
