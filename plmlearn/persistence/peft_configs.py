@@ -71,33 +71,9 @@ _RULES_OF: tuple[tuple[Rule, str], ...] = (
 )
 _RULES = {field: rule for rule, fields in _RULES_OF for field in fields.split()}
 
-_EVERY = (
-    "peft_version base_model_name_or_path revision task_type inference_mode target_modules exclude_modules "
-    "layers_to_transform layers_pattern modules_to_save"
-)
-_FIELDS = {
-    peft.C3AConfig: "block_size block_size_pattern bias init_weights",
-    peft.FourierFTConfig: "n_frequency n_frequency_pattern scaling random_loc_seed fan_in_fan_out bias "
-    "init_weights",
-    peft.HRAConfig: "r apply_GS bias init_weights",
-    peft.IA3Config: "feedforward_modules fan_in_fan_out init_ia3_weights",
-    peft.LoHaConfig: "r alpha rank_pattern alpha_pattern rank_dropout module_dropout use_effective_conv2d "
-    "init_weights",
-    peft.LoKrConfig: "r alpha rank_pattern alpha_pattern rank_dropout module_dropout use_effective_conv2d "
-    "decompose_both decompose_factor rank_dropout_scale init_weights",
-    peft.LoraConfig: "r lora_alpha rank_pattern alpha_pattern lora_dropout fan_in_fan_out bias lora_bias "
-    "use_rslora use_dora init_lora_weights",
-    peft.MissConfig: "r mini_r miss_dropout bias init_weights",
-    peft.OFTConfig: "r oft_block_size module_dropout fan_in_fan_out bias coft eps block_share "
-    "use_cayley_neumann num_cayley_neumann_terms init_weights",
-    peft.RandLoraConfig: "r randlora_alpha randlora_dropout projection_prng_key save_projection sparse "
-    "very_sparse fan_in_fan_out bias init_weights",
-    peft.VBLoRAConfig: "r num_vectors vector_length topk save_only_topk_weights vblora_dropout "
-    "fan_in_fan_out bias init_vector_bank_bound init_logits_std",
-    peft.VeraConfig: "r projection_prng_key save_projection vera_dropout d_initial fan_in_fan_out bias "
-    "init_weights",
-}
-_CLASSES = {cls().peft_type.value: cls for cls in _FIELDS}
+_METHODS = "C3A FourierFT HRA IA3 LoHa LoKr Lora Miss OFT RandLora VBLoRA Vera"
+_CONFIGS = (getattr(peft, f"{name}Config") for name in _METHODS.split())
+_CLASSES = {cls().peft_type.value: cls for cls in _CONFIGS}
 
 
 def settings_of(config: peft.PeftConfig, path: str) -> dict[str, Any]:
@@ -155,12 +131,10 @@ def _class_of(peft_type: Any, path: str) -> type[peft.PeftConfig]:
 
 def _allowed(cls: type[peft.PeftConfig], settings: Mapping[str, Any], path: str) -> dict[str, Any]:
     """The listed fields, each checked; the others must be peft's defaults, and are left out."""
-    listed = {*_EVERY.split(), *_FIELDS[cls].split()}
-    defaults = cls().to_dict()
-    own = {field.name for field in dataclasses.fields(cls)}
-    allowed = {}
+    defaults, allowed = cls().to_dict(), {}
+    listed = _RULES.keys() & {field.name for field in dataclasses.fields(cls)}
     for name, value in settings.items():
-        if name in listed and name in own:
+        if name in listed:
             _RULES[name].check(f"{path}.{name}", value)
             allowed[name] = value
         elif name != "peft_type" and not (name in defaults and value == defaults[name]):
