@@ -10,7 +10,7 @@ archive it came in. Addresses are pinned to a commit where one is known; the che
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import converters
@@ -34,13 +34,18 @@ class Table:
     ``numbers`` gives the type of the columns that are not text.
     """
 
-    data_set: str
     path: str
     columns: tuple[str, ...]
     sha256: str
     numbers: Mapping[str, type] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
     convert: Callable[..., Iterable[converters.Row]] = lambda *files: ()
+    name: str = ""
+
+    @property
+    def data_set(self) -> str:
+        """Its name; with a slash, what stands before it."""
+        return self.name.partition("/")[0]
 
 
 def description(data_set: str) -> str:
@@ -49,9 +54,8 @@ def description(data_set: str) -> str:
     return path.read_text(encoding="utf-8").rstrip("\n")
 
 
-TABLES = {
+_TABLES = {
     "gb1": Table(
-        data_set="gb1",
         path="gb1/gb1.csv.gz",
         columns=("sequence", "target", *GB1_SPLITS),
         sha256="89317eefdb91716f6961d9353efd37bec9684d7b60db8f0b8a307f69e08028a9",
@@ -60,7 +64,6 @@ TABLES = {
         convert=converters.gb1_rows,
     ),
     "beta_lactamase": Table(
-        data_set="beta_lactamase",
         path="dms/blat_ecolx.csv.gz",
         columns=("mutant", "sequence", "fitness", "fitness_625", "esm1v"),
         sha256="4531968a3183ab04cd665f9c63791c278823277ca2694673719d0376906ccb79",
@@ -69,7 +72,6 @@ TABLES = {
         convert=converters.beta_lactamase_rows,
     ),
     "stability": Table(
-        data_set="stability",
         path="stability/stability.csv.gz",
         columns=("sequence", "target", "split"),
         sha256="993f20e2df2f52afd27dbb9f20736d1899ecb2f820a6c0b0d8f924abbed95517",
@@ -78,7 +80,6 @@ TABLES = {
         convert=converters.stability_rows,
     ),
     "deeploc2/swissprot": Table(
-        data_set="deeploc2",
         path="deeploc2/deeploc2.csv.gz",
         columns=("accession", "sequence", "locations", "membrane", "kingdom", "partition"),
         sha256="a2bfed900f0e0232fecab88bc14f3408fc5ebb597d25c403ffe79c2a0005de9c",
@@ -87,7 +88,6 @@ TABLES = {
         convert=converters.deeploc2_rows,
     ),
     "deeploc2/hpa": Table(
-        data_set="deeploc2",
         path="deeploc2/hpa_test.csv.gz",
         columns=("accession", "sequence", "locations"),
         sha256="e7a5f0eb39d39520bea4a1e824949e47f30f6626c9fb73847629875adba8b2ff",
@@ -95,7 +95,6 @@ TABLES = {
         convert=converters.hpa_rows,
     ),
     "secondary_structure": Table(
-        data_set="secondary_structure",
         path="secondary_structure/secondary_structure.csv.gz",
         columns=("id", "sequence", "labels", "resolved", "split"),
         sha256="887c39b8d285a14723c744315cf665b4112cc58dd6d93f7121f3aaf8bc8d0191",
@@ -103,7 +102,6 @@ TABLES = {
         convert=converters.secondary_structure_rows,
     ),
     "disorder": Table(
-        data_set="disorder",
         path="disorder/chezod.csv.gz",
         columns=("id", "sequence", "z_scores", "split"),
         sha256="b55cd5e6d569407c6b64bfbc7232986aa24d2a05cd28e0250c9d8f7234618c45",
@@ -111,7 +109,6 @@ TABLES = {
         convert=converters.chezod_rows,
     ),
     "signal_peptides": Table(
-        data_set="signal_peptides",
         path="signal_peptide/signalp6.csv.gz",
         columns=("accession", "sequence", "labels", "type", "kingdom", "partition"),
         sha256="6e3ab8678d0bf47ea93a588fa09e881f995e5695113f5c32c8b2d070219707ce",
@@ -120,16 +117,15 @@ TABLES = {
         convert=converters.signalp6_rows,
     ),
     "ppi/pairs": Table(
-        data_set="ppi",
         path="ppi/pairs.csv.gz",
         columns=("id_a", "id_b", "label", "split"),
         sha256="700011257ec735d17dd6435cc8f7e01cf959566bb604c460cc55de4a7a468a0e",
         numbers={"label": int},
     ),
     "ppi/proteins": Table(
-        data_set="ppi",
         path="ppi/proteins.csv.gz",
         columns=("id", "sequence"),
         sha256="64e2142dbd58c3cef19805b7daa3a0920ddef3932e436307ef2e7194167a9bec",
     ),
 }
+TABLES = {name: replace(table, name=name) for name, table in _TABLES.items()}
