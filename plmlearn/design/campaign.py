@@ -55,12 +55,9 @@ class Campaign(HasRows):
         """Median over campaigns of ``top_share`` and ``best``: a dict per strategy and round."""
         keys = dict.fromkeys((row["strategy"], row["round"], row["n_measured"]) for row in self.rows)
         return [
-            dict(zip(("strategy", "round", "n_measured"), key))
-            | {
-                figure: float(np.median(self.values(key[0], key[1], figure)))
-                for figure in ("top_share", "best")
-            }
-            for key in keys
+            {"strategy": name, "round": step, "n_measured": n}
+            | {figure: float(np.median(self.values(name, step, figure))) for figure in ("top_share", "best")}
+            for name, step, n in keys
         ]
 
     def values(self, strategy: str, number: int, figure: str) -> np.ndarray:

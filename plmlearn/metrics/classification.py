@@ -282,13 +282,12 @@ def _score_columns(y_score: Any, shape: tuple[int, ...], name: str = "y_score") 
 def _class_row(label: Any, true: np.ndarray, pred: np.ndarray, scores: np.ndarray | None, c: int) -> dict:
     hits, members, taken = int((true & pred).sum()), int(true.sum()), int(pred.sum())
     row = {"label": label.item() if isinstance(label, np.generic) else label, "n": members}
+    row |= dict.fromkeys(("precision", "recall", "f1", "aupr"), np.nan)
     if members:
         row["precision"] = hits / taken if taken else 0.0
         row["recall"] = hits / members
         row["f1"] = 2 * hits / (taken + members)
         row["aupr"] = np.nan if scores is None else float(average_precision_score(true, scores[:, c]))
-    else:
-        row.update(dict.fromkeys(("precision", "recall", "f1", "aupr"), np.nan))
     row["specificity"] = float((~true & ~pred).sum() / (~true).sum()) if members < len(true) else np.nan
     return row
 

@@ -211,10 +211,9 @@ def check_parameters(constraints: Mapping[str, Any], given: Mapping[str, Any], c
     caller : str
         Name of the function or class, for the message.
     """
-    checks = {name: rules for name, rules in constraints.items() if rules != "no_validation"}
-    known = {name: value for name, value in given.items() if name in checks}
-    rules = {name: [Range.of(rule) for rule in checks[name]] for name in known}
-    validate_parameter_constraints(rules, known, caller)
+    checked = [name for name in given if constraints.get(name, "no_validation") != "no_validation"]
+    rules = {name: [Range.of(rule) for rule in constraints[name]] for name in checked}
+    validate_parameter_constraints(rules, {name: given[name] for name in checked}, caller)
 
 
 class Range(Interval):
