@@ -61,14 +61,11 @@ def write_folder(folder: Path, document: Mapping[str, Any], files: Mapping[str, 
     with _locked(folder, exclusive=True) as descriptor:
         old = _settle(folder)
         _refuse_foreign(folder, files, old)
+        gone = [name for name in old if name not in files and (folder / name).is_file()]
         document = {
             **document,
             "files": {name: {"bytes": len(data), "sha256": _digest(data)} for name, data in files.items()},
-            "replaced": {
-                name: _digest_of(folder / name)
-                for name in old
-                if name not in files and (folder / name).is_file()
-            },
+            "replaced": {name: _digest_of(folder / name) for name in gone},
         }
         manifest = _sealed(document)
         if len(manifest) > _LONGEST_MANIFEST:
@@ -240,9 +237,8 @@ def _settle(folder: Path) -> list[str]:
 
 
 def _refuse_foreign(folder: Path, files: Mapping[str, bytes], own: list[str]) -> None:
-    foreign = [name for name in (*files, MANIFEST) if name not in (*own, MANIFEST)]
-    foreign = [str(folder / name) for name in foreign if os.path.lexists(folder / name)]
-    if foreign:
+    places = [folder / name for name in files if name not in own]
+    if foreign := [str(path) for path in places if os.path.lexists(path)]:
         raise FileExistsError(
             f"{', '.join(foreign)}: written by something other than plmlearn.save, and would be replaced. "
             "Move it, or save into another folder."
