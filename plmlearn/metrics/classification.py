@@ -243,8 +243,8 @@ def matthews_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 def _indicators(y_true: Any, y_pred: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     true, pred = check_labels(y_true, "y_true"), check_labels(y_pred, "y_pred")
-    if true.shape != pred.shape or not 1 <= true.ndim <= 2 or not len(true):
-        raise ValueError(f"y_true has shape {true.shape}, y_pred {pred.shape}; expected the same, not empty.")
+    if true.shape != pred.shape:
+        raise ValueError(f"y_true has shape {true.shape}, y_pred {pred.shape}; expected the same.")
     if true.ndim == 2:
         labels = np.arange(true.shape[1]) if labels is None else _distinct(labels, true.shape[1])
         for name, indicator in (("y_true", true), ("y_pred", pred)):
