@@ -342,10 +342,8 @@ def make_residue_labels(
     EEHHCCEEECCCCCHHHHHHHHHHCCEEEEEEEEE
     """
     rng = check_random_state(random_state)
-    if (
-        not all(isinstance(label, str) and len(label) == 1 and label != "-" for label in labels)
-        or len(set(labels)) < 2
-    ):
+    are_letters = all(isinstance(label, str) and len(label) == 1 and label != "-" for label in labels)
+    if not are_letters or len(set(labels)) < 2:
         raise ValueError(f"labels={labels!r}: expected at least two different letters, and no '-'.")
     letters = np.array(list(labels))
     lengths = draw.lengths(rng, n_samples, median_length, min_length, max_length)
@@ -415,15 +413,10 @@ def make_protein_pairs(
     """
     rng = check_random_state(random_state)
     check_scalar(n_proteins, "n_proteins", Integral, min_val=2 * n_families)
+    lengths = {"median_length": median_length, "min_length": min_length, "max_length": max_length}
+    own: dict[str, Any] = {"class_sep": class_sep, "motif_length": motif_length, **lengths}
     proteins, family = make_protein_classification(
-        n_proteins,
-        n_classes=2 * n_families,
-        class_sep=class_sep,
-        motif_length=motif_length,
-        median_length=median_length,
-        min_length=min_length,
-        max_length=max_length,
-        random_state=rng,
+        n_proteins, n_classes=2 * n_families, random_state=rng, **own
     )
     members = [np.flatnonzero(family == k) for k in range(2 * n_families)]
     y = rng.permutation(np.arange(n_samples) % 2)

@@ -142,7 +142,8 @@ class ResidueClassTarget(ResidueTarget):
             )
         target = replace(self, weights=weights / mean, constraints=None)
         if constraints == "infer":
-            target.constraints = target._infer(y)
+            allowed = constraints_from_tags(target.codes(y), target.n_outputs)
+            target.constraints = {name: part.numpy() for name, part in zip(CONSTRAINTS, allowed, strict=True)}
         elif constraints is not None:
             target.constraints = target._read(constraints)
         target.encode(y)  # refuses what breaks the constraints, by the caller's rows
@@ -178,10 +179,6 @@ class ResidueClassTarget(ResidueTarget):
 
     def _place(self) -> dict[Any, int]:
         return {label: code for code, label in enumerate(self.classes.tolist())}
-
-    def _infer(self, y: Rows) -> dict[str, np.ndarray]:
-        allowed = constraints_from_tags(self.codes(y), self.n_outputs)
-        return {name: part.numpy() for name, part in zip(CONSTRAINTS, allowed, strict=True)}
 
     def _read(self, constraints: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels that may meet, begin and end a protein, as arrays of bool."""
