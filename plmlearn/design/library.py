@@ -87,7 +87,7 @@ class VariantLibrary(Sequence):
             changed = [0, *(len(others) * n for n in after[:-1])]
             ways.insert(0, [keeps * same + other for same, other in zip(after, changed)])
         if max(map(max, ways)) > _MOST:
-            raise ValueError(f"The library has over {_MOST:.0e} variants; choose fewer sites or residues.")
+            raise ValueError(f"The library has more than {_MOST:.0e} variants: take fewer sites or residues.")
         self._ways = np.array(ways, dtype=np.int64)
         self._first = int(all(self._keeps))  # number 0 is then the wild type
         self._n = int(self._ways[0, -1]) - self._first

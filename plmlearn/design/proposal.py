@@ -211,8 +211,8 @@ def propose(
     rows, texts, mean, std, score = (column[chosen] for column in best_so_far[1:])
     named = isinstance(candidates, VariantLibrary)
     names = name_variants(candidates.wild_type, texts, first_site=candidates.first_site) if named else None
-    std = None if acquisition == "greedy" else std
-    return Proposal(texts, rows, mean, std, score, names, n_candidates, n_known)
+    known_std = None if acquisition == "greedy" else std
+    return Proposal(texts, rows, mean, known_std, score, names, n_candidates, n_known)
 
 
 def _highest(columns: list[np.ndarray], more: list[np.ndarray], size: int) -> list[np.ndarray]:
