@@ -171,7 +171,9 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
         random = check_random_state(self.random_state)
         weights = fit_params.pop("sample_weight", None)
         if self.warn_below is not None and are_pairs(X):
-            raise ValueError("warn_below is for whole sequences of single proteins: pass None.")
+            raise ValueError(
+                "warn_below is for whole sequences of single proteins; fit had none such. Pass None."
+            )
         if self.bootstrap:
             self._check_before_draws(X, y, weights, groups)
         members = []
