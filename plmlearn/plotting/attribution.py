@@ -280,10 +280,6 @@ class AttributionDisplay:
     'contribution'
     """
 
-    ax_: Any
-    figure_: Any
-    bars_: Any
-
     def __init__(self, sequence: str, values: Any, *, unit: str = "contribution", name: str = "attribution"):
         self.sequence = sequence
         self.values = np.asarray(values, dtype=float)

@@ -45,10 +45,6 @@ class ClassScoresDisplay:
     [1.0, 0.5]
     """
 
-    ax_: Any
-    figure_: Any
-    bars_: Any
-
     def __init__(self, rows: list[dict[str, Any]], *, score: Score = "f1"):
         check_choice("score", score, get_args(Score))
         self.rows = rows
@@ -177,10 +173,6 @@ class ReliabilityDisplay:
     >>> display.prob_true, display.prob_pred, display.shares
     (array([0.75]), array([0.75]), array([1.]))
     """
-
-    ax_: Any
-    figure_: Any
-    line_: Any
 
     def __init__(self, prob_true: Any, prob_pred: Any, shares: Any, *, error: float | None = None):
         self.prob_true = np.asarray(prob_true)

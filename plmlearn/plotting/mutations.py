@@ -59,9 +59,6 @@ class MutationHeatmapDisplay:
     """
 
     residues = RESIDUES
-    axes_: list[Any]
-    figure_: Any
-    images_: list[Any]
 
     def __init__(self, wild_type: str, tables: dict[str, np.ndarray], *, first_site: int = 1):
         self.wild_type = clean_wild_type(wild_type)
@@ -156,7 +153,8 @@ class MutationHeatmapDisplay:
             Itself.
         """
         self.axes_ = self._axes(ax)
-        self.figure_, self.images_ = self.axes_[0].figure, []
+        self.figure_ = self.axes_[0].figure
+        self.images_: list[Any] = []
         for own, (title, table) in zip(self.axes_, self.tables.items()):
             self._draw(own, title, table, kwargs)
         return self
