@@ -233,7 +233,9 @@ class PLMSearchCV(BaseSearchCV):
         scorers, _ = self._get_scorers()
         routed = self._get_routed_params_for_fit(params)
         space = Space.of(self.estimator, self.param_distributions)
-        splits = list(self._splitter(y, routed.splitter.split).split(X, y, **routed.splitter.split))
+        of_cv = routed.splitter.split
+        splitter = splitter_of(self.cv, y, of_cv.get("groups"), is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **of_cv))
         if not splits:
             raise ValueError(f"cv={self.cv!r} gives no splits; expected at least one.")
         self.n_splits_ = len(splits)
@@ -243,7 +245,6 @@ class PLMSearchCV(BaseSearchCV):
             y=y,
             splits=splits,
             scorers=scorers,
-            score_name=self.refit if isinstance(self.refit, str) else None,
             fit_params=routed.estimator.fit,
             score_params=routed.scorer.score,
             space=space,
@@ -252,9 +253,6 @@ class PLMSearchCV(BaseSearchCV):
         data = {"X": X, "y": y, "the splits of cv": splits, "parameters of fit": params}
         self._open_study(plan, data)
         return plan
-
-    def _splitter(self, y: Any, split_params: Mapping[str, Any]) -> Any:
-        return splitter_of(self.cv, y, split_params.get("groups"), is_classifier(self.estimator))
 
     def _open(self, folder: str) -> Any:
         """The storage; processes of one search without any share a journal that is removed at its end."""
