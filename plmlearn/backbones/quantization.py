@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sequences.checked import require_package
+
 Quantization = Literal["int8", "nf4"]
 
 _BLOCK = 64  # weights per scale of nf4
@@ -126,11 +128,9 @@ class _Product(torch.autograd.Function):
 
 
 def _bitsandbytes():
-    try:
-        import bitsandbytes.functional
-    except ImportError as error:
-        raise ImportError(
-            "quantization='nf4' needs bitsandbytes, which is not installed. Run: "
-            'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
-        ) from error
+    message = "quantization='nf4' needs bitsandbytes, which is not installed. Run: "
+    message += 'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
+    require_package("bitsandbytes", message)
+    import bitsandbytes.functional
+
     return bitsandbytes.functional

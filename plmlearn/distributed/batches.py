@@ -10,7 +10,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from os import PathLike
 from os.path import isfile
 from pathlib import Path
@@ -23,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..persistence import SavedModelError, load
 from ..persistence.values import decode, encode
-from ..sequences.checked import COUNT, checked, one_of
+from ..sequences.checked import COUNT, checked, one_of, require_package
 from ..sequences.clean import first_few, local_path
 from .partitions import Partition, digest_of, partitions_of
 from .results import Folder
@@ -172,8 +171,9 @@ def _check_method(estimator: Any, method: str | None) -> str:
     if not hasattr(estimator, method):
         able = [name for name in METHODS if hasattr(estimator, name)]
         raise ValueError(f"method={method!r}, but {type(estimator).__name__} has {first_few(able, ' and ')}.")
-    if method != "transform" and find_spec("pyarrow") is None:
-        raise ImportError('Predictions are Parquet files, which need pyarrow: pip install "plmlearn[dask]".')
+    if method != "transform":
+        message = 'Predictions are Parquet files, which need pyarrow: pip install "plmlearn[dask]".'
+        require_package("pyarrow", message)
     return method
 
 
@@ -227,10 +227,9 @@ def _client_of(client: Any) -> Iterator[Any]:
     if client is None and "distributed" not in sys.modules:
         yield None
         return
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError('client needs dask: pip install "plmlearn[dask]".') from error
+    require_package("distributed", 'client needs dask: pip install "plmlearn[dask]".')
+    import distributed
+
     if isinstance(client, str):
         with distributed.Client(client, set_as_default=False) as connected:
             yield connected

@@ -7,7 +7,6 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from ..baselines import Comparison
 from ..model_selection import LeakageReport
 from ..plotting import ClassScoresDisplay, LeakageDisplay, LearningCurvesDisplay, ReliabilityDisplay
 from ..plotting.style import BLUE, GREY, ORANGE, SEQUENTIAL
+from ..sequences.checked import require_package
 from .evaluation import Evaluation
 from .facts import label_rows, lengths_of, measured, names_of, numbers, probabilities
 
@@ -37,8 +37,8 @@ class Picture:
 
 def check_matplotlib() -> None:
     """One error where the pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
-        raise ImportError('A report has pictures, which need matplotlib: pip install "plmlearn[plot]".')
+    message = 'A report has pictures, which need matplotlib: pip install "plmlearn[plot]".'
+    require_package("matplotlib", message)
 
 
 def drawn(

@@ -28,7 +28,7 @@ from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
 from ..metrics import get_scorer
 from ..model_selection.proteins import splitter_of
-from ..sequences.checked import Range
+from ..sequences.checked import Range, require_package
 from ..sequences.clean import check_parameters
 from .fingerprint import differences, fingerprint
 from .queue import RESULT, TrialQueue, open_storage, open_study
@@ -203,7 +203,7 @@ class PLMSearchCV(BaseSearchCV):
         -------
         self
         """
-        _require_optuna()
+        require_package("optuna", 'PLMSearchCV needs Optuna: pip install "plmlearn[search]".')
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
         if y is not None and _num_samples(X) != _num_samples(y):
             raise ValueError(
@@ -380,13 +380,6 @@ class PLMSearchCV(BaseSearchCV):
         tags.target_tags = copy.deepcopy(of_estimator.target_tags)
         tags.transformer_tags = copy.deepcopy(of_estimator.transformer_tags)
         return tags
-
-
-def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ImportError('PLMSearchCV needs Optuna: pip install "plmlearn[search]".') from error
 
 
 @contextmanager
