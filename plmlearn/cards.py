@@ -155,8 +155,7 @@ def _backbone(estimator: Any) -> tuple[str | None, str | None]:
     alone = places[0].removesuffix("#3di")
     if alone in BUNDLED:
         return alone, "BSD-3-Clause"
-    found = {alone: CHECKPOINTS[alone]} if alone in CHECKPOINTS else CHECKPOINTS
-    for short, checkpoint in found.items():
+    for short, checkpoint in CHECKPOINTS.items():
         place = checkpoint.place.removesuffix("#3di")
         if alone in (short, place):
             return place, checkpoint.licence

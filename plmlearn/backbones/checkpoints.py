@@ -128,8 +128,7 @@ def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):
             module.merge()
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+            model.set_submodule(name, module.get_base_layer())
     if {name for name, _ in model.named_parameters()} != {name for name, _ in plain.named_parameters()}:
         raise ValueError(
             "This adapter adds to the architecture, so it cannot be merged into the weights of a plain "

@@ -110,8 +110,7 @@ def quantize(layers: nn.Module, quantization: Quantization) -> None:
     """
     linears = [(name, module) for name, module in layers.named_modules() if type(module) is nn.Linear]
     for name, linear in linears:
-        owner, _, leaf = name.rpartition(".")
-        setattr(layers.get_submodule(owner), leaf, QUANTIZATIONS[quantization](linear))
+        layers.set_submodule(name, QUANTIZATIONS[quantization](linear))
 
 
 class _Product(torch.autograd.Function):
