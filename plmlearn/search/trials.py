@@ -95,12 +95,13 @@ class Plan:
         """The trials, as this process sees them."""
         import optuna
 
-        sampler = self.search.sampler
+        sampler: Any = self.search.sampler
+        # TPE for "random" and "grid" too, whose parameters are fixed, so that they need none.
+        sampler = _BySlot(self.seed) if isinstance(sampler, str) else _Own(sampler)
         study = optuna.load_study(
             study_name=self.search.study_name,
             storage=self.storage,
-            # TPE for "random" and "grid" too, whose parameters are fixed, so that they need none.
-            sampler=_BySlot(self.seed) if isinstance(sampler, str) else _Own(sampler),
+            sampler=sampler,
             pruner=_make_pruner(self.search.pruner, self.n_epochs, self.first_compared),
         )
         return TrialQueue(study, self.slots, self.n_trials, self.distributions)
