@@ -240,11 +240,9 @@ def cost_rows(evaluation: Evaluation) -> Rows:
     found: dict[str, dict[str, str]] = {}
     for row in evaluation.comparison.rows:
         sizes = {}
-        if any(outcome.n_trained is not None for outcome in evaluation.outcomes):
-            is_own = row["estimator"] == own
-            sizes["trained parameters"] = (
-                f"{trained.n_trained:,} of {trained.n_parameters:,}" if is_own else ""
-            )
+        if trained.n_trained is not None:
+            told = f"{trained.n_trained:,} of {trained.n_parameters:,}"
+            sizes["trained parameters"] = told if row["estimator"] == own else ""
         found[row["estimator"]] = {
             "model": row["estimator"],
             "seconds per fit": f"{row['fit_seconds']:.3g}",
