@@ -24,7 +24,7 @@ from ..sequences import read_fasta
 from ..sequences.clean import first_few
 from ..sequences.tables import as_target, is_gap, no_numbers
 from .results import say
-from .study import Study, Table, is_fasta, make_estimator, read_table, with_labels
+from .study import Study, Table, changed, is_fasta, read_table, with_labels
 
 
 def table_of(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Table:
@@ -97,7 +97,7 @@ def scanner(options: Mapping[str, Any], protein: str) -> Any:
     if not options["model"]:
         backbone = {"backbone": options["backbone"] or options["set"].get("backbone", "esm2-8m")}
         usual = {"adapter": Frozen(), "max_steps": 0, "validation_fraction": None, "verbose": 0}
-        return make_estimator(PLMMaskedLM, usual | options["set"] | backbone).fit([protein])
+        return changed(PLMMaskedLM(), usual | options["set"] | backbone).fit([protein])
     if options["set"] or options["backbone"]:
         raise ValueError("--model decides on backbone and parameters; leave the other options out.")
     model = persistence.load(options["model"])

@@ -158,8 +158,8 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Everything that decides on the outcome, complete, as ``--config`` reads it."""
         chosen = {"task": self.kind, "labels": self.labels, "estimator": type(self.estimator).__name__}
-        given = {name: (self.options | chosen).get(name) for name in _SETTINGS}
-        named = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        given = self.options | chosen
+        named = {name: _plain(given[name]) for name in _SETTINGS if name in given}
         kept = {name: value for name, value in named.items() if value not in (None, [], {})}
         return {**kept, "set": parameters_of(self.estimator)}
 
@@ -255,12 +255,12 @@ def _estimator(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     if options.get("preset"):
         return changed(_of_preset(options, pairs, kind), parameters)
     if options.get("estimator"):
-        return make_estimator(_one_of(_BY_NAME, options["estimator"], "estimator"), parameters)
+        return changed(_one_of(_BY_NAME, options["estimator"], "estimator")(), parameters)
     # --set adapter=… is for the first one that has this parameter.
     asked = any(name.split("__")[0] == "adapter" for name in [*parameters, *options.get("param", {})])
     suits = _ESTIMATORS[pairs, kind]
     able = [cls for cls in suits if not asked or "adapter" in cls().get_params(deep=False)]
-    return make_estimator(able[0], parameters)
+    return changed(able[0](), parameters)
 
 
 def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
@@ -284,11 +284,6 @@ def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
         )
         raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {expected}.")
     return estimator
-
-
-def make_estimator(cls: Any, parameters: Mapping[str, Any]) -> Any:
-    """An estimator with these parameters, or one error that names the one that it does not have."""
-    return changed(cls(), parameters)
 
 
 def changed(estimator: Any, parameters: Mapping[str, Any]) -> Any:
@@ -322,7 +317,7 @@ def _one_of(known: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def _groups(options: Mapping[str, Any], table: Table) -> Any:
-    """Clusters by the option ``groups``: of a column, computed, or none; None if nothing was asked for."""
+    """Clusters by the option ``groups``: those of a column; else the option as it is."""
     name = options.get("groups")
     if name in (None, "none", "clusters"):
         if name in table.columns:
@@ -336,14 +331,13 @@ def _groups(options: Mapping[str, Any], table: Table) -> Any:
 
 def groups_of_fit(study: Study) -> dict[str, Any]:
     """What ``fit`` gets: clusters, where they were asked for."""
-    groups = study.groups
-    if groups is None or (isinstance(groups, str) and groups == "none"):
+    if study.options.get("groups") in (None, "none"):
         return {}
     if not has_fit_parameter(study.estimator, "groups"):
         raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
-    if isinstance(groups, str):
-        groups = cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)
-    return {"groups": groups}
+    if study.options["groups"] != "clusters":
+        return {"groups": study.groups}
+    return {"groups": cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)}
 
 
 def save_study(study: Study, folder: str) -> None:
