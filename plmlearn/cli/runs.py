@@ -127,7 +127,7 @@ def predict(options: Options) -> None:
     with table.naming_places():
         predicted = model.predict(table.X)
     labels = list(settings.get("labels", ()))
-    found = named(joined(predicted, labels) if labels else predicted, target, "predicted")
+    found = named(joined(predicted, labels) if labels else predicted, target)
     if options["proba"]:
         found |= probabilities(model, table.X, labels or target)
     if replaced := found.keys() & table.columns.keys():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +112,14 @@ def _columns(estimator: Any, method: str, found: np.ndarray) -> dict[str, np.nda
     """Results by the name of their column."""
     if method == "transform":
         return {"embeddings": found}
-    name = "prediction" if method == "predict" else "p"
+    if method == "predict":
+        return named_columns("prediction", found)
+    return named_columns("p", found, getattr(estimator, "classes_", ()))
+
+
+def named_columns(name: str, found: np.ndarray, labels: Collection = ()) -> dict[str, np.ndarray]:
+    """Columns by name and label, or by name and number where labels are not as many."""
     if found.ndim == 1:
         return {name: found}
-    classes = getattr(estimator, "classes_", ())
-    names = classes if method == "predict_proba" and len(classes) == found.shape[1] else range(found.shape[1])
-    return {f"{name}_{label}": column for label, column in zip(names, found.T, strict=True)}
+    labels = labels if len(labels) == found.shape[1] else range(found.shape[1])
+    return {f"{name}_{label}": column for label, column in zip(labels, found.T)}
