@@ -101,9 +101,8 @@ def write_language_model(
     with torch.device("meta"):
         whole: Any = transformers.EsmForMaskedLM(config)
     whole = whole.to_empty(device="cpu")
-    for (
-        parameter
-    ) in whole.parameters():  # not the rotary frequencies: their rounding would add up along a chain
+    # Not the rotary frequencies, which are no parameters: their rounding would add up along a chain.
+    for parameter in whole.parameters():
         parameter.data = parameter.data.to(dtype)
     with torch.no_grad(), quiet_transformers():
         whole.esm.load_state_dict(model.state_dict(), strict=True)

@@ -44,6 +44,7 @@ _ESTIMATORS: dict[tuple[bool, TargetKind], tuple[Any, ...]] = {
     (True, "labels"): (pair.PLMPairClassifier,),
     (True, "numbers"): (pair.PLMPairRegressor,),
 }
+_WHAT = {False: "proteins", True: "pairs"}
 _BY_NAME: dict[str, Any] = {cls.__name__: cls for classes in _ESTIMATORS.values() for cls in classes}
 _ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
 
@@ -189,9 +190,7 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     labels = list(options.get("labels") or (labels_in(table.y) if kind == "labels" else []))
     table = with_labels(table, labels)
     estimator = _estimator(options, pairs, kind)
-    told = (
-        f"{len(table)} {'pairs' if pairs else 'proteins'}, {', '.join(options['target'])}: {KIND_NAMES[kind]}"
-    )
+    told = f"{len(table)} {_WHAT[pairs]}, {', '.join(options['target'])}: {KIND_NAMES[kind]}"
     told += _classes(table.y, kind, labels)
     say(f"{told}. {type(estimator).__name__} on {estimator.backbone}.")
     return Study(table, kind, estimator, _groups(options, table), options, labels)
@@ -274,15 +273,11 @@ def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     estimator = presets.make(name, task=task or None)
     suits = [key for key, classes in _ESTIMATORS.items() if type(estimator) in classes]
     if (pairs, kind) not in suits:
-        told = [f"{KIND_NAMES[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
-        expected = (
-            f"{told[0]}; the file has {KIND_NAMES[kind]} of {'pairs' if pairs else 'proteins'}"
-            if told
-            else (
-                f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
-            )
-        )
-        raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {expected}.")
+        wanted = f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
+        if suits:
+            here, there = (f"{KIND_NAMES[k]} of {_WHAT[p]}" for p, k in ((pairs, kind), suits[0]))
+            wanted = f"{there}; the file has {here}"
+        raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {wanted}.")
     return estimator
 
 
