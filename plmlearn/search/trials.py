@@ -13,13 +13,12 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.stats import wilcoxon
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score, _score
 from sklearn.utils.metaestimators import _safe_split
@@ -259,19 +258,11 @@ class _Trial:
         best = self._folds_of_best() if self.plan.search.p_threshold is not None else []
         if len(best) < len(self.plan.splits) or not np.isfinite([*best, *scores]).all():
             return None
-        from optuna.pruners import WilcoxonPruner
-        from optuna.study import StudyDirection
-        from optuna.trial import TrialState, create_trial
-
-        with _no_experiments():
-            pruner = WilcoxonPruner(p_threshold=self.plan.search.p_threshold)
-        so_far = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
-        same_folds = dict(enumerate(best[: len(scores)]))
-        to_beat = create_trial(value=float(np.mean(best)), intermediate_values=same_folds)
-        study: Any = SimpleNamespace(best_trial=to_beat, direction=StudyDirection.MAXIMIZE)
-        if not pruner.prune(study, so_far):
+        same_folds = best[: len(scores)]
+        test = wilcoxon(np.subtract(scores, same_folds), alternative="less", zero_method="zsplit")
+        if not test.pvalue < self.plan.search.p_threshold or sum(same_folds) <= sum(scores):
             return None
-        return float(np.mean(best) + np.mean(scores) - np.mean(best[: len(scores)]))
+        return float(np.mean(best) + np.mean(scores) - np.mean(same_folds))
 
     def _folds_of_best(self) -> list[float]:
         """Scores by fold of the best candidate so far."""
@@ -315,16 +306,6 @@ class _Watch:
 # -- engines of Optuna ----------------------------------------------------------------------------
 
 
-@contextmanager
-def _no_experiments() -> Iterator[None]:
-    """Optuna warns of what may change."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
 class _Own:
     """A copy of the caller's sampler for this process: who begins the search keeps its seed, others draw with
     a new one, since they would repeat the first draws."""
@@ -351,10 +332,12 @@ class _BySlot:
         self._sampler: Any = self._of(0)
 
     def _of(self, slot: int) -> Any:
+        from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import TPESampler
 
         seed = np.random.SeedSequence([self._seed, slot]).generate_state(1)[0]
-        with _no_experiments():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(seed=int(seed), multivariate=True, constant_liar=True)
 
     def before_trial(self, study: Any, trial: Any) -> None:
