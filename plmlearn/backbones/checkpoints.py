@@ -61,17 +61,8 @@ def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed:
             setattr(config, name, value)
         tensors = draw_weights(architecture, config, seed)
         model = make_model(architecture, config, tensors, torch.float32)
-        vocabulary = read_vocabulary("mini", bundled)
-    return Backbone(
-        "mini",
-        None,
-        model,
-        architecture,
-        vocabulary,
-        precision,
-        folder=bundled,
-        weights=digest_tensors(tensors),
-    )
+        vocabulary, digest = read_vocabulary("mini", bundled), digest_tensors(tensors)
+    return Backbone("mini", None, model, architecture, vocabulary, precision, folder=bundled, weights=digest)
 
 
 def write_language_model(

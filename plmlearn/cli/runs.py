@@ -39,16 +39,7 @@ from .results import (
     write_embeddings,
 )
 from .settings import dump, typed
-from .study import (
-    Study,
-    Table,
-    changed,
-    groups_of_fit,
-    make_study,
-    read_settings,
-    read_table,
-    save_study,
-)
+from .study import Study, Table, changed, groups_of_fit, make_study, read_settings, read_table, save_study
 
 Options = dict[str, Any]
 
@@ -247,11 +238,8 @@ def search(study: Study) -> None:
         best_study = replace(study, estimator=found.best_estimator_, options={**options, "groups": groups})
         save_study(best_study, options["out"])
     best = {name: str(value) for name, value in found.best_params_.items()}
-    show(
-        {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]},
-        options["as_json"],
-        rows,
-    )
+    result = {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]}
+    show(result, options["as_json"], rows)
 
 
 def _candidates(name: str, values: Any) -> Any:

@@ -324,12 +324,8 @@ class PLMSearchCV(BaseSearchCV):
             _insert_error_scores(folds, self.error_score)
         scores = folds[0]["test_scores"]
         self.multimetric_ = isinstance(scores, dict)
-        not_run: dict[str, Any] = {
-            "fit_time": math.nan,
-            "score_time": math.nan,
-            "n_test_samples": 0,
-            "fit_error": None,
-        }
+        not_run: dict[str, Any] = {"n_test_samples": 0, "fit_error": None}
+        not_run |= dict.fromkeys(("fit_time", "score_time"), math.nan)
         not_run["test_scores"] = dict.fromkeys(scores, math.nan) if self.multimetric_ else math.nan
         rows = [result["folds"] + [not_run] * (self.n_splits_ - len(result["folds"])) for result in results]
         values = [math.nan if trial.value is None else trial.value for trial in trials]
