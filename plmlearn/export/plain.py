@@ -163,14 +163,12 @@ class PlainModel:
 
 def _restored(estimator: Any) -> LoadedModel:
     """The fitted model in single precision on the CPU, whatever the estimator runs in."""
-    single = {"precision": "fp32", "device": "cpu", "compile": False}
-    if isinstance(estimator, HeadedEstimator):
-        copied: Any = copy.copy(estimator)
-        vars(copied).update(single, _loaded=None)
-        return copied._restored()
-    embedder: Any = copy.copy(getattr(estimator, "embedder_", estimator))
-    vars(embedder).update(single, backbone=estimator.backbone)
-    return embedder._load()
+    single: Any = copy.copy(getattr(estimator, "embedder_", estimator))
+    vars(single).update(precision="fp32", device="cpu", compile=False, backbone=estimator.backbone)
+    if not isinstance(estimator, HeadedEstimator):
+        return single._load()
+    single._loaded = None
+    return single._restored()
 
 
 def _require_plain(estimator: Any, model: LoadedModel) -> None:
