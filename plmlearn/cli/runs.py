@@ -351,9 +351,8 @@ def info(options: Options) -> None:
 def describe(model: Any) -> dict[str, Any]:
     """A fitted estimator in some fields; None for what it does not have."""
     history = getattr(model, "history_", None) or [{}]
-    best = next(
-        (epoch for epoch in history if epoch.get("epoch") == getattr(model, "best_epoch_", None)), history[-1]
-    )
+    kept = getattr(model, "best_epoch_", None)
+    best = next((epoch for epoch in history if epoch.get("epoch") == kept), history[-1])
     inner = getattr(model, "estimator", model)  # of an ensemble
     adapter, backbone = getattr(inner, "adapter", None), getattr(inner, "backbone", None)
     classes = getattr(model, "classes_", None)
@@ -366,7 +365,7 @@ def describe(model: Any) -> dict[str, Any]:
         "parameters": getattr(model, "n_parameters_", None),
         "trained": getattr(model, "n_trainable_parameters_", None),
         "epochs": len(history) if history[0] else None,
-        "best epoch": getattr(model, "best_epoch_", None),
+        "best epoch": kept,
         "train_loss": best.get("train_loss"),
         "valid_loss": best.get("valid_loss"),
         "best score": getattr(model, "best_score_", None),

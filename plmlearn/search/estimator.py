@@ -372,9 +372,8 @@ class PLMSearchCV(BaseSearchCV):
         if not hasattr(self.estimator, "__sklearn_tags__"):  # set after the fit; fit itself refuses it
             return super(BaseSearchCV, self).__sklearn_tags__()
         tags, of_estimator = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags = copy.deepcopy(of_estimator.input_tags)
-        tags.target_tags = copy.deepcopy(of_estimator.target_tags)
-        tags.transformer_tags = copy.deepcopy(of_estimator.transformer_tags)
+        for name in ("input_tags", "target_tags", "transformer_tags"):
+            setattr(tags, name, copy.deepcopy(getattr(of_estimator, name)))
         return tags
 
 
