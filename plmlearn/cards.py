@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub import ModelCardData
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .backbones.architectures import CHECKPOINTS
@@ -155,8 +155,7 @@ def _backbone(estimator: Any) -> tuple[str | None, str | None]:
     alone = places[0].removesuffix("#3di")
     if alone in BUNDLED:
         return alone, "BSD-3-Clause"
-    found = {alone: CHECKPOINTS[alone]} if alone in CHECKPOINTS else CHECKPOINTS
-    for short, checkpoint in found.items():
+    for short, checkpoint in CHECKPOINTS.items():
         place = checkpoint.place.removesuffix("#3di")
         if alone in (short, place):
             return place, checkpoint.licence
@@ -170,11 +169,7 @@ def _pipeline_tag(estimator: Any) -> str:
         return "fill-mask"
     if "Residue" in type(estimator).__name__ or "SignalPeptide" in type(estimator).__name__:
         return "token-classification"
-    return "text-classification" if _predicts(estimator) else "feature-extraction"
-
-
-def _predicts(estimator: Any) -> bool:
-    return is_classifier(estimator) or is_regressor(estimator) or hasattr(estimator, "predict")
+    return "text-classification" if hasattr(estimator, "predict") else "feature-extraction"
 
 
 def _summary(estimator: Any, place: str | None) -> str:
@@ -189,7 +184,7 @@ def _summary(estimator: Any, place: str | None) -> str:
 def _usage(estimator: Any, name: str | None) -> str:
     where = f'hub.load("{name}")' if name and "/" in name else 'load("folder")'
     load = f"from plmlearn import {where.partition('.')[0].partition('(')[0]}\n\nmodel = {where}"
-    call = "predict" if _predicts(estimator) else "transform"
+    call = "predict" if hasattr(estimator, "predict") else "transform"
     proteins = '("MKTAYIAKQR", "GSHMLEDPVD")' if "Pair" in type(estimator).__name__ else '"MKTAYIAKQR"'
     proteins = '"A23V:G41D"' if isinstance(estimator, PLMFitnessRegressor) else proteins
     return f"{load}\nmodel.{call}([{proteins}])"

@@ -197,7 +197,9 @@ def layer_sweep(
         y, owners = _check_y(y, len(X)), np.arange(len(X))
         features = embedder.transform_layers(X)
     probe = _make_probe(y) if estimator is None else estimator
-    splits = _splits(cv, X, None if embedder.pooling is None else y, groups, is_classifier(probe))
+    of_proteins = None if embedder.pooling is None else y  # which a splitter may read
+    splitter = splitter_of(cv, of_proteins, groups, is_classifier(probe))
+    splits = list(splitter.split(object_array(map(residues_of, X)), of_proteins, groups))
     if len(splits) < 2:
         raise ValueError("A single fold has no estimate of its error; expected cv of 2 folds or more.")
     rows = [tuple(np.flatnonzero(np.isin(owners, part)) for part in split) for split in splits]
@@ -264,12 +266,6 @@ def _make_probe(y: np.ndarray) -> Any:
         return make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 5, 11)))
     logistic = LogisticRegression(C=0.1, max_iter=1000)
     return make_pipeline(StandardScaler(), logistic if y.ndim == 1 else OneVsRestClassifier(logistic))
-
-
-def _splits(cv: Any, X: np.ndarray, y: Any, groups: Any, classifier: bool) -> list[tuple]:
-    """Training and test proteins of each fold."""
-    proteins = object_array(map(residues_of, X))
-    return list(splitter_of(cv, y, groups, classifier).split(proteins, y, groups))
 
 
 @dataclass(frozen=True)

@@ -361,7 +361,8 @@ class Backbone:
         ids = {i: names[token] for i, token in specials}
         for character, token in token_format.characters.items():
             ids[ord(character)] = names.get(token, unknown_id)
-        table = np.zeros(max(256, *(code + 1 for code in ids)), _smallest_type(max(ids.values())))
+        # The smallest type, as ids are kept for every residue.
+        table = np.zeros(max(256, *(code + 1 for code in ids)), np.min_scalar_type(max(ids.values())))
         table[list(ids)] = list(ids.values())
         return table
 
@@ -409,8 +410,3 @@ class Backbone:
             codec, code = ("ascii", "u1") if text.isascii() else ("utf-16-le", "<u2")
             ids[place] = self._token_ids[np.frombuffer(text.encode(codec), code)]
         return ids, lengths
-
-
-def _smallest_type(largest: int) -> type[np.unsignedinteger]:
-    """The smallest type that holds token ids up to this one: they are kept for every residue."""
-    return np.uint8 if largest < 256 else np.uint16

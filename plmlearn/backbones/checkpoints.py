@@ -61,17 +61,8 @@ def draw_backbone(shape: dict[str, int], *, precision: Precision = "fp32", seed:
             setattr(config, name, value)
         tensors = draw_weights(architecture, config, seed)
         model = make_model(architecture, config, tensors, torch.float32)
-        vocabulary = read_vocabulary("mini", bundled)
-    return Backbone(
-        "mini",
-        None,
-        model,
-        architecture,
-        vocabulary,
-        precision,
-        folder=bundled,
-        weights=digest_tensors(tensors),
-    )
+        vocabulary, digest = read_vocabulary("mini", bundled), digest_tensors(tensors)
+    return Backbone("mini", None, model, architecture, vocabulary, precision, folder=bundled, weights=digest)
 
 
 def write_language_model(
@@ -101,9 +92,8 @@ def write_language_model(
     with torch.device("meta"):
         whole: Any = transformers.EsmForMaskedLM(config)
     whole = whole.to_empty(device="cpu")
-    for (
-        parameter
-    ) in whole.parameters():  # not the rotary frequencies: their rounding would add up along a chain
+    # Not the rotary frequencies, which are no parameters: their rounding would add up along a chain.
+    for parameter in whole.parameters():
         parameter.data = parameter.data.to(dtype)
     with torch.no_grad(), quiet_transformers():
         whole.esm.load_state_dict(model.state_dict(), strict=True)
@@ -128,8 +118,7 @@ def merged(model: nn.Module, plain: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules()):
         if hasattr(module, "get_base_layer"):
             module.merge()
-            owner, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(owner), leaf, module.get_base_layer())
+            model.set_submodule(name, module.get_base_layer())
     if {name for name, _ in model.named_parameters()} != {name for name, _ in plain.named_parameters()}:
         raise ValueError(
             "This adapter adds to the architecture, so it cannot be merged into the weights of a plain "

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..sequences.checked import require_package
+
 Quantization = Literal["int8", "nf4"]
 
 _BLOCK = 64  # weights per scale of nf4
@@ -108,8 +110,7 @@ def quantize(layers: nn.Module, quantization: Quantization) -> None:
     """
     linears = [(name, module) for name, module in layers.named_modules() if type(module) is nn.Linear]
     for name, linear in linears:
-        owner, _, leaf = name.rpartition(".")
-        setattr(layers.get_submodule(owner), leaf, QUANTIZATIONS[quantization](linear))
+        layers.set_submodule(name, QUANTIZATIONS[quantization](linear))
 
 
 class _Product(torch.autograd.Function):
@@ -126,11 +127,9 @@ class _Product(torch.autograd.Function):
 
 
 def _bitsandbytes():
-    try:
-        import bitsandbytes.functional
-    except ImportError as error:
-        raise ImportError(
-            "quantization='nf4' needs bitsandbytes, which is not installed. Run: "
-            'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
-        ) from error
+    message = "quantization='nf4' needs bitsandbytes, which is not installed. Run: "
+    message += 'pip install "plmlearn[quantization]", or pass quantization="int8" or None.'
+    require_package("bitsandbytes", message)
+    import bitsandbytes.functional
+
     return bitsandbytes.functional

@@ -19,12 +19,13 @@ from sklearn.base import is_classifier
 
 from .. import persistence
 from ..adapters import Frozen
+from ..distributed.work import named_columns
 from ..pretraining import PLMMaskedLM
 from ..sequences import read_fasta
 from ..sequences.clean import first_few
 from ..sequences.tables import as_target, is_gap, no_numbers
 from .results import say
-from .study import Study, Table, is_fasta, make_estimator, read_table, with_labels
+from .study import Study, Table, changed, is_fasta, read_table, with_labels
 
 
 def table_of(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Table:
@@ -73,23 +74,20 @@ def scores_of(
         return {}
 
 
-def named(predicted: np.ndarray, target: tuple[str, ...], prefix: str) -> dict[str, np.ndarray]:
+def named(predicted: np.ndarray, target: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Predictions as columns, named after the targets where these are known."""
-    if predicted.ndim == 1:
-        return {f"{prefix}_{target[0]}" if len(target) == 1 else prefix: predicted}
-    names = target if len(target) == predicted.shape[1] else range(predicted.shape[1])
-    return {f"{prefix}_{name}": column for name, column in zip(names, predicted.T)}
+    if predicted.ndim == 1 and len(target) == 1:
+        return {f"predicted_{target[0]}": predicted}
+    return named_columns("predicted", predicted, target)
 
 
 def probabilities(model: Any, X: Any, names: Sequence[str]) -> dict[str, np.ndarray]:
     found = model.predict_proba(X) if hasattr(model, "predict_proba") else None
     if found is None or found.dtype == object:
-        more = (
-            " Those per residue are for Python: load(folder).predict_proba(X)." if found is not None else ""
-        )
+        more = "" if found is None else " Those per residue are for Python: load(folder).predict_proba(X)."
         raise ValueError(f"{type(model).__name__} has no probabilities per row; leave --proba out.{more}")
     several = len(names) > 1 and len(names) == found.shape[1]  # labels per protein, which have no other name
-    return {f"p_{label}": column for label, column in zip(names if several else model.classes_, found.T)}
+    return named_columns("p", found, names if several else model.classes_)
 
 
 def scanner(options: Mapping[str, Any], protein: str) -> Any:
@@ -97,7 +95,7 @@ def scanner(options: Mapping[str, Any], protein: str) -> Any:
     if not options["model"]:
         backbone = {"backbone": options["backbone"] or options["set"].get("backbone", "esm2-8m")}
         usual = {"adapter": Frozen(), "max_steps": 0, "validation_fraction": None, "verbose": 0}
-        return make_estimator(PLMMaskedLM, usual | options["set"] | backbone).fit([protein])
+        return changed(PLMMaskedLM(), usual | options["set"] | backbone).fit([protein])
     if options["set"] or options["backbone"]:
         raise ValueError("--model decides on backbone and parameters; leave the other options out.")
     model = persistence.load(options["model"])

@@ -7,7 +7,6 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..baselines.comparison import as_table
 from ..sequences import SequenceError
+from ..sequences.checked import require_package
 from ..sequences.clean import first_few, local_path
 from ..sequences.files import replacing
 
@@ -88,20 +88,21 @@ def check_ids(path: str, ids: Sequence[str]) -> None:
 
 def write_embeddings(path: str, ids: Sequence[str], embeddings: np.ndarray) -> None:
     """Embeddings by protein, (n, D) or arrays of (L, D), in the format that the suffix names."""
-    write = check_format(path)[1]
+    write = check_format(path)
     with replacing(local_path(path)) as part:
         write(part, list(ids), embeddings)
 
 
-def check_format(path: str) -> tuple[str, Callable]:
-    """The package that a file's suffix needs ("" if none), and what writes it, or one error."""
+def check_format(path: str) -> Callable:
+    """What writes files with this suffix, or one error."""
     suffix = Path(path).suffix.lower()
     if suffix not in _FORMATS:
         raise ValueError(f"{path} ends in {suffix!r}; expected {', '.join(_FORMATS)}.")
     package, write = _FORMATS[suffix]
-    if package and find_spec(package) is None:
-        raise ImportError(f"{suffix} files need {package}: pip install {package}. A .npz file needs nothing.")
-    return package, write
+    if package:
+        message = f"{suffix} files need {package}: pip install {package}. A .npz file needs nothing."
+        require_package(package, message)
+    return write
 
 
 def _write_npz(path: Path, ids: list[str], embeddings: np.ndarray) -> None:

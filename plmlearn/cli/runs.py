@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import sklearn
 from scipy import stats
-from sklearn.metrics import make_scorer
 from sklearn.utils.validation import has_fit_parameter
 
 from .. import datasets, persistence, report
@@ -22,7 +21,7 @@ from ..datasets.origins import TABLES
 from ..estimators.embedder import PLMEmbedder
 from ..model_selection import Folds
 from ..persistence.folder import read_folder
-from ..report.evaluation import checked_rows, folds_of, refuse_constant_folds
+from ..report.evaluation import checked_rows, folds_of, refuse_constant_folds, scorers_of
 from ..report.pictures import check_matplotlib
 from ..search import PLMSearchCV
 from ..sequences import ALPHABET, check_sequences
@@ -40,16 +39,7 @@ from .results import (
     write_embeddings,
 )
 from .settings import dump, typed
-from .study import (
-    Study,
-    Table,
-    groups_of_fit,
-    make_estimator,
-    make_study,
-    read_settings,
-    read_table,
-    save_study,
-)
+from .study import Study, Table, changed, groups_of_fit, make_study, read_settings, read_table, save_study
 
 Options = dict[str, Any]
 
@@ -128,7 +118,7 @@ def predict(options: Options) -> None:
     with table.naming_places():
         predicted = model.predict(table.X)
     labels = list(settings.get("labels", ()))
-    found = named(joined(predicted, labels) if labels else predicted, target, "predicted")
+    found = named(joined(predicted, labels) if labels else predicted, target)
     if options["proba"]:
         found |= probabilities(model, table.X, labels or target)
     if replaced := found.keys() & table.columns.keys():
@@ -205,8 +195,7 @@ def _quiet(study: Study) -> Any:
 
 def _split(study: Study) -> dict[str, Any]:
     """How folds are made."""
-    groups = "clusters" if study.groups is None else study.groups
-    groups = None if isinstance(groups, str) and groups == "none" else groups
+    groups = {None: "clusters", "none": None}.get(study.options.get("groups"), study.groups)
     return {"groups": groups, "min_identity": study.options["identity"]}
 
 
@@ -217,20 +206,13 @@ def _folds(study: Study) -> Folds:
     return folds
 
 
-def _scorers(study: Study) -> dict[str, Any]:
-    """Scores by name: those asked for, or those of the task."""
-    if study.options["scoring"]:
-        return named_scorers(study.options["scoring"])
-    return {name: make_scorer(metric) for name, metric in study.metrics.items()}
-
-
 @_on_study
 def search(study: Study) -> None:
     """A grid, or what Optuna suggests, on the same folds."""
     options = study.options
     _check_rows(study)
     table, folds, estimator = study.table, _folds(study), _quiet(study)
-    scorers = _scorers(study)
+    scorers = named_scorers(options["scoring"]) if options["scoring"] else scorers_of(study.metrics)
     space = {name: _candidates(name, values) for name, values in options["param"].items()}
     # An estimator that stops early must not validate on relatives of what it trains on.
     stops = folds.groups is not None and getattr(estimator, "early_stopping", False)
@@ -256,11 +238,8 @@ def search(study: Study) -> None:
         best_study = replace(study, estimator=found.best_estimator_, options={**options, "groups": groups})
         save_study(best_study, options["out"])
     best = {name: str(value) for name, value in found.best_params_.items()}
-    show(
-        {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]},
-        options["as_json"],
-        rows,
-    )
+    result = {"folds": str(folds), "best": best, "candidates": rows, "out": options["out"]}
+    show(result, options["as_json"], rows)
 
 
 def _candidates(name: str, values: Any) -> Any:
@@ -316,7 +295,7 @@ def _embedder(options: Options) -> Any:
     if not options["model"]:
         parameters = {"pooling": None} if options["residues"] else {}
         parameters |= {"backbone": options["backbone"]} if options["backbone"] else {}
-        return make_estimator(PLMEmbedder, options["set"] | parameters)
+        return changed(PLMEmbedder(), options["set"] | parameters)
     if options["residues"] or options["set"] or options["backbone"]:
         raise ValueError("--model decides on backbone and pooling; leave the other options out.")
     model = persistence.load(options["model"])
@@ -372,9 +351,8 @@ def info(options: Options) -> None:
 def describe(model: Any) -> dict[str, Any]:
     """A fitted estimator in some fields; None for what it does not have."""
     history = getattr(model, "history_", None) or [{}]
-    best = next(
-        (epoch for epoch in history if epoch.get("epoch") == getattr(model, "best_epoch_", None)), history[-1]
-    )
+    kept = getattr(model, "best_epoch_", None)
+    best = next((epoch for epoch in history if epoch.get("epoch") == kept), history[-1])
     inner = getattr(model, "estimator", model)  # of an ensemble
     adapter, backbone = getattr(inner, "adapter", None), getattr(inner, "backbone", None)
     classes = getattr(model, "classes_", None)
@@ -387,7 +365,7 @@ def describe(model: Any) -> dict[str, Any]:
         "parameters": getattr(model, "n_parameters_", None),
         "trained": getattr(model, "n_trainable_parameters_", None),
         "epochs": len(history) if history[0] else None,
-        "best epoch": getattr(model, "best_epoch_", None),
+        "best epoch": kept,
         "train_loss": best.get("train_loss"),
         "valid_loss": best.get("valid_loss"),
         "best score": getattr(model, "best_score_", None),

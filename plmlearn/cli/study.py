@@ -44,6 +44,7 @@ _ESTIMATORS: dict[tuple[bool, TargetKind], tuple[Any, ...]] = {
     (True, "labels"): (pair.PLMPairClassifier,),
     (True, "numbers"): (pair.PLMPairRegressor,),
 }
+_WHAT = {False: "proteins", True: "pairs"}
 _BY_NAME: dict[str, Any] = {cls.__name__: cls for classes in _ESTIMATORS.values() for cls in classes}
 _ADAPTERS = {type(as_adapter(name, LoRA)): name for name in get_args(AdapterName)}
 
@@ -158,8 +159,8 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Everything that decides on the outcome, complete, as ``--config`` reads it."""
         chosen = {"task": self.kind, "labels": self.labels, "estimator": type(self.estimator).__name__}
-        given = {name: (self.options | chosen).get(name) for name in _SETTINGS}
-        named = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        given = self.options | chosen
+        named = {name: _plain(given[name]) for name in _SETTINGS if name in given}
         kept = {name: value for name, value in named.items() if value not in (None, [], {})}
         return {**kept, "set": parameters_of(self.estimator)}
 
@@ -189,9 +190,7 @@ def make_study(options: dict[str, Any], say: Callable[[str], None]) -> Study:
     labels = list(options.get("labels") or (labels_in(table.y) if kind == "labels" else []))
     table = with_labels(table, labels)
     estimator = _estimator(options, pairs, kind)
-    told = (
-        f"{len(table)} {'pairs' if pairs else 'proteins'}, {', '.join(options['target'])}: {KIND_NAMES[kind]}"
-    )
+    told = f"{len(table)} {_WHAT[pairs]}, {', '.join(options['target'])}: {KIND_NAMES[kind]}"
     told += _classes(table.y, kind, labels)
     say(f"{told}. {type(estimator).__name__} on {estimator.backbone}.")
     return Study(table, kind, estimator, _groups(options, table), options, labels)
@@ -255,12 +254,12 @@ def _estimator(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     if options.get("preset"):
         return changed(_of_preset(options, pairs, kind), parameters)
     if options.get("estimator"):
-        return make_estimator(_one_of(_BY_NAME, options["estimator"], "estimator"), parameters)
+        return changed(_one_of(_BY_NAME, options["estimator"], "estimator")(), parameters)
     # --set adapter=… is for the first one that has this parameter.
     asked = any(name.split("__")[0] == "adapter" for name in [*parameters, *options.get("param", {})])
     suits = _ESTIMATORS[pairs, kind]
     able = [cls for cls in suits if not asked or "adapter" in cls().get_params(deep=False)]
-    return make_estimator(able[0], parameters)
+    return changed(able[0](), parameters)
 
 
 def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any:
@@ -274,21 +273,12 @@ def _of_preset(options: Mapping[str, Any], pairs: bool, kind: TargetKind) -> Any
     estimator = presets.make(name, task=task or None)
     suits = [key for key, classes in _ESTIMATORS.items() if type(estimator) in classes]
     if (pairs, kind) not in suits:
-        told = [f"{KIND_NAMES[k]} of {'pairs' if p else 'proteins'}" for p, k in suits]
-        expected = (
-            f"{told[0]}; the file has {KIND_NAMES[kind]} of {'pairs' if pairs else 'proteins'}"
-            if told
-            else (
-                f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
-            )
-        )
-        raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {expected}.")
+        wanted = f"types and regions, which the command line does not fit. In Python: presets.make({name!r})"
+        if suits:
+            here, there = (f"{KIND_NAMES[k]} of {_WHAT[p]}" for p, k in ((pairs, kind), suits[0]))
+            wanted = f"{there}; the file has {here}"
+        raise ValueError(f"{options['preset']} is a {type(estimator).__name__} for {wanted}.")
     return estimator
-
-
-def make_estimator(cls: Any, parameters: Mapping[str, Any]) -> Any:
-    """An estimator with these parameters, or one error that names the one that it does not have."""
-    return changed(cls(), parameters)
 
 
 def changed(estimator: Any, parameters: Mapping[str, Any]) -> Any:
@@ -322,7 +312,7 @@ def _one_of(known: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def _groups(options: Mapping[str, Any], table: Table) -> Any:
-    """Clusters by the option ``groups``: of a column, computed, or none; None if nothing was asked for."""
+    """Clusters by the option ``groups``: those of a column; else the option as it is."""
     name = options.get("groups")
     if name in (None, "none", "clusters"):
         if name in table.columns:
@@ -336,14 +326,13 @@ def _groups(options: Mapping[str, Any], table: Table) -> Any:
 
 def groups_of_fit(study: Study) -> dict[str, Any]:
     """What ``fit`` gets: clusters, where they were asked for."""
-    groups = study.groups
-    if groups is None or (isinstance(groups, str) and groups == "none"):
+    if study.options.get("groups") in (None, "none"):
         return {}
     if not has_fit_parameter(study.estimator, "groups"):
         raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
-    if isinstance(groups, str):
-        groups = cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)
-    return {"groups": groups}
+    if study.options["groups"] != "clusters":
+        return {"groups": study.groups}
+    return {"groups": cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)}
 
 
 def save_study(study: Study, folder: str) -> None:

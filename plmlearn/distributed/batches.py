@@ -8,9 +8,9 @@ import reprlib
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
+from functools import partial
 from os import PathLike
 from os.path import isfile
 from pathlib import Path
@@ -23,11 +23,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..persistence import SavedModelError, load
 from ..persistence.values import decode, encode
-from ..sequences.checked import COUNT, checked, one_of
+from ..sequences.checked import COUNT, checked, one_of, require_package
 from ..sequences.clean import first_few, local_path
 from .partitions import Partition, digest_of, partitions_of
 from .results import Folder
-from .work import Work
+from .work import write_results
 
 METHODS = ("predict", "predict_proba", "transform")
 # What makes no other results: where and how a model runs, where its backbone lies, how long its fit took.
@@ -155,10 +155,9 @@ def map_batches(
         folder = Folder.open(local_path(out, "out").absolute(), suffix, run)
         parts: list[Path] = []
         jobs = _missing(partitions_of(given, int(partition_size), columns, id), folder, parts)
-        work = Work(method, on_error == "skip")
-        warned = list(
-            _here(estimator, work, jobs) if client is None else _there(client, estimator, work, jobs)
-        )
+        work = partial(write_results, method=method, skip=on_error == "skip")
+        here = (work(estimator, *job) for job in jobs)
+        warned = list(here if client is None else _there(client, estimator, work, jobs))
     rejected = folder.collect_rejected(parts)
     _warn_once(warned)
     return Bunch(parts=parts, n_computed=len(warned), rejected=rejected)
@@ -172,8 +171,9 @@ def _check_method(estimator: Any, method: str | None) -> str:
     if not hasattr(estimator, method):
         able = [name for name in METHODS if hasattr(estimator, name)]
         raise ValueError(f"method={method!r}, but {type(estimator).__name__} has {first_few(able, ' and ')}.")
-    if method != "transform" and find_spec("pyarrow") is None:
-        raise ImportError('Predictions are Parquet files, which need pyarrow: pip install "plmlearn[dask]".')
+    if method != "transform":
+        message = 'Predictions are Parquet files, which need pyarrow: pip install "plmlearn[dask]".'
+        require_package("pyarrow", message)
     return method
 
 
@@ -227,10 +227,9 @@ def _client_of(client: Any) -> Iterator[Any]:
     if client is None and "distributed" not in sys.modules:
         yield None
         return
-    try:
-        import distributed
-    except ImportError as error:
-        raise ImportError('client needs dask: pip install "plmlearn[dask]".') from error
+    require_package("distributed", 'client needs dask: pip install "plmlearn[dask]".')
+    import distributed
+
     if isinstance(client, str):
         with distributed.Client(client, set_as_default=False) as connected:
             yield connected
@@ -259,12 +258,8 @@ def _missing(
 # -- the run --------------------------------------------------------------------------------------
 
 
-def _here(estimator: Any, work: Work, jobs: Iterable[tuple[Partition, Path]]) -> Iterator[list[str]]:
-    return (work(estimator, *job) for job in jobs)
-
-
 def _there(
-    client: Any, estimator: Any, work: Work, jobs: Iterable[tuple[Partition, Path]]
+    client: Any, estimator: Any, work: Callable, jobs: Iterable[tuple[Partition, Path]]
 ) -> Iterator[list[str]]:
     """Warnings of each partition as it is finished; two per worker wait or run at a time.
 

@@ -1,12 +1,11 @@
-"""``Work``: what is done with one partition, in whichever process."""
+"""``write_results``: what is done with one partition, in whichever process."""
 
 from __future__ import annotations
 
 import re
 import threading
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,66 +22,63 @@ _STAND_IN = "MKTAYIAKQR"
 _ONE_AT_A_TIME = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Work:
-    """What is done with a partition.
+def write_results(estimator: Any, partition: Partition, place: Path, *, method: str, skip: bool) -> list[str]:
+    """Write the part of one partition; the kinds of warnings that came.
 
     Parameters
     ----------
+    estimator : fitted estimator
+    partition : Partition
+    place : Path
     method : str
     skip : bool
         Whether rejected sequences are left out.
     """
+    with _ONE_AT_A_TIME, cache.disabled(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            rows, found, reasons = _results(estimator, partition, method, skip)
+        except Exception as error:
+            if not isinstance(error, SequenceError):
+                error.add_note(f"This was partition {partition.number}, from {partition.place(0)} on.")
+            raise
+        columns = {
+            "source": [partition.source] * len(rows),
+            "record": [partition.first + row for row in rows],
+            "id": [partition.records[row][0] for row in rows],
+        }
+        rejected = [
+            (partition.source, partition.first + row, *_flat(partition.records[row], reason))
+            for row, reason in sorted(reasons.items())
+        ]
+        write_part(place, columns, found, rejected)
+    return sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
 
-    method: str
-    skip: bool
 
-    def __call__(self, estimator: Any, partition: Partition, place: Path) -> list[str]:
-        """Write the part of one partition; the kinds of warnings that came."""
-        with _ONE_AT_A_TIME, cache.disabled(), warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                rows, found, reasons = self._results(estimator, partition)
-            except Exception as error:
-                if not isinstance(error, SequenceError):
-                    error.add_note(f"This was partition {partition.number}, from {partition.place(0)} on.")
+def _results(
+    estimator: Any, partition: Partition, method: str, skip: bool
+) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
+    """Rows that were predicted, columns of results, and why other rows were not.
+
+    The results are those of a stand-in if no row was predicted.
+    """
+    call: Callable = getattr(estimator, method)
+    items = [item for _, item in partition.records]
+    rows, reasons = list(range(len(items))), dict[int, str]()
+    while True:
+        left = [items[row] for row in rows]
+        try:
+            found = call(left or [_stand_in(items[0])])
+            return rows, _columns(estimator, method, np.asarray(found)), reasons
+        except SequenceError as error:
+            if not error.rows or not rows:
                 raise
-            columns = {
-                "source": [partition.source] * len(rows),
-                "record": [partition.first + row for row in rows],
-                "id": [partition.records[row][0] for row in rows],
-            }
-            rejected = [
-                (partition.source, partition.first + row, *_flat(partition.records[row], reason))
-                for row, reason in sorted(reasons.items())
-            ]
-            write_part(place, columns, found, rejected)
-        return sorted({str(w.message) for w in caught if issubclass(w.category, UserWarning)})
-
-    def _results(
-        self, estimator: Any, partition: Partition
-    ) -> tuple[list[int], dict[str, np.ndarray], dict[int, str]]:
-        """Rows that were predicted, columns of results, and why other rows were not.
-
-        The results are those of a stand-in if no row was predicted.
-        """
-        call: Callable = getattr(estimator, self.method)
-        items = [item for _, item in partition.records]
-        rows, reasons = list(range(len(items))), dict[int, str]()
-        while True:
-            left = [items[row] for row in rows]
-            try:
-                found = call(left or [_stand_in(items[0])])
-                return rows, _columns(estimator, self.method, np.asarray(found)), reasons
-            except SequenceError as error:
-                if not error.rows or not rows:
-                    raise
-                bad = [rows[row] for row in error.rows]
-                if not self.skip:
-                    positions = [partition.first - 1 + row for row in bad]
-                    raise SequenceError(_told(call, partition, bad), positions) from None
-                reasons |= {row: _reason(call, items[row]) for row in bad}
-                rows = [row for row in rows if row not in reasons]
+            bad = [rows[row] for row in error.rows]
+            if not skip:
+                positions = [partition.first - 1 + row for row in bad]
+                raise SequenceError(_told(call, partition, bad), positions) from None
+            reasons |= {row: _reason(call, items[row]) for row in bad}
+            rows = [row for row in rows if row not in reasons]
 
 
 def _stand_in(item: Any) -> Any:
@@ -116,9 +112,14 @@ def _columns(estimator: Any, method: str, found: np.ndarray) -> dict[str, np.nda
     """Results by the name of their column."""
     if method == "transform":
         return {"embeddings": found}
-    name = "prediction" if method == "predict" else "p"
+    if method == "predict":
+        return named_columns("prediction", found)
+    return named_columns("p", found, getattr(estimator, "classes_", ()))
+
+
+def named_columns(name: str, found: np.ndarray, labels: Collection = ()) -> dict[str, np.ndarray]:
+    """Columns by name and label, or by name and number where labels are not as many."""
     if found.ndim == 1:
         return {name: found}
-    classes = getattr(estimator, "classes_", ())
-    names = classes if method == "predict_proba" and len(classes) == found.shape[1] else range(found.shape[1])
-    return {f"{name}_{label}": column for label, column in zip(names, found.T, strict=True)}
+    labels = labels if len(labels) == found.shape[1] else range(found.shape[1])
+    return {f"{name}_{label}": column for label, column in zip(labels, found.T)}

@@ -172,11 +172,11 @@ def _write_head(model: PlainModel, folder: Path) -> None:
 
 def _loader(steps: list[str]) -> str:
     """What a head of these steps needs of ``head.py``."""
-    needed = {"outputs": head_module.outputs, "load_head": head_module.load_head}
+    needed = {"steps_of", "outputs", "load_head"}
     waiting = [head_module.STEPS[step] for step in dict.fromkeys(steps)]
     while waiting:
         function = waiting.pop()
-        needed[function.__name__] = function
+        needed.add(function.__name__)
         called = (getattr(head_module, name, None) for name in function.__code__.co_names)
         waiting += [other for other in called if inspect.isfunction(other) and other.__name__ not in needed]
     start, *functions = Path(head_module.__file__).read_text().split("\n\n\n")

@@ -127,6 +127,15 @@ def crf(x, mask, transitions, starts, ends, best_path=False):
     return found
 
 
+def steps_of(names, tensors):
+    """Steps by name, each with its tensors: those named "0_weight", ... are of the first step."""
+    steps: list = [(name, {}) for name in names]
+    for key, tensor in tensors.items():
+        number, _, name = key.partition("_")
+        steps[int(number)][1][name] = tensor
+    return steps
+
+
 STEPS = {
     step.__name__: step
     for step in (
@@ -151,8 +160,5 @@ def outputs(hidden, attention_mask, *, steps, prefix, suffix, **options):
 def load_head(folder):
     """Read ``head.json`` and ``head.safetensors``: a function of hidden states and ``attention_mask``."""
     said = json.loads(Path(folder, "head.json").read_text())
-    steps: list = [(name, {}) for name in said["steps"]]
-    for key, tensor in load_file(Path(folder, "head.safetensors")).items():
-        number, _, name = key.partition("_")
-        steps[int(number)][1][name] = tensor
+    steps = steps_of(said["steps"], load_file(Path(folder, "head.safetensors")))
     return partial(outputs, steps=steps, prefix=said["prefix"], suffix=said["suffix"])

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..sequences.checked import require_package
 from ..sequences.clean import local_path
 from .plain import PlainModel, letters_of
 
@@ -89,7 +90,9 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
     >>> export_onnx(regressor, "regressor.onnx")  # doctest: +SKIP
     PosixPath('regressor.onnx')
     """
-    _require_packages()
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        message = f'export_onnx needs {name}, which is not installed: pip install "plmlearn[onnx]".'
+        require_package(name, message)
     model = PlainModel.of(estimator)
     if model.backbone.architecture.model_class == "T5EncoderModel":
         raise ValueError(
@@ -108,17 +111,6 @@ def export_onnx(estimator: Any, file: str | PathLike[str]) -> Path:
     program.save(file, external_data=n_bytes >= _EXTERNAL_FROM)
     _check(model, file)
     return file
-
-
-def _require_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'export_onnx needs {error.name}, which is not installed: pip install "plmlearn[onnx]".'
-        ) from error
 
 
 def _traced(model: PlainModel) -> Any:

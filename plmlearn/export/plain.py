@@ -23,14 +23,14 @@ from ..estimators.frozen import FrozenPerceptron
 from ..estimators.loaded import LoadedModel
 from ..estimators.signal_peptides import PLMSignalPeptideClassifier
 from ..estimators.signal_states import STATES
-from ..estimators.targets import ClassTarget, MultilabelTarget
+from ..estimators.targets import MultilabelTarget
 from ..estimators.tuned import HeadedEstimator
 from ..nn import combinations, models, residue_heads
 from ..nn.combinations import PairModel
 from ..nn.crf import LinearChainCRF
 from ..nn.models import FeatureScaler, PooledModel, ResidueModel
 from ..sequences.clean import LETTERS
-from .head import outputs
+from .head import outputs, steps_of
 
 Step = tuple[str, dict[str, Tensor]]
 """A step of a head, by its name in ``head.STEPS``, and its tensors by name."""
@@ -73,11 +73,7 @@ class Head(nn.Module):
                 self.register_buffer(f"{number}_{name}", tensor.detach().float().contiguous())
 
     def steps(self) -> list[Step]:
-        found: list[Step] = [(name, {}) for name in self.names]
-        for key, tensor in self.named_buffers():
-            number, _, name = key.partition("_")
-            found[int(number)][1][name] = tensor
-        return found
+        return steps_of(self.names, dict(self.named_buffers()))
 
     def forward(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
         """Hidden states (B, T, D) and the mask (B, T) of tokens to outputs."""
@@ -137,13 +133,12 @@ class PlainModel:
         parts = list(_steps(model.module))
         parts += _perceptron(estimator) if isinstance(estimator, FrozenPerceptron) else []
         problem_type, labels = _outputs(estimator)
-        if labels and not isinstance(estimator, FrozenPerceptron):
-            _fold_target(parts, estimator._target)
-        elif problem_type == "single_label_classification" and len(labels) == 2:
-            _to_two_classes(parts)
+        if labels:
+            _fold_target(parts, len(labels), getattr(estimator, "_target", None))
         if getattr(model.module, "crf", None) is not None:
             parts.append(_paths(model.module.crf))
-        head = _head_of(parts, model.backbone)
+        token_format = model.backbone.token_format
+        head = Head(parts, len(token_format.prefix), len(token_format.suffix))
         encoder = _encoder(model)
         per_residue = isinstance(model.module, ResidueModel)
         return cls(encoder, head, model.backbone, per_residue, problem_type, labels)
@@ -168,14 +163,12 @@ class PlainModel:
 
 def _restored(estimator: Any) -> LoadedModel:
     """The fitted model in single precision on the CPU, whatever the estimator runs in."""
-    single = {"precision": "fp32", "device": "cpu", "compile": False}
-    if isinstance(estimator, HeadedEstimator):
-        copied: Any = copy.copy(estimator)
-        vars(copied).update(single, _loaded=None)
-        return copied._restored()
-    embedder: Any = copy.copy(getattr(estimator, "embedder_", estimator))
-    vars(embedder).update(single, backbone=estimator.backbone)
-    return embedder._load()
+    single: Any = copy.copy(getattr(estimator, "embedder_", estimator))
+    vars(single).update(precision="fp32", device="cpu", compile=False, backbone=estimator.backbone)
+    if not isinstance(estimator, HeadedEstimator):
+        return single._load()
+    single._loaded = None
+    return single._restored()
 
 
 def _require_plain(estimator: Any, model: LoadedModel) -> None:
@@ -305,31 +298,17 @@ def _outputs(estimator: Any) -> tuple[str, list[str]]:
     return kind, [str(label) for label in classes.tolist()]
 
 
-def _fold_target(parts: list[Step], target: Any) -> None:
+def _fold_target(parts: list[Step], n_labels: int, target: Any) -> None:
     """Bring the last layer's outputs into the units of ``y``; two classes get an output each."""
-    if isinstance(target, ClassTarget) and target.n_outputs == 1:
-        _to_two_classes(parts)
-    elif hasattr(target, "scale"):
-        scale = torch.as_tensor(target.scale)
-        _change_last(parts, lambda weight: (weight.double().mT * scale).mT, target.mean)
-
-
-def _to_two_classes(parts: list[Step]) -> None:
-    """One logit z as the two logits (0, z), whose softmax is the sigmoid."""
-    _change_last(parts, lambda weight: torch.cat([torch.zeros_like(weight), weight]), 0.0)
-
-
-def _change_last(parts: list[Step], change: Any, add: Any) -> None:
     name, tensors = parts[-1]
     weight, bias = tensors["weight"], tensors["bias"]
-    flat = change(torch.cat([weight.reshape(len(weight), -1), bias[:, None]], 1))
-    weight, bias = flat[:, :-1].reshape(-1, *weight.shape[1:]), flat[:, -1] + torch.as_tensor(add)
+    if len(bias) < n_labels:  # one logit z as the two logits (0, z), whose softmax is the sigmoid
+        weight, bias = (torch.cat([torch.zeros_like(x), x]) for x in (weight, bias))
+    elif hasattr(target, "scale"):
+        scale = torch.as_tensor(target.scale)
+        weight = (weight.double().flatten(1) * scale[:, None]).view_as(weight)
+        bias = bias.double() * scale + torch.as_tensor(target.mean)
     parts[-1] = name, {**tensors, "weight": weight, "bias": bias}
-
-
-def _head_of(parts: list[Step], backbone: Backbone) -> Head:
-    token_format = backbone.token_format
-    return Head(parts, len(token_format.prefix), len(token_format.suffix))
 
 
 def letters_of(backbone: Backbone) -> dict[str, int]:

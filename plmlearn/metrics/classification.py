@@ -217,6 +217,14 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     >>> expected_calibration_error([0, 1, 1, 1], [0.75, 0.75, 0.75, 0.75])
     0.0
     """
+    sure, right = sure_and_right(y_true, y_proba, labels)
+    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, weights=sure - right, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(sure))
+
+
+def sure_and_right(y_true: Any, y_proba: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the probability of the predicted class, and whether the prediction is right."""
     y_true = check_labels(y_true, "y_true")
     if y_true.ndim != 1:
         raise ValueError(f"y_true has shape {y_true.shape}; expected one class for each row.")
@@ -224,11 +232,7 @@ def expected_calibration_error(y_true: Any, y_proba: Any, *, n_bins: int = 15, l
     proba = _score_columns(y_proba, (len(y_true), len(labels)), "y_proba")
     if np.any(proba < -1e-6) or np.any(np.abs(proba.sum(axis=1) - 1) > 1e-3):
         raise ValueError("y_proba has rows that are not probabilities; expected 0 to 1, with sum 1.")
-    sure = proba.max(axis=1)
-    right = labels[proba.argmax(axis=1)] == y_true
-    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, weights=sure - right, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(y_true))
+    return proba.max(axis=1), labels[proba.argmax(axis=1)] == y_true
 
 
 def matthews_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:

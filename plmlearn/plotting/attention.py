@@ -195,10 +195,6 @@ class AttentionDisplay:
     (3, 2)
     """
 
-    axes_: Any
-    figure_: Any
-    images_: list[Any]
-
     def __init__(self, maps: AttentionMaps):
         self.maps = maps
 
@@ -262,7 +258,7 @@ class AttentionDisplay:
         self.axes_ = place.subplots(sharex=True, sharey=True, squeeze=False)
         highest = np.percentile(np.stack([row for name, row in rows if name != "change"]), 99)
         options = {"cmap": SEQUENTIAL, "vmin": 0, "vmax": highest} | kwargs
-        self.images_ = []
+        self.images_: list[Any] = []
         for (name, row), panels in zip(rows, self.axes_, strict=True):
             if name == "change":
                 widest = np.percentile(np.abs(row), 99) or 1.0

@@ -161,8 +161,8 @@ class _Explained:
     def choice(self, outputs: Tensor) -> tuple[int, float]:
         """Column of the outputs, and the factor to its unit; ``outputs`` (C,) are those of the protein."""
         target, fitted = self.target, self.estimator._target
-        classes = _classes_of(fitted)
-        if classes is None:
+        classes = getattr(fitted, "classes", None)
+        if classes is None:  # values
             n = len(outputs)
             if target is None and n > 1:
                 raise ValueError(f"y has {n} columns; pass target, a column from 0 to {n - 1}.")
@@ -174,11 +174,6 @@ class _Explained:
         else:
             column = _checked(target, classes.tolist())
         return (0, 2.0 * column - 1) if binary else (column, 1.0)
-
-
-def _classes_of(fitted: Any) -> np.ndarray | None:
-    """Labels of a fitted target; None of values."""
-    return getattr(fitted, "classes", None)
 
 
 def _checked(target: Any, known: Any) -> int:
@@ -280,10 +275,6 @@ class AttributionDisplay:
     'contribution'
     """
 
-    ax_: Any
-    figure_: Any
-    bars_: Any
-
     def __init__(self, sequence: str, values: Any, *, unit: str = "contribution", name: str = "attribution"):
         self.sequence = sequence
         self.values = np.asarray(values, dtype=float)
@@ -356,7 +347,7 @@ class AttributionDisplay:
 def _unit(one: _Explained) -> str:
     """The label of the axis: the value or class that residues contribute to."""
     where = "" if one.residue is None else f", residue {one.residue}"
-    classes = _classes_of(one.estimator._target)
+    classes = getattr(one.estimator._target, "classes", None)
     if classes is None:
         return f"contribution to the value{where}"
     outputs = one.predict([one.sequence])[0]

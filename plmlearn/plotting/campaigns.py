@@ -45,10 +45,6 @@ class CampaignDisplay:
     ['GP', 'one-hot ridge, greedy', 'random']
     """
 
-    ax_: Any
-    figure_: Any
-    lines_: dict[str, Any]
-
     def __init__(self, campaign: Campaign):
         self.campaign = campaign
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.calibration import calibration_curve
 
 from ..metrics import class_table, expected_calibration_error
+from ..metrics.classification import sure_and_right
 from ..sequences.clean import check_choice
 from .style import BLUE, GREY, ORANGE, axes, legend_below
 
@@ -44,10 +45,6 @@ class ClassScoresDisplay:
     >>> [row["recall"] for row in display.rows]
     [1.0, 0.5]
     """
-
-    ax_: Any
-    figure_: Any
-    bars_: Any
 
     def __init__(self, rows: list[dict[str, Any]], *, score: Score = "f1"):
         check_choice("score", score, get_args(Score))
@@ -178,10 +175,6 @@ class ReliabilityDisplay:
     (array([0.75]), array([0.75]), array([1.]))
     """
 
-    ax_: Any
-    figure_: Any
-    line_: Any
-
     def __init__(self, prob_true: Any, prob_pred: Any, shares: Any, *, error: float | None = None):
         self.prob_true = np.asarray(prob_true)
         self.prob_pred = np.asarray(prob_pred)
@@ -233,16 +226,12 @@ class ReliabilityDisplay:
         ReliabilityDisplay
         """
         error = expected_calibration_error(y_true, y_proba, n_bins=n_bins, labels=labels)
-        true, proba = np.asarray(y_true), np.asarray(y_proba, dtype=float)
-        if proba.ndim == 1:
-            proba = np.column_stack([1 - proba, proba])
-        labels = np.unique(true) if labels is None else np.asarray(labels)
-        sure = proba.max(axis=1).clip(0, 1)
-        right = labels[proba.argmax(axis=1)] == true
+        sure, right = sure_and_right(y_true, y_proba, labels)
+        sure = sure.clip(0, 1)
         prob_true, prob_pred = calibration_curve(right, sure, n_bins=n_bins, pos_label=True)
         bins = np.searchsorted(np.linspace(0, 1, n_bins + 1)[1:-1], sure)
         counts = np.bincount(bins, minlength=n_bins)
-        shares = counts[counts > 0] / len(true)
+        shares = counts[counts > 0] / len(sure)
         return cls(prob_true, prob_pred, shares, error=error).plot(ax=ax, **kwargs)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> ReliabilityDisplay:

@@ -48,9 +48,6 @@ class LearningCurvesDisplay:
     ['train_loss']
     """
 
-    ax_: Any
-    score_ax_: Any
-    figure_: Any
     lines_: dict[str, Any]
 
     def __init__(self, history: list[dict[str, Any]], *, best: int | None = None, score_name: str = "score"):

@@ -49,10 +49,6 @@ class EmbeddingMapDisplay:
     (20, 2)
     """
 
-    ax_: Any
-    figure_: Any
-    points_: list[Any]
-
     def __init__(
         self,
         points: Any,

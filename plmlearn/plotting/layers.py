@@ -44,10 +44,6 @@ class LayerSweepDisplay:
     'layer'
     """
 
-    ax_: Any
-    figure_: Any
-    errorbar_: Any
-
     def __init__(self, sweep: LayerSweep, *, score_name: str = "score"):
         self.sweep = sweep
         self.score_name = score_name

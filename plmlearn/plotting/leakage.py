@@ -43,10 +43,6 @@ class LeakageDisplay:
     array([0.95])
     """
 
-    ax_: Any
-    figure_: Any
-    bars_: Any
-
     def __init__(self, report: LeakageReport):
         self.report = report
 

@@ -59,9 +59,6 @@ class MutationHeatmapDisplay:
     """
 
     residues = RESIDUES
-    axes_: list[Any]
-    figure_: Any
-    images_: list[Any]
 
     def __init__(self, wild_type: str, tables: dict[str, np.ndarray], *, first_site: int = 1):
         self.wild_type = clean_wild_type(wild_type)
@@ -156,7 +153,8 @@ class MutationHeatmapDisplay:
             Itself.
         """
         self.axes_ = self._axes(ax)
-        self.figure_, self.images_ = self.axes_[0].figure, []
+        self.figure_ = self.axes_[0].figure
+        self.images_: list[Any] = []
         for own, (title, table) in zip(self.axes_, self.tables.items()):
             self._draw(own, title, table, kwargs)
         return self
@@ -177,14 +175,12 @@ class MutationHeatmapDisplay:
 
     def _draw(self, ax: Any, title: str, table: np.ndarray, options: dict[str, Any]) -> None:
         n, length = table.shape
-        known = ~np.isnan(table)
-        means = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        means = np.where(known.any(axis=0), means, np.nan)
-        drawn = np.vstack([table, np.full(length, np.nan), means])
+        known = np.ma.masked_invalid(table)
+        drawn = np.ma.vstack([known, np.ma.masked_all(length), known.mean(axis=0)])
         rows = np.r_[np.arange(n + 1), n + _GAP, n + _GAP + 1] - 0.5
-        low, high = np.nanquantile(table, [0.01, 0.99]) if known.any() else (0, 1)
+        low, high = np.nanquantile(table, [0.01, 0.99]) if known.count() else (0, 1)
         options = {"cmap": SEQUENTIAL, "vmin": low, "vmax": high} | options
-        image = ax.pcolormesh(np.arange(length + 1) + 0.5, rows, np.ma.masked_invalid(drawn), **options)
+        image = ax.pcolormesh(np.arange(length + 1) + 0.5, rows, drawn, **options)
         own = [(i + 1, RESIDUES.index(w)) for i, w in enumerate(self.wild_type) if w in RESIDUES]
         ax.scatter(
             *np.reshape(own, (-1, 2)).T, s=min(14.0, 1200 / length), color="black", marker="o", linewidths=0
@@ -213,10 +209,10 @@ def _tables(
         numbers = check_numbers(values, f"what is {title}", missing=True)
         if numbers.shape != (len(changes),):
             raise ValueError(f"What is {title} has shape {numbers.shape}; expected ({len(changes)},).")
-        known = [(place, row) for place, row in zip(places, rows) if not np.isnan(numbers[row])]
         sums, counts = np.zeros(shape), np.zeros(shape)
-        for place, row in known:
-            sums[place] += numbers[row]
-            counts[place] += 1
+        for place, row in zip(places, rows):
+            if not np.isnan(numbers[row]):
+                sums[place] += numbers[row]
+                counts[place] += 1
         tables[title] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return tables

@@ -45,9 +45,6 @@ class PredictedMeasuredDisplay:
     0.67
     """
 
-    ax_: Any
-    figure_: Any
-
     def __init__(self, y_true: np.ndarray, y_pred: np.ndarray, *, intervals: np.ndarray | None = None):
         self.y_true = y_true
         self.y_pred = y_pred

@@ -61,10 +61,6 @@ class ResidueDisplay:
     'residue'
     """
 
-    ax_: Any
-    figure_: Any
-    lines_: list[Any]
-
     def __init__(
         self,
         sequence: str,

@@ -49,10 +49,6 @@ class SearchDisplay:
     'seconds'
     """
 
-    ax_: Any
-    figure_: Any
-    points_: dict[str, Any]
-
     def __init__(self, results: Mapping[str, Any], *, best: int | None = None, score_name: str = "score"):
         self.results = results
         self.best = best

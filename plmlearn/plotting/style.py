@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..sequences.checked import require_package
+
 # Okabe and Ito's colours, told apart by colour-blind readers too; yellow, faint on white, comes last.
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY, BLACK, YELLOW = COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
@@ -22,10 +24,9 @@ def axes(ax: Any, width: float = 6.4, height: float = 4.0) -> Any:
     """The caller's axes, or those of a new figure of this size in inches."""
     if ax is not None:
         return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError('Pictures need matplotlib: pip install "plmlearn[plot]".') from error
+    require_package("matplotlib", 'Pictures need matplotlib: pip install "plmlearn[plot]".')
+    import matplotlib.pyplot as plt
+
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 

@@ -131,11 +131,8 @@ class Evaluation:
     @property
     def leaked(self) -> dict[str, float]:
         """Shares of test rows that resemble training, averaged over folds."""
-        found: dict[str, list[float]] = {}
-        for report in self.leakage:
-            for name, share in shares_of(report).items():
-                found.setdefault(name, []).append(share)
-        return {name: float(np.mean(shares)) for name, shares in found.items()}
+        folds = [shares_of(report) for report in self.leakage]
+        return {name: float(np.mean([shares[name] for shares in folds])) for name in folds[0]}
 
     def __str__(self) -> str:
         return str(self.comparison)
@@ -230,7 +227,7 @@ def evaluate(
             X if _replaces(estimator) and not _has_states(estimator, given_X) else given_X,
             y,
             cv=folds.splits,
-            scoring=_scorers(kind, y, ignored) if scoring is None else scoring,
+            scoring=scorers_of(metrics_of(kind, y.ndim > 1, ignored)) if scoring is None else scoring,
             groups=folds.groups,
             reference=name,
             n_jobs=n_jobs,
@@ -316,8 +313,8 @@ def shares_of(report: LeakageReport | PairLeakage) -> dict[str, float]:
     return {f"{t:.0%} identical over half": report.share_above(t, 0.5) for t in (0.3, 0.5, 0.9)}
 
 
-def _scorers(kind: TargetKind, y: np.ndarray, ignore_label: Any) -> dict[str, Callable]:
-    metrics = metrics_of(kind, y.ndim > 1, ignore_label)
+def scorers_of(metrics: Mapping[str, Callable]) -> dict[str, Callable]:
+    """The same scores as scikit-learn takes them."""
     return {name: make_scorer(metric) for name, metric in metrics.items()}
 
 

@@ -97,18 +97,13 @@ def data_facts(evaluation: Evaluation) -> dict[str, str]:
     if again and not evaluation.kind.startswith("residue"):
         told += f", {_conflicts(keys, y):,} with another target than the first"
     facts["Rows that occur again"] = told
-    quantiles = np.quantile(lengths, [0, 0.05, 0.5, 0.95, 1])
-    facts["Lengths"] = (
-        f"all {quantiles[0]:.0f} residues"
-        if np.ptp(lengths) == 0
-        else "{:.0f} to {:.0f} residues, median {:.0f}; 90% have {:.0f} to {:.0f}".format(
-            *quantiles[[0, 4, 2, 1, 3]]
-        )
-    )
-    longest = getattr(evaluation.estimator, "max_length", None)
-    if longest is not None:
+    shortest, low, median, high, longest = np.quantile(lengths, [0, 0.05, 0.5, 0.95, 1])
+    told = f"{shortest:.0f} to {longest:.0f} residues, median {median:.0f}; 90% have {low:.0f} to {high:.0f}"
+    facts["Lengths"] = told if shortest < longest else f"all {shortest:.0f} residues"
+    most = getattr(evaluation.estimator, "max_length", None)
+    if most is not None:
         how = evaluation.estimator.long_sequences  # type: ignore[attr-defined]
-        facts[f"Longer than {longest:,} residues"] = f"{int((lengths > longest).sum()):,} ({how})"
+        facts[f"Longer than {most:,} residues"] = f"{int((lengths > most).sum()):,} ({how})"
     facts["Clusters"] = _clusters(evaluation.folds.groups)
     what = KIND_NAMES[evaluation.kind] if y.ndim == 1 else f"several {evaluation.kind} per row"
     return facts | {"Predicted": what} | _values(evaluation)
@@ -240,11 +235,9 @@ def cost_rows(evaluation: Evaluation) -> Rows:
     found: dict[str, dict[str, str]] = {}
     for row in evaluation.comparison.rows:
         sizes = {}
-        if any(outcome.n_trained is not None for outcome in evaluation.outcomes):
-            is_own = row["estimator"] == own
-            sizes["trained parameters"] = (
-                f"{trained.n_trained:,} of {trained.n_parameters:,}" if is_own else ""
-            )
+        if trained.n_trained is not None:
+            told = f"{trained.n_trained:,} of {trained.n_parameters:,}"
+            sizes["trained parameters"] = told if row["estimator"] == own else ""
         found[row["estimator"]] = {
             "model": row["estimator"],
             "seconds per fit": f"{row['fit_seconds']:.3g}",

@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..baselines import Comparison
 from ..model_selection import LeakageReport
 from ..plotting import ClassScoresDisplay, LeakageDisplay, LearningCurvesDisplay, ReliabilityDisplay
 from ..plotting.style import BLUE, GREY, ORANGE, SEQUENTIAL
+from ..sequences.checked import require_package
 from .evaluation import Evaluation
 from .facts import label_rows, lengths_of, measured, names_of, numbers, probabilities
 
@@ -37,8 +38,8 @@ class Picture:
 
 def check_matplotlib() -> None:
     """One error where the pictures cannot be drawn."""
-    if find_spec("matplotlib") is None:
-        raise ImportError('A report has pictures, which need matplotlib: pip install "plmlearn[plot]".')
+    message = 'A report has pictures, which need matplotlib: pip install "plmlearn[plot]".'
+    require_package("matplotlib", message)
 
 
 def drawn(
@@ -171,12 +172,8 @@ def of_probabilities(evaluation: Evaluation) -> Iterator[Picture]:
         if classes is not None:  # a class that no training fold has gets no probability
             known = np.isin(true, classes)
             true, proba = true[known], proba[known]
-        text = "Reliability of probabilities"
-        yield drawn(text, _reliability, true, proba, classes, width=4.8, height=5.2)
-
-
-def _reliability(ax: Any, true: np.ndarray, proba: np.ndarray, classes: Any) -> None:
-    ReliabilityDisplay.from_predictions(true, proba, labels=classes, ax=ax)
+        draw = partial(ReliabilityDisplay.from_predictions, true, proba, labels=classes)
+        yield drawn("Reliability of probabilities", lambda ax: draw(ax=ax), width=4.8, height=5.2)
 
 
 def of_training(evaluation: Evaluation) -> Iterator[Picture]:

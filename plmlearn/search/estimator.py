@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -27,7 +28,7 @@ from ..baselines.comparison import named_scorers
 from ..estimators.callbacks import FitTask, with_callbacks
 from ..metrics import get_scorer
 from ..model_selection.proteins import splitter_of
-from ..sequences.checked import Range
+from ..sequences.checked import Range, require_package
 from ..sequences.clean import check_parameters
 from .fingerprint import differences, fingerprint
 from .queue import RESULT, TrialQueue, open_storage, open_study
@@ -35,6 +36,7 @@ from .space import DEFAULT_TRIALS, Space, cheap_first
 from .trials import Plan, run_trials
 
 
+@dataclass(eq=False, repr=False)
 class PLMSearchCV(BaseSearchCV):
     """Search for the parameters with the best cross-validated score; stop bad candidates early, and resume.
 
@@ -145,12 +147,23 @@ class PLMSearchCV(BaseSearchCV):
     [2, 2]
     """
 
-    best_estimator_: Any
-    best_params_: dict[str, Any]
-    best_score_: float
-    best_index_: int
-    cv_results_: dict[str, Any]
-    study_: Any
+    estimator: Any
+    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    _: KW_ONLY
+    n_trials: int | None = None
+    sampler: Any = "tpe"
+    pruner: Any = "median"
+    p_threshold: float | None = 0.26
+    scoring: Any = None
+    cv: Any = None
+    refit: bool | str | Callable = True
+    storage: str | PathLike[str] | None = None
+    study_name: str = "plmlearn"
+    timeout: float | None = None
+    n_jobs: int | None = None
+    random_state: int | np.random.RandomState | None = None
+    error_score: Any = np.nan
+    verbose: int = 0
 
     _required_parameters: ClassVar = ["estimator", "param_distributions"]
     return_train_score = False
@@ -173,43 +186,6 @@ class PLMSearchCV(BaseSearchCV):
         "verbose": ["verbose"],
     }
 
-    def __init__(
-        self,
-        estimator: Any,
-        param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-        *,
-        n_trials: int | None = None,
-        sampler: Any = "tpe",
-        pruner: Any = "median",
-        p_threshold: float | None = 0.26,
-        scoring: Any = None,
-        cv: Any = None,
-        refit: bool | str | Callable = True,
-        storage: str | PathLike[str] | None = None,
-        study_name: str = "plmlearn",
-        timeout: float | None = None,
-        n_jobs: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        error_score: Any = np.nan,
-        verbose: int = 0,
-    ):
-        self.estimator = estimator
-        self.param_distributions = param_distributions
-        self.n_trials = n_trials
-        self.sampler = sampler
-        self.pruner = pruner
-        self.p_threshold = p_threshold
-        self.scoring = scoring
-        self.cv = cv
-        self.refit = refit
-        self.storage = storage
-        self.study_name = study_name
-        self.timeout = timeout
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.error_score = error_score
-        self.verbose = verbose
-
     @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search, then fit the best candidate on all data.
@@ -227,7 +203,7 @@ class PLMSearchCV(BaseSearchCV):
         -------
         self
         """
-        _require_optuna()
+        require_package("optuna", 'PLMSearchCV needs Optuna: pip install "plmlearn[search]".')
         check_parameters(self._parameter_constraints, self.get_params(deep=False), type(self).__name__)
         if y is not None and _num_samples(X) != _num_samples(y):
             raise ValueError(
@@ -257,7 +233,9 @@ class PLMSearchCV(BaseSearchCV):
         scorers, _ = self._get_scorers()
         routed = self._get_routed_params_for_fit(params)
         space = Space.of(self.estimator, self.param_distributions)
-        splits = list(self._splitter(y, routed.splitter.split).split(X, y, **routed.splitter.split))
+        of_cv = routed.splitter.split
+        splitter = splitter_of(self.cv, y, of_cv.get("groups"), is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **of_cv))
         if not splits:
             raise ValueError(f"cv={self.cv!r} gives no splits; expected at least one.")
         self.n_splits_ = len(splits)
@@ -267,7 +245,6 @@ class PLMSearchCV(BaseSearchCV):
             y=y,
             splits=splits,
             scorers=scorers,
-            score_name=self.refit if isinstance(self.refit, str) else None,
             fit_params=routed.estimator.fit,
             score_params=routed.scorer.score,
             space=space,
@@ -276,9 +253,6 @@ class PLMSearchCV(BaseSearchCV):
         data = {"X": X, "y": y, "the splits of cv": splits, "parameters of fit": params}
         self._open_study(plan, data)
         return plan
-
-    def _splitter(self, y: Any, split_params: Mapping[str, Any]) -> Any:
-        return splitter_of(self.cv, y, split_params.get("groups"), is_classifier(self.estimator))
 
     def _open(self, folder: str) -> Any:
         """The storage; processes of one search without any share a journal that is removed at its end."""
@@ -350,12 +324,8 @@ class PLMSearchCV(BaseSearchCV):
             _insert_error_scores(folds, self.error_score)
         scores = folds[0]["test_scores"]
         self.multimetric_ = isinstance(scores, dict)
-        not_run: dict[str, Any] = {
-            "fit_time": math.nan,
-            "score_time": math.nan,
-            "n_test_samples": 0,
-            "fit_error": None,
-        }
+        not_run: dict[str, Any] = {"n_test_samples": 0, "fit_error": None}
+        not_run |= dict.fromkeys(("fit_time", "score_time"), math.nan)
         not_run["test_scores"] = dict.fromkeys(scores, math.nan) if self.multimetric_ else math.nan
         rows = [result["folds"] + [not_run] * (self.n_splits_ - len(result["folds"])) for result in results]
         values = [math.nan if trial.value is None else trial.value for trial in trials]
@@ -402,17 +372,9 @@ class PLMSearchCV(BaseSearchCV):
         if not hasattr(self.estimator, "__sklearn_tags__"):  # set after the fit; fit itself refuses it
             return super(BaseSearchCV, self).__sklearn_tags__()
         tags, of_estimator = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags = copy.deepcopy(of_estimator.input_tags)
-        tags.target_tags = copy.deepcopy(of_estimator.target_tags)
-        tags.transformer_tags = copy.deepcopy(of_estimator.transformer_tags)
+        for name in ("input_tags", "target_tags", "transformer_tags"):
+            setattr(tags, name, copy.deepcopy(getattr(of_estimator, name)))
         return tags
-
-
-def _require_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise ImportError('PLMSearchCV needs Optuna: pip install "plmlearn[search]".') from error
 
 
 @contextmanager

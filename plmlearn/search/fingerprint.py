@@ -50,10 +50,9 @@ def text_of(value: Any) -> str:
 
 def short_text(value: Any) -> str:
     """A value as it is shown, without its place in memory."""
-    is_function = callable(value) and hasattr(value, "__qualname__")
-    return (
-        text_of(value) if is_function or isinstance(value, (set, frozenset)) else _PLACE.sub("", repr(value))
-    )
+    if isinstance(value, (set, frozenset)) or (callable(value) and hasattr(value, "__qualname__")):
+        return text_of(value)
+    return _PLACE.sub("", repr(value))
 
 
 def digest(data: Any) -> str:

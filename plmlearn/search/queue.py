@@ -161,7 +161,7 @@ class TrialQueue:
         kept, lost = set(), {}
         for trial in self._trials():
             slot = trial.user_attrs.get(SLOT)
-            if trial.state == TrialState.RUNNING and self._is_dead(trial):
+            if trial.state.name == "RUNNING" and self._is_dead(trial):
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
                 lost[slot] = self._decided(trial)
             elif not _is_released(trial):
@@ -179,15 +179,13 @@ class TrialQueue:
 
     def take(self) -> Any:
         """A trial that waited and is now this process's own; None if none waits or enough have begun."""
-        from optuna.trial import Trial, TrialState
+        from optuna.trial import Trial
 
         self.fill()
         if self._n_begun() >= self.n_trials:
             return None
         order = {slot: place for place, slot in enumerate(self.slots)}
-        waiting = [
-            t for t in self._trials() if t.state == TrialState.WAITING and t.user_attrs.get(SLOT) in order
-        ]
+        waiting = [t for t in self._trials() if t.state.name == "WAITING" and t.user_attrs.get(SLOT) in order]
         for frozen in sorted(waiting, key=lambda t: (order[t.user_attrs[SLOT]], t.number)):
             if self._claim(frozen):
                 self.study._thread_local.cached_all_trials = None  # as Study.ask does
@@ -224,8 +222,7 @@ class TrialQueue:
         from optuna.trial import TrialState
 
         self._running = None
-        frozen = self._trials()[trial.number]
-        is_mine = frozen.state == TrialState.RUNNING
+        is_mine = self._trials()[trial.number].state == TrialState.RUNNING
         if is_mine:
             self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         return is_mine
@@ -264,9 +261,7 @@ class TrialQueue:
         return self.study.get_trials(deepcopy=False)
 
     def _n_begun(self) -> int:
-        from optuna.trial import TrialState
-
-        begun = [t for t in self._trials() if t.state != TrialState.WAITING and not _is_released(t)]
+        begun = [t for t in self._trials() if t.state.name != "WAITING" and not _is_released(t)]
         return len({t.user_attrs.get(SLOT) for t in begun})
 
     def _is_dead(self, trial: Any) -> bool:

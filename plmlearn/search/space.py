@@ -75,16 +75,15 @@ class Space:
         ValueError
             A grid has a distribution.
         """
-        has_lists = all(isinstance(values, list) for grid in self.grids for values in grid.values())
+        odd = [name for grid in self.grids for name, v in grid.items() if not isinstance(v, list)]
         if sampler == "grid":
-            if not has_lists:
-                odd = [name for grid in self.grids for name, v in grid.items() if not isinstance(v, list)]
+            if odd:
                 raise ValueError(f"sampler='grid' takes lists, and {odd[0]} is a distribution.")
             return list(ParameterGrid(self.grids))
         n_wanted = DEFAULT_TRIALS if n_trials is None else n_trials
-        grids = [{name: _drawable(values) for name, values in grid.items()} for grid in self.grids]
+        grids = [{n: _Draws(v) if _is_optuna(v) else v for n, v in grid.items()} for grid in self.grids]
         n_drawn = n_wanted
-        if has_lists:
+        if not odd:
             size = len(ParameterGrid(grids))
             n_wanted, n_drawn = min(n_wanted, size), min(size, max(n_wanted, _DRAWN_AT_ONCE))
         return list(islice(ParameterSampler(grids, n_drawn, random_state=seed), n_wanted))
@@ -299,10 +298,6 @@ def _as_optuna(values: Any) -> Any:
     if name == "randint":
         return IntDistribution(int(low), int(high))
     return FloatDistribution(float(low), float(high), log=name != "uniform")
-
-
-def _drawable(values: Any) -> Any:
-    return _Draws(values) if _is_optuna(values) else values
 
 
 @dataclass(frozen=True)

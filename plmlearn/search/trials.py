@@ -13,13 +13,12 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.stats import wilcoxon
 from sklearn.base import clone
 from sklearn.model_selection._validation import _fit_and_score, _score
 from sklearn.utils.metaestimators import _safe_split
@@ -46,8 +45,6 @@ class Plan:
         Training and test rows of each fold.
     scorers : callable
         Of one score, or of several.
-    score_name : str or None
-        Of several scores the one to search by; None takes the first.
     fit_params, score_params : dict
         For ``fit`` of the estimator and for the scorers.
     space : Space
@@ -69,7 +66,6 @@ class Plan:
     y: Any
     splits: Sequence[tuple[np.ndarray, np.ndarray]]
     scorers: Any
-    score_name: str | None
     fit_params: dict[str, Any]
     score_params: dict[str, Any]
     space: Space
@@ -98,10 +94,13 @@ class Plan:
         """The trials, as this process sees them."""
         import optuna
 
+        sampler: Any = self.search.sampler
+        # TPE for "random" and "grid" too, whose parameters are fixed, so that they need none.
+        sampler = _BySlot(self.seed) if isinstance(sampler, str) else _Own(sampler)
         study = optuna.load_study(
             study_name=self.search.study_name,
             storage=self.storage,
-            sampler=_make_sampler(self.search.sampler, self.seed),
+            sampler=sampler,
             pruner=_make_pruner(self.search.pruner, self.n_epochs, self.first_compared),
         )
         return TrialQueue(study, self.slots, self.n_trials, self.distributions)
@@ -114,11 +113,11 @@ class Plan:
         return self.space.decode(trial.params)
 
     def score_of(self, fold: Mapping[str, Any]) -> float:
-        """The score to search by."""
+        """The score to search by: of several the one that ``refit`` names, or the first."""
         scores = fold["test_scores"]
         if not isinstance(scores, Mapping):
             return float(scores)
-        name = next(iter(scores)) if self.score_name is None else self.score_name
+        name = self.search.refit if isinstance(self.search.refit, str) else next(iter(scores))
         if name not in scores:
             raise ValueError(f"refit={name!r} is no score; expected one of {', '.join(map(repr, scores))}.")
         return float(scores[name])
@@ -169,7 +168,8 @@ class _Trial:
         suggest(self.trial, distributions)
         self.params = plan.candidate(self.trial)
         started = time.perf_counter()
-        task = self._task()
+        n_folds = len(plan.splits)
+        task = plan.task.part("trial", task_id=self.slot, max_subtasks=n_folds).begin()
         state, value = self._evaluate(task)
         task.end()
         seconds = time.perf_counter() - started
@@ -201,21 +201,17 @@ class _Trial:
         """Optuna calls a trial complete that has a value, be it a predicted one."""
         from optuna.trial import TrialState
 
-        if not math.isnan(value):
-            self.queue.finish(self.trial, result, TrialState.COMPLETE, value)
-        elif result["state"] == "pruned":
-            self.queue.finish(self.trial, result, TrialState.PRUNED)
+        if math.isnan(value):
+            state = TrialState.PRUNED if result["state"] == "pruned" else TrialState.FAIL
+            self.queue.finish(self.trial, result, state)
         else:
-            self.queue.finish(self.trial, result, TrialState.FAIL)
+            self.queue.finish(self.trial, result, TrialState.COMPLETE, value)
         if self.plan.search.verbose:
             score = "" if math.isnan(value) else f", score {value:.4g}"
             ran = f"{len(self.folds)}/{len(self.plan.splits)} folds, {result['seconds']:.1f} s"
             shown = ", ".join(f"{name}={value}" for name, value in self.params.items())
             ended = f"{len(self.queue.finished())}/{self.plan.n_trials}"
             print(f"[{ended}] {result['state']}{score}, {ran}: {shown}", flush=True)
-
-    def _task(self) -> FitTask:
-        return self.plan.task.part("trial", task_id=self.slot, max_subtasks=len(self.plan.splits)).begin()
 
     def _fit(self, number: int, watch: _Watch | None, task: FitTask) -> tuple[dict[str, Any], int]:
         """Fit and score a fold: what is stored of it, and its epochs."""
@@ -262,19 +258,11 @@ class _Trial:
         best = self._folds_of_best() if self.plan.search.p_threshold is not None else []
         if len(best) < len(self.plan.splits) or not np.isfinite([*best, *scores]).all():
             return None
-        from optuna.pruners import WilcoxonPruner
-        from optuna.study import StudyDirection
-        from optuna.trial import TrialState, create_trial
-
-        with _no_experiments():
-            pruner = WilcoxonPruner(p_threshold=self.plan.search.p_threshold)
-        so_far = create_trial(state=TrialState.RUNNING, intermediate_values=dict(enumerate(scores)))
-        same_folds = dict(enumerate(best[: len(scores)]))
-        to_beat = create_trial(value=float(np.mean(best)), intermediate_values=same_folds)
-        study: Any = SimpleNamespace(best_trial=to_beat, direction=StudyDirection.MAXIMIZE)
-        if not pruner.prune(study, so_far):
+        same_folds = best[: len(scores)]
+        test = wilcoxon(np.subtract(scores, same_folds), alternative="less", zero_method="zsplit")
+        if not test.pvalue < self.plan.search.p_threshold or sum(same_folds) <= sum(scores):
             return None
-        return float(np.mean(best) + np.mean(scores) - np.mean(best[: len(scores)]))
+        return float(np.mean(best) + np.mean(scores) - np.mean(same_folds))
 
     def _folds_of_best(self) -> list[float]:
         """Scores by fold of the best candidate so far."""
@@ -318,21 +306,6 @@ class _Watch:
 # -- engines of Optuna ----------------------------------------------------------------------------
 
 
-@contextmanager
-def _no_experiments() -> Iterator[None]:
-    """Optuna warns of what may change."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-def _make_sampler(sampler: Any, seed: int) -> Any:
-    """The caller's own sampler, or TPE with a seed for each slot; what has fixed parameters needs none."""
-    return _BySlot(seed) if isinstance(sampler, str) else _Own(sampler)
-
-
 class _Own:
     """A copy of the caller's sampler for this process: who begins the search keeps its seed, others draw with
     a new one, since they would repeat the first draws."""
@@ -359,10 +332,12 @@ class _BySlot:
         self._sampler: Any = self._of(0)
 
     def _of(self, slot: int) -> Any:
+        from optuna.exceptions import ExperimentalWarning
         from optuna.samplers import TPESampler
 
         seed = np.random.SeedSequence([self._seed, slot]).generate_state(1)[0]
-        with _no_experiments():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(seed=int(seed), multivariate=True, constant_liar=True)
 
     def before_trial(self, study: Any, trial: Any) -> None:

@@ -1,9 +1,11 @@
 """``checked``: parameters of a function checked before it runs, by scikit-learn's constraints.
 
-``Range``   numbers between two, as the constraint of a parameter
+``Range``             numbers between two, as the constraint of a parameter
+``require_package``   an optional package that is needed now
 """
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,3 +35,9 @@ def one_of(choices: Any) -> list:
 def checked(**constraints: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function to check these parameters when it is called; an error names the first bad one."""
     return validate_params(constraints, prefer_skip_nested_validation=False)
+
+
+def require_package(name: str, message: str) -> None:
+    """Raise an error with this message where an optional package is not installed."""
+    if find_spec(name) is None:
+        raise ImportError(message)

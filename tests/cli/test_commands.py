@@ -917,7 +917,7 @@ def test_embed_as_parquet_and_h5(proteins, tmp_path):
     "name, message", [("e.parquet", "files need pyarrow: pip install"), ("e.txt", "ends in '.txt'")]
 )
 def test_embed_refuses_a_format_before_it_computes(proteins, tmp_path, name, message, monkeypatch):
-    monkeypatch.setattr("plmlearn.cli.results.find_spec", lambda package: None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr(plmlearn.PLMEmbedder, "fit_transform", None)
     assert message in run("embed", proteins, "--out", tmp_path / name, code=1).stderr
 

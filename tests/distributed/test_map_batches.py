@@ -292,7 +292,7 @@ def test_packages_that_are_missing_are_named(model, fasta, tmp_path, monkeypatch
         patch.setitem(sys.modules, "distributed", None)
         with pytest.raises(ImportError, match=r'pip install "plmlearn\[dask\]"'):
             map_batches(model, fasta, tmp_path / "out", client="tcp://127.0.0.1:1")
-    monkeypatch.setattr("plmlearn.distributed.batches.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r'pip install "plmlearn\[dask\]"'):
         map_batches(model, fasta, tmp_path / "out")
 

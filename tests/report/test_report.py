@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import warnings
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from plmlearn.datasets import (
 )
 from plmlearn.metrics import expected_calibration_error, residue_spearman
 from plmlearn.model_selection import Folds, PairWarning
-from plmlearn.report import facts, pictures
+from plmlearn.report import facts
 from plmlearn.report.evaluation import _arguments as facts_of_call
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -364,7 +365,7 @@ def test_the_file_is_replaced_in_one_step(found, tmp_path, monkeypatch):
 
 
 def test_without_matplotlib_one_error(found, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r'pip install "plmlearn\[plot\]"'):
         report.write(found, tmp_path / "r.html")
 
@@ -423,7 +424,7 @@ def test_what_cannot_be_written_is_told_before_anything_is_fitted(
     tmp_path, monkeypatch, path, missing, message
 ):
     if missing:
-        monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr(plmlearn.PLMLoRAClassifier, "fit", None)
     data = tmp_path / "p.csv"
     data.write_text("sequence,place\nMKV,in\nGSH,out\n")
