@@ -156,6 +156,9 @@ def model_methods(protein: str, backbone: str) -> dict[str, Callable[[int], Any]
         "ranking": fitness(),
         "squared": fitness(loss="squared"),
         # Run if they are named:
+        "LoRA, new head, squared, lr=0.0002": lambda seed: PLMRegressor(
+            backbone, lr=2e-4, random_state=seed, verbose=0
+        ),
         "listwise": fitness(loss="listwise"),
         "ranking, kl=0": fitness(kl=0.0),
         "ranking, kl=0, lr=0.0001": fitness(kl=0.0, lr=0.0001),
@@ -226,7 +229,7 @@ def read(results: Path) -> list[Row]:
 def is_meant(what: tuple, only: set[str], methods: list[str]) -> bool:
     method = what[3]
     named = {*only, *methods}
-    is_optional = method == "listwise" or method.startswith("ranking, ")
+    is_optional = method == "listwise" or method.startswith("ranking, ") or "lr=" in method
     return (
         only <= {str(part) for part in what}
         and (not methods or method in methods)
