@@ -98,7 +98,7 @@ class AugmentedRidge(SequenceInput, RegressorMixin, BaseEstimator):
         self.length_ = letters.shape[1]
         self.encoder_ = OneHotEncoder(handle_unknown="ignore").fit(letters[:, self.sites_])
         self.scaler_ = StandardScaler().fit(scores) if scores.shape[1] else None
-        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, solver="auto", tol=1e-10)
+        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(float(self.alpha), solver="auto", tol=1e-10)
         self.model_ = model.fit(self._features(letters, scores), y)
         self.alpha_ = float(self.model_.alpha_ if self.alpha is None else self.alpha)
         n_scores = scores.shape[1]

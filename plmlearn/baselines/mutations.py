@@ -93,7 +93,7 @@ class AdditiveMutationRegressor(SequenceInput, RegressorMixin, BaseEstimator):
         features = self.encoder_.fit_transform(self._states(letters))
         features, y = check_X_y(features, y, accept_sparse="csr", multi_output=True, y_numeric=True)
         # RidgeCV takes the leave-one-out error from the features' covariance where they are sparse.
-        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(self.alpha, tol=1e-10)
+        model = RidgeCV(_ALPHAS) if self.alpha is None else Ridge(float(self.alpha), tol=1e-10)
         self.model_ = model.fit(features, y)
         self.alpha_ = float(self.model_.alpha_ if self.alpha is None else self.alpha)
         return self

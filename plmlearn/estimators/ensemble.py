@@ -209,6 +209,9 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
         -------
         self
         """
+        if any("__" in name for name in params):
+            estimator = {"estimator": params.get("estimator", self.estimator)}
+            check_parameters(self._parameter_constraints, estimator, type(self).__name__)
         super().set_params(**params)
         for name, value in params.items():
             owner, _, own = name.partition("__")

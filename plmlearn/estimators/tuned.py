@@ -42,7 +42,7 @@ from .parameters import (
     seed_from,
     warn_of_idle,
 )
-from .scoring import make_score
+from .scoring import make_score, zero_outputs
 from .targets import check_length, check_weights
 from .task import Given, Task
 
@@ -88,15 +88,13 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         data = task.encode(run._inputs_to_train(model, training.sequences), target, training, dataset.y)
         if not run._continues:
             run._learn_scale(model, data)
-        held_out = None
+        held_out, score_by = None, None
         if validation is not None:
             inputs = run._inputs_to_train(model, validation.sequences)
             held_out = task.encode(inputs, target, validation, dataset.y)
-
-        score_by = None
-        if validation is not None:
             decoder = task.decoder(model.module, target, validation.extras)
-            score_by = partial(make_score, self, decoder, validation)
+            zeros = zero_outputs(held_out, target.n_outputs)
+            score_by = partial(make_score, self, decoder, validation, zeros)
         history = run._train(
             model,
             task.make_loss(model.module, target),
@@ -269,16 +267,17 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
             fitted = self._as_fitted()
             fitted._check_parameters({*self._architecture, *USED_AFTER_FIT})
             fitted = fitted._plain()
-            # Whatever these are by now, only training uses them.
-            fitted.lr, fitted.head_lr, fitted.early_stopping = None, None, False
             fitted.backbone = fitted_place(fitted, **fitted._of_backbone)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded
 
     def _as_fitted(self):
-        """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
+        """A copy with the architecture of the fit, whatever ``set_params`` has changed since.
+
+        What training alone uses has its default: it may be anything by now.
+        """
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture)
+        fitted.__dict__.update(_OF_TRAINING | self._architecture)
         return fitted
 
     def __getstate__(self) -> dict:
@@ -374,3 +373,5 @@ _MAY_CHANGE = {"backbone"} | {
     f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)
 }
 _MAY_CHANGE -= {"quantization", "revision"}
+# Those of them that only training uses, with their defaults.
+_OF_TRAINING = {f.name: f.default for f in fields(TrainingParameters) if f.name not in USED_AFTER_FIT}

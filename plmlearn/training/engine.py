@@ -333,7 +333,7 @@ class _BestEpoch(skorch.callbacks.Callback):
         if dataset_valid is None:
             return
         score = net.history[-1, "valid_score"]
-        if math.isnan(score) and not any(math.isnan(s) for s in net.history[:-1, "valid_score"]):
+        if math.isnan(score) and sum(map(math.isnan, net.history[:, "valid_score"])) == 1:
             warnings.warn(
                 f"The validation score of epoch {len(net.history)} is nan and counts as no improvement. It "
                 f"has no value on these {len(dataset_valid)} samples, for example because a class is missing "

@@ -497,6 +497,28 @@ def test_scorers_of_many_classes_and_of_numbers(make, X):
     assert regressor.score(X, lengths) == pytest.approx(regressor.best_score_, abs=1e-5)
 
 
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc", "macro_aupr", "residue_accuracy", "specificity"])
+def test_a_scorer_of_another_kind_is_refused_before_training(make, X, scoring):
+    y, epochs = np.arange(len(X)) / 7, []
+    told = f"(?s)scoring='{scoring}' cannot score the {len(X)} rows to validate on: .* Take a scorer"
+    with pytest.raises(ValueError, match=told):
+        make(PLMRegressor, scoring=scoring, callbacks=[epochs.append]).fit(X, y, X_val=X, y_val=y)
+    callbacks = [epochs.append, skorch.callbacks.EpochScoring(scoring, lower_is_better=False)]
+    with pytest.raises(ValueError, match=told):
+        make(PLMRegressor, callbacks=callbacks).fit(X, y, X_val=X, y_val=y)
+    assert not epochs
+
+
+def test_a_score_without_a_value_at_first(make, X):
+    """A label that no validation protein has leaves a mean over labels undefined."""
+    y = np.stack([np.arange(len(X)) % n == 0 for n in (2, 3, 4)], axis=1).astype(int)
+    held_out = {"X_val": X[:4], "y_val": y[:4] * [1, 1, 0]}
+    with pytest.warns(UserWarning) as warned:
+        classifier = make(scoring="roc_auc").fit(X, y, **held_out)
+    assert sum("score of epoch 1 is nan" in str(warning.message) for warning in warned) == 1
+    assert [np.isnan(row["valid_score"]) for row in classifier.history_] == [True, True]
+
+
 def test_a_callable_scorer_sees_the_validation_set(make, X, y):
     seen = []
 
