@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from inspect import signature
+from itertools import cycle
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -320,6 +321,11 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             found = [self._with_dropout(number, method, X) for number in range(self.n_members)]
         else:
             found = [getattr(member, method)(X) for member in self.estimators_]
+        if method == "predict_proba":
+            found = [
+                _in_columns(of_one, member.classes_, self.classes_)
+                for of_one, member in zip(found, cycle(self.estimators_))
+            ]
         mean = _over_members(np.mean, found)
         return (
             (mean, _over_members(lambda rows, axis: np.std(rows, axis, ddof=1), found))
@@ -335,9 +341,9 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """Classes of the members."""
+        """Classes of all members; a draw may leave a class out."""
         check_is_fitted(self, "estimators_")
-        return self.estimators_[0].classes_
+        return np.unique(np.concatenate([member.classes_ for member in self.estimators_]))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of classes, R² of numbers; of residues their accuracy, or rank correlation.
@@ -510,6 +516,17 @@ def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:
     if found[0].dtype == object:
         return object_array(function(np.stack(rows), axis=0) for rows in zip(*found))
     return function(np.stack(found), axis=0)
+
+
+def _in_columns(probabilities: np.ndarray, own: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """A member's probabilities, or an array per protein, with a column for each class; 0 for what it lacks."""
+    if len(own) == len(classes):
+        return probabilities
+    if probabilities.dtype == object:
+        return object_array(_in_columns(rows, own, classes) for rows in probabilities)
+    wide = np.zeros((len(probabilities), len(classes)))
+    wide[:, np.searchsorted(classes, own)] = probabilities
+    return wide
 
 
 def _like(example: Any, probabilities: np.ndarray, classes: np.ndarray) -> Any:

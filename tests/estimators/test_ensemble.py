@@ -130,6 +130,35 @@ def test_draws_take_whole_groups_and_every_class(X, y):
     assert all(member.classes_.tolist() == ["common", "rare"] for member in classifier.estimators_)
 
 
+def test_draws_that_leave_classes_out(X):
+    """Members have columns of their own; the mean is over those of one class, 0 where it is not known."""
+    y, groups = np.repeat(list("abcdef"), 5), np.repeat(np.arange(6), 5)
+    classifier = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=3, bootstrap=True, random_state=0)
+    classifier.fit(X, y, groups=groups)
+    members = classifier.estimators_
+    assert len({tuple(member.classes_) for member in members}) > 1
+    assert classifier.classes_.tolist() == sorted({name for member in members for name in member.classes_})
+    found = [dict(zip(member.classes_, member.predict_proba(X[:4]).T)) for member in members]
+    expected = [np.mean([p.get(name, np.zeros(4)) for p in found], axis=0) for name in classifier.classes_]
+    mean, std = classifier.predict_proba(X[:4], return_std=True)
+    np.testing.assert_allclose(mean, np.transpose(expected))
+    np.testing.assert_allclose(mean.sum(axis=1), 1)
+    assert std.shape == mean.shape
+    assert classifier.predict(X[:4]).tolist() == classifier.classes_[mean.argmax(axis=1)].tolist()
+
+
+def test_draws_that_leave_labels_of_residues_out(X):
+    y = ["H" * 20 + "E" * 19 + label for label in "QRST" + "H" * 26]
+    member = PLMResidueClassifier("mini", adapter=Frozen(), **TUNING)
+    ensemble = PLMEnsemble(member, n_members=3, bootstrap=True, random_state=0).fit(X, y)
+    assert len({tuple(one.classes_) for one in ensemble.estimators_}) > 1
+    helix = [one.predict_proba(X[:1])[0][:, one.classes_.tolist().index("H")] for one in ensemble.estimators_]
+    [mean] = ensemble.predict_proba(X[:1])
+    np.testing.assert_allclose(mean[:, ensemble.classes_.tolist().index("H")], np.mean(helix, axis=0))
+    np.testing.assert_allclose(mean.sum(axis=1), 1)
+    assert len(ensemble.predict(X[:1])[0]) == 40
+
+
 @pytest.mark.parametrize(
     "member",
     [
