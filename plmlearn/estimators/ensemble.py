@@ -519,7 +519,7 @@ def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:
 
 
 def _in_columns(probabilities: np.ndarray, own: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """A member's probabilities, or an array per protein, with a column for each class; 0 for what it lacks."""
+    """A member's probabilities, or an array per protein, with a column for each class; 0 where none was."""
     if len(own) == len(classes):
         return probabilities
     if probabilities.dtype == object:
