@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from inspect import signature
@@ -23,6 +23,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..baselines.comparison import groups_of_fit, with_seed
 from ..metrics import residue_accuracy, residue_spearman
+from ..model_selection.graph import check_clusters
 from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
 from ..sequences.columns import check_labels, check_numbers
@@ -157,36 +158,31 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             Clusters of the proteins: draws take whole groups, and members whose ``fit`` takes groups get
             their own. Without, a member that stops early on a draw keeps copies of a row together.
         **fit_params
-            For the members' ``fit``. ``sample_weight`` is drawn with its proteins.
+            For the members' ``fit``. What has an entry for each protein, such as ``sample_weight``, is drawn
+            with the proteins; ``X_val`` and what belongs to it is not.
 
         Returns
         -------
         self
         """
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
-        if self.adapters is not None and "adapter" not in self.estimator.get_params(deep=False):
-            raise ValueError(
-                f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
-            )
+        self._check_adapters()
         n = len(rows_of(X, "proteins in X"))
         if y is not None and len(rows_of(y, "targets in y")) != n:
             raise ValueError(f"y has {len(y)} targets for {n} proteins; expected one for each.")
         random = check_random_state(self.random_state)
-        weights = fit_params.pop("sample_weight", None)
         if self.warn_below is not None and are_pairs(X):
             raise ValueError(
                 "warn_below is for whole sequences of single proteins; fit had none such. Pass None."
             )
         if self.bootstrap:
-            self._check_before_draws(X, y, weights, groups)
+            self._check_before_draws(X, y, groups, fit_params)
         members = []
         n_fits = self.n_members if self.members == "fits" else 1
         for number, seed in enumerate(random.randint(2**31 - 1, size=n_fits)):
             rows = self._drawn(X, y, groups, random)
             member = self._member(number, int(seed))
-            own = fit_params | self._groups_of_rows(member, rows, groups)
-            if weights is not None:
-                own["sample_weight"] = _safe_indexing(weights, rows)
+            own = _of_rows(fit_params, rows, n) | self._groups_of_rows(member, rows, groups)
             own_y = None if y is None else _safe_indexing(y, rows)
             with _rows_of_caller(rows if self.bootstrap else None):
                 members.append(member.fit(_safe_indexing(X, rows), own_y, **own))
@@ -221,15 +217,29 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
                     member.set_params(**{own: value})
         return self
 
-    def _check_before_draws(self, X: Any, y: Any, weights: Any, groups: Any) -> None:
+    def _check_adapters(self) -> None:
+        if self.adapters is None:
+            return
+        if "adapter" not in self.estimator.get_params(deep=False):
+            raise ValueError(
+                f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
+            )
+        if len(self.adapters) == 0 or (self.members == "dropout" and len(self.adapters) > 1):
+            raise ValueError(
+                f"adapters has {len(self.adapters)} entries; expected at least one, and one alone with "
+                "members='dropout', where there is one fit."
+            )
+
+    def _check_before_draws(self, X: Any, y: Any, groups: Any, fit_params: dict[str, Any]) -> None:
         """Raise errors that name the caller's rows: a draw has others, and leaves some out."""
-        member = clone(self.estimator)
+        member, n = clone(self.estimator), _num_samples(X)
         if groups is not None:
-            check_length(groups, _num_samples(X), "groups")
+            check_clusters(check_length(groups, n, "groups"), (n,))
         if isinstance(member, TunedEstimator) and y is not None:
             member._check_parameters()
             run = member._plain()
-            run._check(run._task(), Given(X, y, weights))
+            extras = {name: fit_params.get(name) for name in ("regions", "kingdom")}
+            run._check(run._task(), Given(X, y, fit_params.get("sample_weight"), None, extras))
             return
         if hasattr(first := _first_part(member), "_check_X"):
             first._check_X(X)
@@ -495,6 +505,16 @@ def _as_parameter(member: Any, name: str, values: Any) -> dict[str, Any]:
         return {f"{step}__{key}": entry for key, entry in _as_parameter(last, name, values).items()}
     taken = signature(member.fit).parameters.values()
     return {name: values} if any(p.name == name or p.kind is p.VAR_KEYWORD for p in taken) else {}
+
+
+def _of_rows(fit_params: dict[str, Any], rows: np.ndarray, n: int) -> dict[str, Any]:
+    """Parameters of ``fit``, those that have an entry for each of n proteins at some rows alone."""
+
+    def are_entries(name: str, value: Any) -> bool:
+        is_list = hasattr(value, "__len__") and not isinstance(value, (str, Mapping))
+        return is_list and len(value) == n and not name.endswith("_val")
+
+    return {k: _safe_indexing(v, rows) if are_entries(k, v) else v for k, v in fit_params.items()}
 
 
 @contextmanager
