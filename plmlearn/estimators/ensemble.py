@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from itertools import cycle
@@ -24,12 +23,13 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ..baselines.comparison import groups_of_fit, with_seed
 from ..metrics import residue_accuracy, residue_spearman
 from ..model_selection.graph import check_clusters
-from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
+from ..sequences import check_sequences
+from ..sequences.clean import check_parameters, object_array, residues_of, rows_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import find_nearest
 from ..training.inference import dropouts, with_dropout
+from .dataset import rows_of_caller
 from .embedder import PLMEmbedder
 from .targets import check_length
 from .task import Given
@@ -184,7 +184,7 @@ class PLMEnsemble(MetaEstimatorMixin, BaseEstimator):
             member = self._member(number, int(seed))
             own = _of_rows(fit_params, rows, n) | self._groups_of_rows(member, rows, groups)
             own_y = None if y is None else _safe_indexing(y, rows)
-            with _rows_of_caller(rows if self.bootstrap else None):
+            with rows_of_caller(rows, "in the draw of a member"):
                 members.append(member.fit(_safe_indexing(X, rows), own_y, **own))
         if self.members == "dropout":
             _check_dropout(members[0])
@@ -515,20 +515,6 @@ def _of_rows(fit_params: dict[str, Any], rows: np.ndarray, n: int) -> dict[str, 
         return is_list and len(value) == n and not name.endswith("_val")
 
     return {k: _safe_indexing(v, rows) if are_entries(k, v) else v for k, v in fit_params.items()}
-
-
-@contextmanager
-def _rows_of_caller(rows: np.ndarray | None) -> Iterator[None]:
-    """Within this context errors that name rows of a draw say where these stand in the caller's X."""
-    try:
-        yield
-    except SequenceError as error:
-        if rows is None or not error.rows:
-            raise
-        own = sorted(set(rows[error.rows].tolist()))
-        raise SequenceError(
-            f"{error}\nRows are counted in the draw of a member; in X they are {first_few(own)}.", own
-        ) from error
 
 
 def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tuned estimators: what moves, what stays, what is kept, and that predictions belong to their proteins."""
 
 import pickle
+import re
 import shutil
 import warnings
 
@@ -24,6 +25,7 @@ from plmlearn.baselines import compare
 from plmlearn.estimators.dataset import Dataset
 from plmlearn.estimators.parameters import seed_from
 from plmlearn.nn.models import learned_tensors
+from plmlearn.training.engine import TrainingDivergedError
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 ADAPTERS = {
@@ -473,6 +475,19 @@ def test_an_interrupted_first_fit_leaves_nothing(make, X, y):
     with pytest.raises(KeyboardInterrupt):
         classifier.fit(X, y)
     assert set(vars(classifier)) == before
+
+
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True, "validation_fraction": 0.5}])
+def test_rows_of_a_loss_without_a_value_are_those_of_x(make, X, options):
+    """Some are left out, and some held out."""
+    y = np.array([0.0] * 12 + [1.0] * 12)
+    weights = np.where(np.arange(24) % 3, 0.0, 1.0)
+    regressor = make(PLMRegressor, batch_size=24, lr=1e30, gradient_clip=None, warmup=0, epochs=3, **options)
+    with pytest.raises(TrainingDivergedError) as caught:
+        regressor.fit(X, y, sample_weight=weights)
+    rows = re.search(r"rows ([\d, ]+)\.", str(caught.value))[1].split(", ")
+    assert {int(row) % 3 for row in rows} == {0}
+    assert len(rows) == (4 if options else 8)
 
 
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "roc_auc", "accuracy", None])
