@@ -89,7 +89,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         data = run._encode(task, model, target, training, dataset.y)
         if not run._continues:
             run._learn_scale(model, data)
-        held_out, score_by = None, None
+        held_out = None
+        score_by = None
         if validation is not None:
             held_out = run._encode(task, model, target, validation, dataset.y)
             decoder = task.decoder(model.module, target, validation.extras)
