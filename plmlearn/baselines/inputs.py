@@ -28,7 +28,7 @@ class SequenceInput:
 
 def fit_ridge(features: Any, y: np.ndarray, alpha: float | None) -> tuple[Any, float]:
     """Ridge regression with a penalty, or the one of least leave-one-out error; and that penalty."""
-    model = RidgeCV(_ALPHAS) if alpha is None else Ridge(alpha, tol=1e-10)
+    model = RidgeCV(_ALPHAS) if alpha is None else Ridge(float(alpha), tol=1e-10)
     model.fit(features, y)
     return model, float(model.alpha_ if alpha is None else alpha)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +14,8 @@ import numpy as np
 from ..model_selection import PairWarning
 from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
-from ..sequences.clean import object_array, residues_of
+from ..sequences import SequenceError
+from ..sequences.clean import first_few, object_array, residues_of
 from ..similarity.kmers import near_duplicates
 from ..similarity.search import are_variants
 from ..training.devices import check_same_in_all, n_processes
@@ -33,6 +36,8 @@ class Dataset:
         How many were cut.
     extras : dict of str to ndarray of shape (n_proteins,)
         What else a task needs to know of each.
+    rows : ndarray of int, shape (n_proteins,), optional
+        Where each stands in the caller's X; as they come here if None.
     """
 
     sequences: np.ndarray
@@ -41,6 +46,7 @@ class Dataset:
     groups: np.ndarray | None
     n_truncated: int
     extras: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> Dataset:
         """Some rows, in the order asked for."""
@@ -51,6 +57,7 @@ class Dataset:
             weights=self.weights[rows],
             groups=None if self.groups is None else self.groups[rows],
             extras={name: values[rows] for name, values in self.extras.items()},
+            rows=rows if self.rows is None else self.rows[rows],
         )
 
     def hold_out(self, fraction: float, seed: int, *, stratify: bool) -> tuple[Dataset, Dataset]:
@@ -108,6 +115,20 @@ class Dataset:
                 stacklevel=4,
             )
         return self.take(kept), self.take(out)
+
+
+@contextmanager
+def rows_of_caller(rows: np.ndarray | None, counted: str) -> Iterator[None]:
+    """Within this context errors that name some of these rows say where they stand in the caller's X."""
+    try:
+        yield
+    except SequenceError as error:
+        if rows is None or not error.rows or np.array_equal(rows, np.arange(len(rows))):
+            raise
+        own = sorted(set(rows[error.rows].tolist()))
+        raise SequenceError(
+            f"{error}\nRows are counted {counted}; in X they are {first_few(own)}.", own
+        ) from error
 
 
 def warn_of_conflicts(

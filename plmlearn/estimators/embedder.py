@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -198,6 +199,20 @@ class PLMEmbedder(
         (4, 2, 192)
         """
         return self._by_chunks(X, self._embed_layers, _CHUNK_OF_LAYERS).swapaxes(0, 1)
+
+    @available_if(lambda embedder: embedder.pooling is not None)
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features of pooled embeddings; without them there are no data frames.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str, shape (D,)
+        """
+        return super().get_feature_names_out(input_features)
 
     def _by_chunks(
         self, X: Any, embed: Callable[[LoadedModel, TokenizedSequences], np.ndarray], chunk: int | None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from inspect import signature
+from itertools import cycle
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,13 +23,15 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ..adapters.base import Parameters
 from ..baselines.comparison import groups_of_fit, last_step, with_seed
 from ..metrics import residue_accuracy, residue_spearman
+from ..model_selection.graph import check_clusters
 from ..model_selection.proteins import check_rows
-from ..sequences import SequenceError, check_sequences
-from ..sequences.clean import first_few, object_array, residues_of
+from ..sequences import check_sequences
+from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import Hits, find_nearest
 from ..training.inference import dropouts, with_dropout
+from .dataset import rows_of_caller
 from .embedder import PLMEmbedder
 from .targets import check_length
 from .task import Given
@@ -158,34 +160,32 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
             Clusters of the proteins: draws take whole groups, and members whose ``fit`` takes groups get
             their own. Without, a member that stops early on a draw keeps copies of a row together.
         **fit_params
-            For the members' ``fit``. ``sample_weight`` is drawn with its proteins.
+            For the members' ``fit``. What has an entry for each protein, such as ``sample_weight``, is drawn
+            with the proteins; ``X_val`` and what belongs to it is not.
 
         Returns
         -------
         self
         """
         self._check_parameters()
-        if self.adapters is not None and "adapter" not in self.estimator.get_params(deep=False):
-            raise ValueError(f"adapters is set; {type(self.estimator).__name__} has no parameter adapter.")
+        self._check_adapters()
         check_rows(X, y)
+        n = len(rows_of(X, "proteins in X"))
         random = check_random_state(self.random_state)
-        weights = fit_params.pop("sample_weight", None)
         if self.warn_below is not None and are_pairs(X):
             raise ValueError(
                 "warn_below is for whole sequences of single proteins; fit had none such. Pass None."
             )
         if self.bootstrap:
-            self._check_before_draws(X, y, weights, groups)
+            self._check_before_draws(X, y, groups, fit_params)
         members = []
         n_fits = self.n_members if self.members == "fits" else 1
         for number, seed in enumerate(random.randint(2**31 - 1, size=n_fits)):
             rows = self._drawn(X, y, groups, random)
             member = self._member(number, int(seed))
-            own = fit_params | self._groups_of_rows(member, rows, groups)
-            if weights is not None:
-                own["sample_weight"] = _safe_indexing(weights, rows)
+            own = _of_rows(fit_params, rows, n) | self._groups_of_rows(member, rows, groups)
             own_y = None if y is None else _safe_indexing(y, rows)
-            with _rows_of_caller(rows if self.bootstrap else None):
+            with rows_of_caller(rows, "in the draw of a member"):
                 members.append(member.fit(_safe_indexing(X, rows), own_y, **own))
         if self.members == "dropout":
             _check_dropout(members[0])
@@ -207,6 +207,9 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
         -------
         self
         """
+        if any("__" in name for name in params):
+            estimator = {"estimator": params.get("estimator", self.estimator)}
+            check_parameters(self._parameter_constraints, estimator, type(self).__name__)
         super().set_params(**params)
         for name, value in params.items():
             owner, _, own = name.partition("__")
@@ -215,15 +218,29 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
                     member.set_params(**{own: value})
         return self
 
-    def _check_before_draws(self, X: Any, y: Any, weights: Any, groups: Any) -> None:
+    def _check_adapters(self) -> None:
+        if self.adapters is None:
+            return
+        if "adapter" not in self.estimator.get_params(deep=False):
+            raise ValueError(
+                f"adapters is set, and {type(self.estimator).__name__} has no parameter adapter."
+            )
+        if len(self.adapters) == 0 or (self.members == "dropout" and len(self.adapters) > 1):
+            raise ValueError(
+                f"adapters has {len(self.adapters)} entries; expected at least one, and one alone with "
+                "members='dropout', where there is one fit."
+            )
+
+    def _check_before_draws(self, X: Any, y: Any, groups: Any, fit_params: dict[str, Any]) -> None:
         """Raise errors that name the caller's rows: a draw has others, and leaves some out."""
-        member = clone(self.estimator)
+        member, n = clone(self.estimator), _num_samples(X)
         if groups is not None:
-            check_length(groups, _num_samples(X), "groups")
+            check_clusters(check_length(groups, n, "groups"), (n,))
         if isinstance(member, TunedEstimator) and y is not None:
             member._check_parameters()
             run = member._plain()
-            run._check(run._task(), Given(X, y, weights))
+            extras = {name: fit_params.get(name) for name in ("regions", "kingdom")}
+            run._check(run._task(), Given(X, y, fit_params.get("sample_weight"), None, extras))
             return
         if hasattr(first := _first_part(member), "_check_X"):
             first._check_X(X)
@@ -312,6 +329,11 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
             found = [self._with_dropout(number, method, X) for number in range(self.n_members)]
         else:
             found = [getattr(member, method)(X) for member in self.estimators_]
+        if method == "predict_proba":
+            found = [
+                _in_columns(of_one, member.classes_, self.classes_)
+                for of_one, member in zip(found, cycle(self.estimators_))
+            ]
         mean = _over_members(np.mean, found)
         if not return_std:
             return mean
@@ -325,9 +347,9 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
 
     @property
     def classes_(self) -> np.ndarray:
-        """Classes of the members."""
+        """Classes of all members; a draw may leave a class out."""
         check_is_fitted(self, "estimators_")
-        return self.estimators_[0].classes_
+        return np.unique(np.concatenate([member.classes_ for member in self.estimators_]))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of classes, R² of numbers; of residues their accuracy, or rank correlation.
@@ -462,18 +484,14 @@ def _as_parameter(member: Any, name: str, values: Any) -> dict[str, Any]:
     return {prefix + name: values} if any(p.name == name or p.kind is p.VAR_KEYWORD for p in taken) else {}
 
 
-@contextmanager
-def _rows_of_caller(rows: np.ndarray | None) -> Iterator[None]:
-    """Within this context errors that name rows of a draw say where these stand in the caller's X."""
-    try:
-        yield
-    except SequenceError as error:
-        if rows is None or not error.rows:
-            raise
-        own = sorted(set(rows[error.rows].tolist()))
-        raise SequenceError(
-            f"{error}\nRows are counted in the draw of a member; in X they are {first_few(own)}.", own
-        ) from error
+def _of_rows(fit_params: dict[str, Any], rows: np.ndarray, n: int) -> dict[str, Any]:
+    """Parameters of ``fit``, those that have an entry for each of n proteins at some rows alone."""
+
+    def are_entries(name: str, value: Any) -> bool:
+        is_list = hasattr(value, "__len__") and not isinstance(value, (str, Mapping))
+        return is_list and len(value) == n and not name.endswith("_val")
+
+    return {k: _safe_indexing(v, rows) if are_entries(k, v) else v for k, v in fit_params.items()}
 
 
 def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:
@@ -481,6 +499,17 @@ def _over_members(function: Callable, found: list[np.ndarray]) -> np.ndarray:
     if found[0].dtype == object:
         return object_array(function(np.stack(rows), axis=0) for rows in zip(*found))
     return function(np.stack(found), axis=0)
+
+
+def _in_columns(probabilities: np.ndarray, own: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """A member's probabilities, or an array per protein, with a column for each class; 0 where none was."""
+    if len(own) == len(classes):
+        return probabilities
+    if probabilities.dtype == object:
+        return object_array(_in_columns(rows, own, classes) for rows in probabilities)
+    wide = np.zeros((len(probabilities), len(classes)))
+    wide[:, np.searchsorted(classes, own)] = probabilities
+    return wide
 
 
 def _like(example: Any, probabilities: np.ndarray, classes: np.ndarray) -> Any:

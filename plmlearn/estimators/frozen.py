@@ -540,4 +540,9 @@ class PLMFrozenMLPRegressor(RegressorMixin, FrozenPerceptron):
     def _check_y(self, y: Any, n_samples: int) -> np.ndarray:
         y = check_value_y(y, n_samples)
         mean_and_scale(y.reshape(len(y), -1))  # refuses numbers too large for it
+        if self._continues and y[0].size != self.mlp_.n_outputs_:
+            raise ValueError(
+                f"y has {y[0].size} columns, expected {self.mlp_.n_outputs_}: a warm start goes on with "
+                "those of the fit before. Pass warm_start=False to begin anew."
+            )
         return y

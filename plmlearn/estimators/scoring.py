@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from sklearn.utils.metaestimators import available_if
 
 from ..metrics import get_scorer
 from ..nn.packing import Ragged
+from ..training.steps import TrainingData
 from .dataset import Dataset
 
 
 def make_score(
-    owner: BaseEstimator, target: Any, validation: Dataset, scoring: str | Callable
-) -> Callable[[np.ndarray], float]:
-    """A function from outputs for the validation proteins, (n_proteins, C), to their score.
+    owner: BaseEstimator, target: Any, validation: Dataset, zeros: Any, scoring: str | Callable
+) -> Callable[[Any], float]:
+    """A function from outputs for the validation proteins to their score.
 
     Parameters
     ----------
@@ -29,12 +31,15 @@ def make_score(
     target : Target
         Decodes the outputs.
     validation : Dataset
+    zeros : ndarray or Ragged
+        Outputs of :func:`zero_outputs`, on which the scorer is tried before any training.
     scoring : str or callable
 
     Raises
     ------
     ValueError
-        The targets are of residues, and the scorer is not: it is tried before any training.
+        The scorer does not suit the targets. A function of the caller's own on proteins is not tried: it may
+        count its calls.
     """
     probe = _Known(owner, target)
     scorer = check_scoring(probe, scoring=get_scorer(scoring) if isinstance(scoring, str) else scoring)
@@ -43,25 +48,36 @@ def make_score(
         probe.outputs = outputs
         try:
             return float(scorer(probe, validation.sequences, validation.y))
-        except ValueError as error:
+        except (AttributeError, TypeError, ValueError) as error:
+            told = str(error).rstrip(".")
             raise ValueError(
-                f"scoring={scoring!r} cannot score the {len(validation.y)} rows to validate on: {error} Hold "
-                "out others by validation_fraction, or X_val and y_val, or pass scoring=None."
+                f"scoring={scoring!r} cannot score the {len(validation.y)} rows to validate on: {told}. Take "
+                "a scorer for such y, hold out other rows (validation_fraction, or X_val and y_val), or pass "
+                "scoring=None."
             ) from error
 
-    if validation.y.ndim == 1 and isinstance(validation.y[0], np.ndarray):
-        _try_on_residues(score, validation.y, target.n_outputs, scoring)
+    of_residues = isinstance(validation.y[0], np.ndarray) and validation.y.ndim == 1
+    if of_residues or not isfunction(scoring):
+        _try(score, zeros, scoring, of_residues)
     return score
 
 
-def _try_on_residues(score: Callable[[Any], float], y: np.ndarray, n_outputs: int, scoring: Any) -> None:
+def zero_outputs(data: TrainingData, n_outputs: int) -> Any:
+    """Outputs of 0 in the form that a model gives for these samples, (n, C) or one per residue."""
+    if isinstance(data.targets, Ragged):
+        return data.targets.with_values(torch.zeros(len(data.targets.values), n_outputs))
+    return np.zeros((len(data), n_outputs), dtype=np.float32)
+
+
+def _try(score: Callable[[Any], float], zeros: Any, scoring: Any, of_residues: bool) -> None:
     """Refuse a scorer that fails on outputs of zero."""
-    outputs = Ragged.of([torch.zeros(len(row), n_outputs) for row in y])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            score(outputs)
-    except (TypeError, ValueError) as error:
+            score(zeros)
+    except ValueError as error:
+        if not of_residues:
+            raise
         raise ValueError(
             f"scoring={scoring!r} cannot score residues ({error}). Take residue_accuracy, residue_mcc or "
             "residue_spearman, another scorer of plmlearn.metrics for residues, or None for the loss."

@@ -77,7 +77,8 @@ class SignalPeptideTask(Task):
             raise SequenceError(
                 f"The regions of {len(lost)} proteins are none that their type can have: {shown}. A signal "
                 "peptide (S, L, T or P by its type) begins at the first residue and is followed by O; a "
-                "protein of type NO_SP has I, M and O. Correct them, or leave those proteins out.",
+                "protein of type NO_SP has I, M and O, the first of them I or O. Correct them, or leave "
+                "those proteins out.",
                 lost,
             )
         return states

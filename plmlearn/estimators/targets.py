@@ -301,6 +301,9 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray:
         raise ValueError(f"sample_weight is negative in {_name_rows(rows)}; expected 0 or more.")
     if not weights.any():
         raise ValueError("sample_weight is 0 for every protein; at least one must be positive.")
+    if weights.max() > np.finfo(float).max / n_rows:
+        largest = f"{weights.max():g}"
+        raise ValueError(f"sample_weight is up to {largest}, too large to add up. Divide it by a constant.")
     return weights
 
 

@@ -27,7 +27,7 @@ from ..training.engine import Progress, train
 from ..training.memory import MemoryEstimate, estimate_memory
 from ..training.steps import Loss, TrainingData
 from .callbacks import CallbackSupportMixin, EpochTasks, FittedReports, with_callbacks
-from .dataset import Dataset, check_same_fit, warn_of_near_duplicates
+from .dataset import Dataset, check_same_fit, rows_of_caller, warn_of_near_duplicates
 from .loaded import LoadedModel, run_settings
 from .parameters import (
     USED_AFTER_FIT,
@@ -42,7 +42,7 @@ from .parameters import (
     seed_from,
     warn_of_idle,
 )
-from .scoring import make_score
+from .scoring import make_score, zero_outputs
 from .targets import check_length, check_weights
 from .task import Given, Task
 
@@ -81,22 +81,21 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         if self.callbacks is not None:
             check_callbacks(self.callbacks, validation is not None)
 
-        target = task.relearn(dataset.y, run._target) if run._continues else task.learn(dataset.y)
+        with rows_of_caller(dataset.rows, _OF_WEIGHT):
+            target = task.relearn(dataset.y, run._target) if run._continues else task.learn(dataset.y)
         tensors = run._trained if run._continues else None
         model = run._build(task, target.n_outputs, tensors, seed)
 
-        data = task.encode(run._inputs_to_train(model, training.sequences), target, training, dataset.y)
+        data = run._encode(task, model, target, training, dataset.y)
         if not run._continues:
             run._learn_scale(model, data)
         held_out = None
-        if validation is not None:
-            inputs = run._inputs_to_train(model, validation.sequences)
-            held_out = task.encode(inputs, target, validation, dataset.y)
-
         score_by = None
         if validation is not None:
+            held_out = run._encode(task, model, target, validation, dataset.y)
             decoder = task.decoder(model.module, target, validation.extras)
-            score_by = partial(make_score, self, decoder, validation)
+            zeros = zero_outputs(held_out, target.n_outputs)
+            score_by = partial(make_score, self, decoder, validation, zeros)
         history = run._train(
             model,
             task.make_loss(model.module, target),
@@ -200,6 +199,14 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         """The same, with what the loss alone needs."""
         return self._inputs(model, sequences)
 
+    def _encode(
+        self, task: Task, model: LoadedModel, target: Any, part: Dataset, learned: np.ndarray
+    ) -> TrainingData:
+        """What the training loop reads of a part of the data."""
+        inputs = self._inputs_to_train(model, part.sequences)
+        with rows_of_caller(part.rows, _OF_WEIGHT):
+            return replace(task.encode(inputs, target, part, learned), rows=part.rows)
+
     def _train(self, model: LoadedModel, loss: Loss, data: TrainingData, **options: Any) -> list[dict]:
         """Train what there is to train; the history is returned."""
         if not model.n_trainable_parameters:
@@ -269,16 +276,17 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
             fitted = self._as_fitted()
             fitted._check_parameters({*self._architecture, *USED_AFTER_FIT})
             fitted = fitted._plain()
-            # Whatever these are by now, only training uses them.
-            fitted.lr, fitted.head_lr, fitted.early_stopping = None, None, False
             fitted.backbone = fitted_place(fitted, **fitted._of_backbone)
             self._loaded = fitted._build(fitted._task(), self._target.n_outputs, self._trained)
         return self._loaded
 
     def _as_fitted(self):
-        """A copy with the architecture of the fit, whatever ``set_params`` has changed since."""
+        """A copy with the architecture of the fit, whatever ``set_params`` has changed since.
+
+        What training alone uses has its default: it may be anything by now.
+        """
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._architecture)
+        fitted.__dict__.update(_OF_TRAINING | self._architecture)
         return fitted
 
     def __getstate__(self) -> dict:
@@ -369,8 +377,11 @@ class HeadedEstimator(
 
 
 DEFAULT_HEAD_LR = 1e-3
+_OF_WEIGHT = "without those of weight 0"
 # Parameters that may change between ``fit`` and ``predict``; the trained tensors fit all others.
 _MAY_CHANGE = {"backbone"} | {
     f.name for group in (TrainingParameters, RuntimeParameters) for f in fields(group)
 }
 _MAY_CHANGE -= {"quantization", "revision"}
+# Those of them that only training uses, with their defaults.
+_OF_TRAINING = {f.name: f.default for f in fields(TrainingParameters) if f.name not in USED_AFTER_FIT}

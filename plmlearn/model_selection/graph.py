@@ -56,16 +56,16 @@ class PairGraph:
         return self.proteins[:, 0] * len(self.names) + self.proteins[:, 1]
 
 
-def check_clusters(groups: Any, shape: tuple[int, ...]) -> np.ndarray:
+def check_clusters(groups: Any, shape: tuple[int, ...], name: str = "groups") -> np.ndarray:
     """``groups`` as an array of clusters, one per protein or two per pair, or a clear error."""
-    groups = check_labels(groups, "groups")
+    groups = check_labels(groups, name)
     blank = [row for row, group in enumerate(groups) if any(map(is_blank, np.ravel(group).tolist()))]
     if blank:
         found = f"row{'s' * (len(blank) > 1)} {first_few(blank)}"
-        raise SequenceError(f"groups is blank in {found}; expected a cluster in each.", blank)
+        raise SequenceError(f"{name} is blank in {found}; expected a cluster in each.", blank)
     if groups.shape != shape:
         raise ValueError(
-            f"groups has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "
+            f"{name} has shape {groups.shape}; expected one cluster per protein, {shape}. For pairs a "
             "mapping of protein to cluster does as well."
         )
     return groups

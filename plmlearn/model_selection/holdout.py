@@ -10,6 +10,7 @@ Classes are numbers from 0, one per row. Both sides get their shares of each cla
 allow, and training keeps rows of every class wherever it can.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,8 +31,9 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def hold_out_rows(classes: np.ndarray, share: float, seed: int) -> Split:
-    """Rows to keep and rows to hold out, in random order; a class with one row is kept."""
-    kept, out = next(ShuffleSplit(1, test_size=share, random_state=seed).split(classes))
+    """Rows to keep and rows to hold out, neither none, in random order; a class with one row is kept."""
+    n_out = min(math.ceil(share * len(classes)), len(classes) - 1)
+    kept, out = next(ShuffleSplit(1, test_size=n_out, random_state=seed).split(classes))
     n_classes = classes.max() + 1
     if n_classes == 1:
         return kept, out

@@ -227,7 +227,19 @@ def splitter_of(cv: Any, y: Any, groups: Any, classifier: bool) -> Any:
     """As ``check_cv`` of scikit-learn, but with groups a number is that of :class:`ClusterKFold`."""
     if groups is not None and (cv is None or isinstance(cv, Integral)):
         return ClusterKFold(5 if cv is None else int(cv))
+    if np.iterable(cv) and not hasattr(cv, "split"):  # text is iterable too
+        cv = list(cv)
+        if not all(_is_split(entry) for entry in cv):
+            raise ValueError(
+                f"cv={cv!r:.100} holds no pairs of row numbers; expected a number of folds, a splitter, or a "
+                "list of (train, test) with the rows of each."
+            )
     return check_cv(cv, y, classifier=classifier)
+
+
+def _is_split(entry: Any) -> bool:
+    """Whether it consists of two lists of rows."""
+    return isinstance(entry, (tuple, list, np.ndarray)) and len(entry) == 2 and all(map(np.iterable, entry))
 
 
 def check_rows(X: Any, y: Any) -> None:

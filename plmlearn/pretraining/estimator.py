@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -113,6 +113,10 @@ class PretrainingParameters(AdapterChoice):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+
+# Those that only training uses, with their defaults.
+_OF_TRAINING = {f.name: f.default for f in fields(PretrainingParameters) if f.name not in USED_AFTER_FIT}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -515,7 +519,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
         self._check_parameters(USED_AFTER_FIT)
         if self._loaded is None or self._loaded.settings != run_settings(self):
             fitted = copy.copy(self)
-            fitted.__dict__.update(self._architecture, backbone=self.backbone)
+            fitted.__dict__.update(_OF_TRAINING | self._architecture, backbone=self.backbone)
             fitted.backbone = fitted_place(fitted)
             self._loaded = fitted._plain()._build(0, self._trained)
         return self._loaded

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..backbones import Backbone
 from ..estimators.targets import check_length
-from ..model_selection.graph import number_clusters
+from ..model_selection.graph import check_clusters, number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_rows, join_labels
 from ..sequences import ALPHABET, SequenceError, check_sequences
 from ..sequences.clean import first_few
@@ -43,7 +43,8 @@ class Unlabelled:
         sequences = check_sequences(X, invalid=invalid)
         check_predictable(sequences, name)
         if groups is not None:
-            groups = check_length(groups, len(sequences), f"groups of {name}")
+            what = f"groups of {name}"
+            groups = check_clusters(check_length(groups, len(sequences), what), sequences.shape, what)
         return cls(sequences, groups)
 
     def take(self, rows: np.ndarray) -> Unlabelled:

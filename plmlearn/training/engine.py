@@ -312,10 +312,11 @@ class TuningNet(skorch.NeuralNet):
     def _check_finite(self, value: float, what: str, step: Step) -> None:
         if math.isfinite(value):
             return
-        rows = first_few(sorted(step.samples.tolist()))
+        rows = step.samples if step.data.rows is None else step.data.rows[step.samples]
+        shown = first_few(sorted(rows.tolist()))
         where = f"at step {step.number} (epoch {step.epoch}) on training rows" if step.number else "on rows"
         raise TrainingDivergedError(
-            f"The {what} became {value} {where} {rows}. Try a smaller lr (now {self.config.lr:g}), "
+            f"The {what} became {value} {where} {shown}. Try a smaller lr (now {self.config.lr:g}), "
             "gradient_clip=1.0, warmup=0.1 or precision='fp32'; look at the targets of those rows."
         )
 
@@ -333,7 +334,7 @@ class _BestEpoch(skorch.callbacks.Callback):
         if dataset_valid is None:
             return
         score = net.history[-1, "valid_score"]
-        if math.isnan(score) and not any(math.isnan(s) for s in net.history[:-1, "valid_score"]):
+        if math.isnan(score) and sum(map(math.isnan, net.history[:, "valid_score"])) == 1:
             warnings.warn(
                 f"The validation score of epoch {len(net.history)} is nan and counts as no improvement. It "
                 f"has no value on these {len(dataset_valid)} samples, for example because a class is missing "

@@ -41,6 +41,8 @@ class TrainingData:
         Losses that each sample's loss adds up: its measured residues. None where a sample has one.
     strata : ndarray of shape (n_samples,), optional
         Class of each sample, where an epoch is to draw equally many of each.
+    rows : ndarray of int, shape (n_samples,), optional
+        Where each sample stands in the caller's X, for errors.
     """
 
     inputs: Inputs
@@ -48,6 +50,7 @@ class TrainingData:
     weights: np.ndarray
     sizes: np.ndarray | None = None
     strata: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)

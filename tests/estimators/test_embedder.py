@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from transformers import AutoModel, AutoTokenizer
 
@@ -195,3 +196,13 @@ def test_feature_names_follow_the_width(folder, X):
     embedder = PLMEmbedder(folder).fit(X)
     assert embedder.n_features_out_ == 32
     assert list(embedder.get_feature_names_out()) == [f"plmembedder{i}" for i in range(32)]
+
+
+def test_arrays_of_residues_are_put_into_no_data_frame(folder, X):
+    residues = PLMEmbedder(folder, pooling=None)
+    assert not hasattr(residues, "set_output")
+    assert not hasattr(residues, "get_feature_names_out")
+    with sklearn.config_context(transform_output="pandas"):
+        assert [rows.shape for rows in residues.fit_transform(X[:2])] == [(len(x), 32) for x in X[:2]]
+        pooled = PLMEmbedder(folder).fit_transform(X[:2])
+    assert list(pooled.columns[:2]) == ["plmembedder0", "plmembedder1"]

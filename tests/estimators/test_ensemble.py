@@ -22,6 +22,7 @@ from plmlearn import (
     PLMRegressor,
     PLMResidueClassifier,
     PLMResidueRegressor,
+    PLMSignalPeptideClassifier,
     SavedModelError,
     load,
     save,
@@ -128,6 +129,68 @@ def test_draws_take_whole_groups_and_every_class(X, y):
     classifier = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=4, bootstrap=True, random_state=0)
     classifier.fit(X, rare)
     assert all(member.classes_.tolist() == ["common", "rare"] for member in classifier.estimators_)
+
+
+def test_all_that_is_said_of_proteins_is_drawn_with_them(X, y):
+    seen = []
+
+    class Watching(AugmentedRidge):
+        def fit(self, X, y, sample_weight=None, kingdom=None, X_val=None):
+            seen.append((list(X), list(sample_weight), kingdom, X_val))
+            return self
+
+    Watching.__name__ = "AugmentedRidge"
+    said = {
+        "sample_weight": np.arange(30.0),
+        "kingdom": [f"of {sequence}" for sequence in X],
+        "X_val": X[::-1],
+    }
+    PLMEnsemble(Watching(), n_members=3, bootstrap=True, random_state=0).fit(X, y, **said)
+    for sequences, weights, kingdom, X_val in seen:
+        assert weights == [list(X).index(sequence) for sequence in sequences]
+        assert kingdom == [f"of {sequence}" for sequence in sequences]
+        assert X_val is said["X_val"]
+
+
+def test_signal_peptides_are_drawn_with_their_regions(X):
+    types, regions = ["SP", "NO_SP"] * 15, ["S" * 20 + "O" * 20, "I" * 40] * 15
+    member = PLMSignalPeptideClassifier("mini", adapter=Frozen(), **TUNING)
+    ensemble = PLMEnsemble(member, n_members=2, bootstrap=True, random_state=0)
+    ensemble.fit(X, types, regions=regions, kingdom=["EUKARYA", None] * 15)
+    assert ensemble.predict_proba(X[:3]).shape == (3, 2)
+    with pytest.raises(
+        SequenceError, match="The regions of 1 proteins are none that their type can have: row 4"
+    ):
+        ensemble.fit(X, types, regions=[*regions[:4], "I" * 40, *regions[5:]])
+
+
+def test_draws_that_leave_classes_out(X):
+    """Members have columns of their own; the mean is over those of one class, 0 where it is not known."""
+    y, groups = np.repeat(list("abcdef"), 5), np.repeat(np.arange(6), 5)
+    classifier = PLMEnsemble(PLMFrozenMLP("mini", **MLP), n_members=3, bootstrap=True, random_state=0)
+    classifier.fit(X, y, groups=groups)
+    members = classifier.estimators_
+    assert len({tuple(member.classes_) for member in members}) > 1
+    assert classifier.classes_.tolist() == sorted({name for member in members for name in member.classes_})
+    found = [dict(zip(member.classes_, member.predict_proba(X[:4]).T)) for member in members]
+    expected = [np.mean([p.get(name, np.zeros(4)) for p in found], axis=0) for name in classifier.classes_]
+    mean, std = classifier.predict_proba(X[:4], return_std=True)
+    np.testing.assert_allclose(mean, np.transpose(expected))
+    np.testing.assert_allclose(mean.sum(axis=1), 1)
+    assert std.shape == mean.shape
+    assert classifier.predict(X[:4]).tolist() == classifier.classes_[mean.argmax(axis=1)].tolist()
+
+
+def test_draws_that_leave_labels_of_residues_out(X):
+    y = ["H" * 20 + "E" * 19 + label for label in "QRST" + "H" * 26]
+    member = PLMResidueClassifier("mini", adapter=Frozen(), **TUNING)
+    ensemble = PLMEnsemble(member, n_members=3, bootstrap=True, random_state=0).fit(X, y)
+    assert len({tuple(one.classes_) for one in ensemble.estimators_}) > 1
+    helix = [one.predict_proba(X[:1])[0][:, one.classes_.tolist().index("H")] for one in ensemble.estimators_]
+    [mean] = ensemble.predict_proba(X[:1])
+    np.testing.assert_allclose(mean[:, ensemble.classes_.tolist().index("H")], np.mean(helix, axis=0))
+    np.testing.assert_allclose(mean.sum(axis=1), 1)
+    assert len(ensemble.predict(X[:1])[0]) == 40
 
 
 @pytest.mark.parametrize(
@@ -279,6 +342,13 @@ def test_bad_parameters_are_named(X, y):
     for parameters in ({"n_members": 1}, {"estimator": None}, {"bootstrap": "yes"}, {"warn_below": 2}):
         with pytest.raises(ValueError, match=f"'{next(iter(parameters))}' parameter of PLMEnsemble"):
             PLMEnsemble(PLMFrozenMLPRegressor("mini")).set_params(**parameters).fit(X, y)
+    for parameters in ({"adapters": []}, {"adapters": [LoRA(), Frozen()], "members": "dropout"}):
+        with pytest.raises(ValueError, match=r"adapters has . entries; expected at least one, and one alone"):
+            PLMEnsemble(PLMRegressor("mini"), **parameters).fit(X, y)
+    drawing = PLMEnsemble(PLMFrozenMLPRegressor("mini"), bootstrap=True)
+    for groups, message in (([None, "a"] * 15, "is missing in rows 0"), (np.ones((30, 2)), "has shape")):
+        with pytest.raises(ValueError, match=f"groups {message}"):
+            drawing.fit(X, y, groups=groups)
 
 
 # -- novelty ----------------------------------------------------------------------------------------

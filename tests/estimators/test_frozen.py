@@ -161,6 +161,9 @@ def test_warm_start_goes_on(folder, X, y):
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(6,\); a warm start goes on with \(5,\)"):
         frozen.set_params(hidden_layer_sizes=(6,)).fit(X, y)
     assert frozen.set_params(warm_start=False).fit(X, y).mlp_.coefs_[0].shape[1] == 6
+    regressor = PLMFrozenMLPRegressor(folder, warm_start=True, **SMALL).fit(X, np.arange(len(X)))
+    with pytest.raises(ValueError, match="y has 2 columns, expected 1: a warm start goes on with those"):
+        regressor.fit(X, np.ones((len(X), 2)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Tuned estimators: what moves, what stays, what is kept, and that predictions belong to their proteins."""
 
 import pickle
+import re
 import shutil
 import warnings
 
@@ -24,6 +25,7 @@ from plmlearn.baselines import compare
 from plmlearn.estimators.dataset import Dataset
 from plmlearn.estimators.parameters import seed_from
 from plmlearn.nn.models import learned_tensors
+from plmlearn.training.engine import TrainingDivergedError
 
 FAST = {"epochs": 2, "batch_size": 8, "precision": "fp32", "random_state": 0, "verbose": 0}
 ADAPTERS = {
@@ -475,6 +477,19 @@ def test_an_interrupted_first_fit_leaves_nothing(make, X, y):
     assert set(vars(classifier)) == before
 
 
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True, "validation_fraction": 0.5}])
+def test_rows_of_a_loss_without_a_value_are_those_of_x(make, X, options):
+    """Some are left out, and some held out."""
+    y = np.array([0.0] * 12 + [1.0] * 12)
+    weights = np.where(np.arange(24) % 3, 0.0, 1.0)
+    regressor = make(PLMRegressor, batch_size=24, lr=1e30, gradient_clip=None, warmup=0, epochs=3, **options)
+    with pytest.raises(TrainingDivergedError) as caught:
+        regressor.fit(X, y, sample_weight=weights)
+    rows = re.search(r"rows ([\d, ]+)\.", str(caught.value))[1].split(", ")
+    assert {int(row) % 3 for row in rows} == {0}
+    assert len(rows) == (4 if options else 8)
+
+
 @pytest.mark.parametrize("scoring", ["neg_log_loss", "f1_macro", "roc_auc", "accuracy", None])
 def test_a_scorer_chooses_the_epoch(scoring, make, X, y):
     """Scores below 0 are no problem, and probabilities are seen where a scorer wants them."""
@@ -495,6 +510,28 @@ def test_scorers_of_many_classes_and_of_numbers(make, X):
     lengths = np.array([len(sequence) for sequence in X], dtype=float)
     regressor = make(PLMRegressor, scoring="r2").fit(X, lengths, X_val=X, y_val=lengths)
     assert regressor.score(X, lengths) == pytest.approx(regressor.best_score_, abs=1e-5)
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "roc_auc", "macro_aupr", "residue_accuracy", "specificity"])
+def test_a_scorer_of_another_kind_is_refused_before_training(make, X, scoring):
+    y, epochs = np.arange(len(X)) / 7, []
+    told = f"(?s)scoring='{scoring}' cannot score the {len(X)} rows to validate on: .* Take a scorer"
+    with pytest.raises(ValueError, match=told):
+        make(PLMRegressor, scoring=scoring, callbacks=[epochs.append]).fit(X, y, X_val=X, y_val=y)
+    callbacks = [epochs.append, skorch.callbacks.EpochScoring(scoring, lower_is_better=False)]
+    with pytest.raises(ValueError, match=told):
+        make(PLMRegressor, callbacks=callbacks).fit(X, y, X_val=X, y_val=y)
+    assert not epochs
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
+def test_a_score_without_a_value_at_first(make, X):
+    """A label that no validation protein has leaves a mean over labels undefined."""
+    y = np.stack([np.arange(len(X)) % n == 0 for n in (2, 3, 4)], axis=1).astype(int)
+    held_out = {"X_val": X[:4], "y_val": y[:4] * [1, 1, 0]}
+    with pytest.warns(UserWarning, match="score of epoch 1 is nan"):
+        classifier = make(scoring="roc_auc").fit(X, y, **held_out)
+    assert [np.isnan(row["valid_score"]) for row in classifier.history_] == [True, True]
 
 
 def test_a_callable_scorer_sees_the_validation_set(make, X, y):

@@ -109,6 +109,20 @@ def test_a_scorer_of_proteins_is_refused_before_training(esm_folder, scoring):
     regressor.set_params(scoring="residue_spearman").fit(X, values, X_val=X, y_val=values)
 
 
+def test_rows_are_counted_in_the_caller_s_x(esm_folder):
+    """Also where proteins of weight 0 are left out."""
+    fitted = classifier(esm_folder, head="crf", constraints={"starts": ["E"]})
+    with pytest.raises(
+        SequenceError, match=r"row 0 at .*\nRows are counted .* weight 0; in X they are 1"
+    ) as caught:
+        fitted.fit(
+            X,
+            ["E" + y[1:] for y in Y[:1]] + ["C" + y[1:] for y in Y[1:2]] + ["E" + y[1:] for y in Y[2:]],
+            sample_weight=[0] + [1] * (len(X) - 1),
+        )
+    assert caught.value.rows == [1]
+
+
 def test_validation_labels_that_break_constraints(esm_folder):
     fitted = classifier(esm_folder, head="crf", constraints="infer")
     with pytest.raises(SequenceError, match="break the constraints: row 0 at residue 1"):

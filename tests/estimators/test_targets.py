@@ -211,6 +211,7 @@ def test_weights():
         ([1, 2], "sample_weight"),
         ([1, -1, 1], "negative in 1 row: 1"),
         ([1, np.nan, 1], "sample_weight is missing in rows 1"),
+        ([1, 1e308, 1], r"sample_weight is up to 1e\+308, too large to add up. Divide it by a constant"),
     ):
         with pytest.raises(ValueError, match=message):
             check_weights(bad, 3)

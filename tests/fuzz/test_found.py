@@ -1,16 +1,28 @@
 """Faults that the fuzzing script found among inputs that no one had mended against."""
 
+from dataclasses import fields
+from fractions import Fraction
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from plmlearn import PLMFrozenMLPRegressor, PLMLoRAClassifier, PLMMaskedLM, layer_sweep
+from plmlearn import (
+    PLMEnsemble,
+    PLMFrozenMLP,
+    PLMFrozenMLPRegressor,
+    PLMLoRAClassifier,
+    PLMMaskedLM,
+    layer_sweep,
+)
 from plmlearn.backbones import BackboneNotFoundError, load_backbone
-from plmlearn.baselines import compare
+from plmlearn.baselines import AdditiveMutationRegressor, AugmentedRidge, compare
+from plmlearn.estimators.parameters import TrainingParameters
 from plmlearn.metrics import top_recall
 from plmlearn.model_selection import make_folds
 from plmlearn.report import evaluate
+from plmlearn.search import PLMSearchCV
 from plmlearn.search.fingerprint import digest
 from plmlearn.sequences import target_kind
 from plmlearn.training.engine import TrainingDivergedError
@@ -67,13 +79,51 @@ def test_a_missing_value_is_no_boolean_after_a_fit_either():
 
 
 @pytest.mark.parametrize("value", ["text", pd.NA, [None], np.arange(3)])
-@pytest.mark.parametrize("name", ["lr", "early_stopping"])
-def test_what_only_training_uses_may_be_anything_after_a_fit(name, value):
+def test_what_only_training_uses_may_be_anything_after_a_fit(value):
     model = PLMLoRAClassifier("mini", epochs=1, last_n_layers=1, random_state=0, verbose=0)
     model.fit(X, [0, 1] * 3)
     expected = model.predict_proba(X)
-    model.set_params(**{name: value})._loaded = None
+    names = {f.name for f in fields(TrainingParameters)} - {"gradient_checkpointing"}
+    model.set_params(**dict.fromkeys(names, value))._loaded = None
     np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("value", ["text", pd.NA, [None], np.arange(3)])
+def test_what_only_pretraining_uses_may_be_anything_after_a_fit(value):
+    settings = {"n_layers": 1, "width": 16, "n_heads": 2, "max_steps": 1, "verbose": 0}
+    model = PLMMaskedLM(**settings, validation_fraction=None, random_state=0).fit(X)
+    expected = model.score_samples(X)
+    names = ("lr", "curriculum", "crop_length", "batch_size", "init", "optimizer", "averaging", "max_steps")
+    model.set_params(**dict.fromkeys(names, value))._loaded = None
+    np.testing.assert_array_equal(model.score_samples(X), expected)
+
+
+@pytest.mark.parametrize("cv", [{0: 1.0, 1: 2.0}, {"a": 1}, [1, 2], np.arange(3), [([0, 1],)], [(1, 2)] * 2])
+def test_folds_that_are_no_pairs_of_rows(cv):
+    dummy, y = DummyClassifier(), [0, 1] * 3
+    calls = [
+        lambda: compare({"dummy": dummy}, X, y, cv=cv),
+        lambda: layer_sweep("mini", X, y, cv=cv),
+        lambda: PLMSearchCV(PLMFrozenMLP("mini"), {"alpha": [0.1, 1.0]}, cv=cv).fit(X, y),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"cv=.* holds no pairs of row numbers; expected a number"):
+            call()
+
+
+def test_a_member_that_is_no_estimator():
+    with pytest.raises(ValueError, match=r"'estimator' parameter of PLMEnsemble .* Got 'text' instead"):
+        PLMEnsemble("text").set_params(estimator__alpha=1.0)
+    ensemble = PLMEnsemble(None).set_params(estimator=PLMFrozenMLPRegressor("mini"), estimator__alpha=2.0)
+    assert ensemble.estimator.alpha == 2.0
+
+
+@pytest.mark.parametrize("make", [AdditiveMutationRegressor, AugmentedRidge])
+def test_a_fraction_is_a_number(make):
+    variants, y = [X[0], *("W" + x[1:] for x in X[:1]), X[0][:-1] + "W"], [0.0, 1.0, 2.0]
+    half = make(alpha=Fraction(1, 2)).fit(variants, y)
+    np.testing.assert_array_equal(half.predict(variants), make(alpha=0.5).fit(variants, y).predict(variants))
+    assert half.alpha_ == 0.5
 
 
 @pytest.mark.parametrize("y", [[0.0, 1.0, np.array([1.0, 2.0])], [0.0, np.array(3), 1.0]])

@@ -438,6 +438,21 @@ def test_families_of_x_val_need_x_val(proteins):
         tiny(max_steps=1).fit(proteins, groups_val=["a"] * 40)
 
 
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ([None, "a", "b"], "groups of X_val is missing in rows 0"),
+        (["a", 1, 2], "groups of X_val mixes int, str"),
+        ([["a"], ["b"], ["c"]], r"groups of X_val has shape \(3, 1\)"),
+    ],
+)
+def test_families_are_looked_at_before_training(proteins, groups, message):
+    steps = []
+    with pytest.raises(ValueError, match=message):
+        tiny(callbacks=[steps.append]).fit(proteins, X_val=["MKTAYI", "MKV", "MKL"], groups_val=groups)
+    assert not steps
+
+
 def test_crops_fit_the_table_of_positions_and_proteins_need_not(miniature, draw_proteins):
     folder, long = miniature("esm1b"), [s * 30 for s in draw_proteins(6, seed=3)]
     assert min(map(len, long)) > load_backbone(folder).n_positions

@@ -296,6 +296,9 @@ class Scores:
         return next(self.scores)
 
 
+NAN = float("nan")
+
+
 @pytest.mark.parametrize("scores, best", [((1, 3, 2), 2), ((3, 2, 1), 1), ((1, 2, 3), 3), ((2, 2, 2), 1)])
 def test_every_tensor_of_the_best_epoch_is_restored(data, validation, scores, best):
     recorder, model = Recorder(), Bag()
@@ -313,6 +316,14 @@ def test_every_tensor_of_the_best_epoch_is_restored(data, validation, scores, be
     for name, tensor in model.named_parameters():
         for epoch, weights in enumerate(recorder.epochs, start=1):
             assert torch.equal(tensor, weights[name]) == (epoch == best), f"{name} of epoch {epoch}"
+
+
+@pytest.mark.parametrize("scores, best", [((NAN, 1, 2), 3), ((1, NAN, NAN), 1), ((NAN, NAN, NAN), None)])
+def test_a_score_without_a_value_is_no_improvement(data, validation, scores, best):
+    with pytest.warns(UserWarning, match="score of epoch . is nan and counts as no improvement") as warned:
+        history = train(Bag(), squared_error, data, CONFIG, validation=validation, scorer=Scores(*scores))
+    assert len(warned) == 1
+    assert [row["epoch"] for row in history if row["best"]][-1:] == [best][: best is not None]
 
 
 def test_without_validation_the_last_epoch_stays(data):
