@@ -496,6 +496,8 @@ def test_missing_labels_are_no_class(proteins, tmp_path):
             "'\N{MINUS SIGN}0.43' in line 5, '0,51' in line 11; the other 28 are",
         ),
         ({i: f"{i},5" for i in range(30)}, "has '0,5' in line 2, '1,5' in line 3"),
+        ({i: f"1.{i:03},5" for i in range(30)}, "has '1.000,5' in line 2, '1.001,5' in line 3"),
+        ({i: f"{i} %" for i in range(30)}, "has '0 %' in line 2, '1 %' in line 3"),
     ],
 )
 @pytest.mark.parametrize("targets", [["y"], ["id", "y"]], ids=["one target", "two"])
@@ -699,6 +701,19 @@ def test_search_equals_grid_search(proteins, tmp_path):
         yaml.safe_load((tmp_path / "m" / "command.yaml").read_text())["set"]["rank"]
         == search.best_params_["rank"]
     )
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ("{low: 1e-4, high: 1e-2}", "lr is a range; say by --n-trials how many candidates to try"),
+        ("{low: a, high: b}", "lr is {'low': 'a', 'high': 'b'}; expected a list, or {low: 1e-4"),
+        ("{low: 1e-4}", "lr is {'low': 0.0001}; expected a list"),
+        ("3", "lr is 3; expected a list"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(proteins, values, message):
+    assert message in run("search", proteins, "-t", "place", *QUICK, "--param", f"lr={values}", code=1).stderr
 
 
 def test_search_at_random_with_early_stopping_within_clusters(proteins, tmp_path):
