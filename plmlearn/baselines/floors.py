@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ..sequences import check_sequences, target_kind
 from ..sequences.checked import checked, one_of
-from ..sequences.columns import as_array, check_labels
+from ..sequences.columns import as_array, check_labels, flat
 from ..sequences.kinds import TargetKind, are_pairs
 from ..similarity import are_variants
 from .augmented import AugmentedRidge
@@ -78,7 +78,7 @@ def floors(
         return {"amino acid": ResiduePropensityClassifier(ignore_label=ignore_label)}
     if kind == "residue_numbers":
         return {"amino acid": ResiduePropensityRegressor()}
-    many = as_array(y, "y", missing=kind == "numbers").ndim > 1
+    many = flat(as_array(y, "y", missing=kind == "numbers")).ndim > 1
     if kind == "labels":
         models: dict[str, Any] = {"most frequent": DummyClassifier()}
         two_classes = not many and len(np.unique(check_labels(y, "y"))) == 2
