@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..sequences import check_sequences
 from ..sequences.clean import check_parameters
-from ..sequences.columns import check_numbers
+from ..sequences.columns import check_numbers, flat
 from ..similarity.alignment import commonest_letters, stack_letters
 from .inputs import SequenceInput, refuse_huge
 
@@ -59,8 +59,11 @@ class PositionMeanRegressor(SequenceInput, RegressorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any) -> "PositionMeanRegressor":
         """Average the measurements, (n,), of variants of one length by site."""
         check_parameters(self._parameter_constraints, vars(self), type(self).__name__)
-        variants = check_sequences(X)
-        y = check_numbers(y, "y", ("number per variant", len(variants)))
+        variants, y = check_sequences(X), flat(check_numbers(y, "y"))
+        if y.shape != (len(variants),):
+            raise ValueError(
+                f"y has shape {y.shape} for {len(variants)} variants; expected one number for each."
+            )
         refuse_huge(y)
         wild = variants[0] if self.wild_type is None else check_sequences([self.wild_type])[0]
         letters = stack_letters(variants, len(wild), "the wild type" if self.wild_type else "the first")

@@ -84,6 +84,12 @@ _study = _options(
     click.option(
         "--groups", metavar="COLUMN", help='Column of clusters; "clusters" computes them, "none": none.'
     ),
+    click.option(
+        "--identity",
+        default=0.3,
+        show_default=True,
+        help="Proteins this similar share a cluster, from 0 to 1.",
+    ),
     click.option("--estimator", metavar="CLASS", help="Another estimator, such as PLMFrozenMLP."),
     click.option(
         "--preset", metavar="NAME", help="A published recipe of plmlearn.presets: NAME or NAME/TASK."
@@ -95,9 +101,6 @@ _study = _options(
 )
 _folds = _options(
     click.option("--folds", default=5, show_default=True, help="Folds of cross-validation."),
-    click.option(
-        "--identity", default=0.3, show_default=True, help="Proteins this similar share a fold, from 0 to 1."
-    ),
     click.option("--scoring", multiple=True, help="Names of scores, of scikit-learn or plmlearn."),
     click.option("--jobs", type=int, help="Fits at once, in processes of their own."),
 )

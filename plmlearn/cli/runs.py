@@ -211,9 +211,13 @@ def search(study: Study) -> None:
     """A grid, or what Optuna suggests, on the same folds."""
     options = study.options
     _check_rows(study)
+    space = {name: _candidates(name, values) for name, values in options["param"].items()}
+    if options["trials"] is None and (odd := [name for name, v in space.items() if not isinstance(v, list)]):
+        raise ValueError(
+            f"{odd[0]} is a range; say by --n-trials how many candidates to try, or pass a list."
+        )
     table, folds, estimator = study.table, _folds(study), _quiet(study)
     scorers = named_scorers(options["scoring"]) if options["scoring"] else scorers_of(study.metrics)
-    space = {name: _candidates(name, values) for name, values in options["param"].items()}
     # An estimator that stops early must not validate on relatives of what it trains on.
     stops = folds.groups is not None and getattr(estimator, "early_stopping", False)
     stops = stops and has_fit_parameter(estimator, "groups")
@@ -246,9 +250,11 @@ def _candidates(name: str, values: Any) -> Any:
     """A list of values, or a distribution between two ends."""
     if isinstance(values, list):
         return values
-    if not isinstance(values, dict) or not {"low", "high"} <= values.keys() <= {"low", "high", "log"}:
+    ends = [values.get(end) for end in ("low", "high")] if isinstance(values, dict) else []
+    numbers = bool(ends) and all(isinstance(end, (int, float)) for end in ends)
+    if not numbers or not values.keys() <= {"low", "high", "log"}:
         raise ValueError(f"{name} is {values!r}; expected a list, or {{low: 1e-4, high: 1e-2, log: true}}.")
-    low, high = values["low"], values["high"]
+    low, high = ends
     if values.get("log"):
         return stats.loguniform(low, high)
     whole = isinstance(low, int) and isinstance(high, int)

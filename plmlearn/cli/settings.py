@@ -10,6 +10,8 @@
 import re
 import shlex
 import warnings
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +26,12 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.I), [*"+-0123456789"]
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("None$"), ["N"])
+
+
+class _Texts(yaml.SafeLoader):
+    """Safe YAML of which every entry is text, as on the command line: 5, no and 2026-01-31 too."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # "<<" merges
 
 
 def parse(text: str) -> Any:
@@ -45,9 +53,9 @@ class Assignment(click.ParamType):
         self.as_text = as_text
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
-        if not isinstance(value, str):
+        if isinstance(value, tuple):  # of a mapping in a file
             return value
-        name, equals, text = value.partition("=")
+        name, equals, text = str(value).partition("=")
         if not equals or not name.strip():
             self.fail(f"got {value!r}, expected NAME=VALUE.", param, ctx)
         try:
@@ -61,9 +69,9 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
     if path is None:
         return
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            found = yaml.load(file, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = Path(path).read_bytes()  # in UTF-8 or UTF-16, which PowerShell writes
+        found, texts = yaml.load(content, _Loader), yaml.load(content, _Texts)
+    except yaml.YAMLError as error:
         raise click.BadParameter(f"{path} is no YAML: {error}", ctx, param) from error
     known = _in_files(ctx.command)
     every: Any = ctx.find_root().command
@@ -73,13 +81,24 @@ def use_config(ctx: click.Context, param: click.Parameter, path: str | None) -> 
         raise click.BadParameter(
             f"{path} has {', '.join(odd)}; expected some of {', '.join(sorted(known))}.", ctx, param
         )
-    found = {name: value for name, value in found.items() if name in known and value is not None}
-    options = [p for p in ctx.command.params if isinstance(p, click.Option)]
-    several = {p.name for p in options if p.multiple}
-    for name in several & found.keys():
-        value = list(found[name].items()) if isinstance(found[name], dict) else found[name]
-        found[name] = value if isinstance(value, list) else [value]
-    ctx.default_map = {**(ctx.default_map or {}), **found}
+    options = [o for o in ctx.command.params if o.name in known and found.get(o.name) is not None]
+    given = {str(o.name): _of_file(o, (found if _is_yaml(o) else texts)[o.name], path) for o in options}
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _is_yaml(option: click.Parameter) -> bool:
+    return isinstance(option.type, Assignment) and not option.type.as_text
+
+
+def _of_file(option: click.Parameter, value: Any, path: str) -> Any:
+    """What a file has for an option, as click takes it: one entry, or a list where there may be several."""
+    several, assigned = option.multiple, isinstance(option.type, Assignment)
+    if isinstance(value, dict) and assigned:
+        return [(str(name), entry) for name, entry in value.items()]
+    if isinstance(value, dict) or (isinstance(value, list) and not several):
+        expected = "NAME: VALUE" if assigned else "one entry or a list" if several else "one entry"
+        raise click.BadParameter(f"{option.name} in {path} is {value}; expected {expected}.")
+    return value if isinstance(value, list) or not several else [value]
 
 
 def _in_files(command: click.Command) -> set[str]:
@@ -88,17 +107,24 @@ def _in_files(command: click.Command) -> set[str]:
     return names - {"config", "dry_run"} if "config" in names else set()
 
 
-def merge(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def merge(
+    ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...], as_dict: Any = dict
+) -> dict[str, Any]:
     """Assignments as a dict, those of the command line over those of the file."""
     of_file = (ctx.default_map or {}).get(param.name or "", [])
-    return {**dict(param.type(item, param, ctx) for item in of_file), **dict(value)}
+    return {**as_dict(param.type(item, param, ctx) for item in of_file), **as_dict(value)}
 
 
 def merge_any(ctx: click.Context, param: click.Parameter, value: tuple[tuple[str, Any], ...]) -> Any:
     """As ``merge``, but several texts of one name become a list of them."""
-    texts = {name: [text for other, text in value if other == name] for name, _ in value}
-    lists = tuple((name, several if len(several) > 1 else several[0]) for name, several in texts.items())
-    return merge(ctx, param, lists)
+    return merge(ctx, param, value, _lists)
+
+
+def _lists(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    texts: dict[str, list[Any]] = {}
+    for name, text in pairs:
+        texts.setdefault(name, []).append(text)
+    return {name: several if len(several) > 1 else several[0] for name, several in texts.items()}
 
 
 class Commands(click.Group):

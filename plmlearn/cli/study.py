@@ -121,11 +121,12 @@ def read_table(options: Mapping[str, Any], target: tuple[str, ...] = ()) -> Tabl
 def _where(table: Table, conditions: Mapping[str, Any]) -> Table:
     """Rows that have, in each of these columns, the entry or one of the entries."""
     rows = np.full(len(table), True)
-    wanted = {name: any_of if isinstance(any_of, list) else [any_of] for name, any_of in conditions.items()}
+    lists = {name: any_of if isinstance(any_of, list) else [any_of] for name, any_of in conditions.items()}
+    wanted = {name: list(map(str, texts)) for name, texts in lists.items()}
     for name, texts in wanted.items():
-        rows &= np.isin(table.column(name), [str(text) for text in texts])
+        rows &= np.isin(table.column(name), texts)
     if not rows.any():
-        told = ", ".join(f"{name}={' or '.join(map(str, texts))}" for name, texts in wanted.items())
+        told = ", ".join(f"{name}={' or '.join(texts) or '(empty)'}" for name, texts in wanted.items())
         raise ValueError(f"{table.path} has no row with {told}.")
     return table.take(rows)
 
@@ -332,7 +333,8 @@ def groups_of_fit(study: Study) -> dict[str, Any]:
         raise ValueError(f"{type(study.estimator).__name__} takes no groups in fit; leave --groups out.")
     if study.options["groups"] != "clusters":
         return {"groups": study.groups}
-    return {"groups": cluster_sequences(study.table.X.ravel()).reshape(study.table.X.shape)}
+    clusters = cluster_sequences(study.table.X.ravel(), study.options["identity"])
+    return {"groups": clusters.reshape(study.table.X.shape)}
 
 
 def save_study(study: Study, folder: str) -> None:

@@ -24,7 +24,7 @@ from ..nn.chain_scores import UNKNOWN
 from ..nn.crf import LinearChainCRF, constraints_from_tags
 from ..nn.packing import Ragged
 from ..sequences import SequenceError, check_residue_targets
-from ..sequences.clean import first_few, object_array
+from ..sequences.clean import first_few, object_array, targets_of
 from .targets import ScaledTarget, Target, mean_and_scale, standardised
 
 CONSTRAINTS = ("transitions", "starts", "ends")
@@ -53,7 +53,7 @@ def check_residue_y(y: Any, X: Any, *, kind: Literal["labels", "values"], ignore
             f"No residue of the {len(arrays)} proteins was measured; expected at least one. Look at the masks"
             " and at ignore_label."
         )
-    as_text = all(isinstance(target, str) for target in y)
+    as_text = all(isinstance(target, str) for target in targets_of(y, "residue targets"))
     rows = [array if as_text or array.dtype.kind != "U" else array.astype(object) for array in arrays]
     return object_array(rows)
 

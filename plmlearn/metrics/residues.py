@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy.stats import spearmanr
 
-from ..sequences.clean import check_choice, refuse, rows_of
+from ..sequences.clean import check_choice, refuse, targets_of
 from ..sequences.residue_targets import Kind, read_target, warn_of_ignore_index
 from .classification import class_table, matthews_correlation
 
@@ -155,7 +155,9 @@ def rank_correlation(y_true: np.ndarray, y_pred: np.ndarray) -> float:
 
 def paired_residues(y_true: Any, y_pred: Any, ignore_label: Any = None, kind: Kind = "labels") -> list[Pair]:
     """True and predicted entries of every protein, masked where y_true was not measured, or one error."""
-    y_true, y_pred = rows_of(y_true, "targets in y_true"), rows_of(y_pred, "targets in y_pred")
+    y_true, y_pred = (
+        targets_of(y, f"targets in {name}") for y, name in ((y_true, "y_true"), (y_pred, "y_pred"))
+    )
     if len(y_true) != len(y_pred):
         raise ValueError(f"y_true has {len(y_true)} proteins, y_pred {len(y_pred)}; expected as many.")
     pairs, problems = [], []

@@ -251,7 +251,7 @@ class AttentionDisplay:
             rows = [("pretrained", before), *rows, ("change", maps.tuned - before)]
         n_columns = len(maps.layers)
         size = float(np.clip(18 / n_columns, 1.0, 2.2))  # of a panel, in inches
-        ax = axes(ax, 1.4 + size * n_columns, 0.6 + size * len(rows))
+        ax = axes(ax, 2.2 + size * n_columns, 0.6 + size * len(rows))
         ax.set_axis_off()
         place = ax.get_subplotspec().subgridspec(len(rows), n_columns)
         self.figure_ = ax.figure
@@ -266,7 +266,7 @@ class AttentionDisplay:
             self._draw_row(name, row, panels, options)
         for panel, layer in zip(self.axes_[0], maps.layers, strict=True):
             panel.set_title(f"layer {layer}", fontsize="medium")
-        for panel in self.axes_[-1]:
+        for panel in self.axes_[-1] if size > 1.4 else [self.axes_[-1][n_columns // 2]]:
             panel.set_xlabel("residue attended to")
         return self
 
@@ -274,6 +274,7 @@ class AttentionDisplay:
         n = len(self.maps.sequence)
         for panel, values in zip(panels, row, strict=True):
             image = panel.imshow(values, extent=(0.5, n + 0.5, n + 0.5, 0.5), interpolation="none", **options)
+            panel.locator_params(integer=True, min_n_ticks=1)
             self.images_.append(image)
         panels[0].set_ylabel(f"{name}\nresidue")
         extend, label = ("both", "change") if name == "change" else ("max", "attention")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -353,5 +354,5 @@ def _unit(one: _Explained) -> str:
     outputs = one.predict([one.sequence])[0]
     column, factor = one.choice(outputs)
     if len(outputs) == 1 and isinstance(one.estimator._target, ClassTarget):
-        return f"contribution to the log-odds\nof class {classes[int(factor > 0)]!s}{where}"
-    return f"contribution to the score\nof class {classes[column]!s}{where}"
+        return f"contribution to the log-odds\n{fill(f'of class {classes[int(factor > 0)]!s}{where}', 30)}"
+    return f"contribution to the score\n{fill(f'of class {classes[column]!s}{where}', 30)}"

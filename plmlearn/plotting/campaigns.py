@@ -12,6 +12,9 @@ from .style import COLORS, GREY, MARKERS, axes, legend_below
 
 _LABELS = {"top_share": "share of the best variants found", "best": "best measurement so far"}
 
+_LONGEST = 30  # letters of a name in a legend of two columns
+_MOST_TICKS = 10
+
 
 class CampaignDisplay:
     """What each strategy has found by how much it has measured: medians of campaigns, with quartiles.
@@ -89,10 +92,12 @@ class CampaignDisplay:
             Itself.
         """
         check_choice("figure", figure, _LABELS)
-        self.ax_ = ax = axes(ax)
-        self.figure_, self.lines_ = ax.figure, {}
         medians = self.campaign.medians()
-        for number, name in enumerate(dict.fromkeys(row["strategy"] for row in medians)):
+        names = list(dict.fromkeys(row["strategy"] for row in medians))
+        n_columns = 1 if max(map(len, names)) > _LONGEST else 2
+        self.ax_ = ax = axes(ax, height=3.6 + 0.2 * -(-len(names) // n_columns))
+        self.figure_, self.lines_ = ax.figure, {}
+        for number, name in enumerate(names):
             own = [row for row in medians if row["strategy"] == name]
             n_measured = [row["n_measured"] for row in own]
             parts = [self.campaign.values(name, row["round"], figure) for row in own]
@@ -102,6 +107,7 @@ class CampaignDisplay:
             [self.lines_[name]] = ax.plot(n_measured, middle, **style | kwargs)
             ax.fill_between(n_measured, low, high, color=color, alpha=0.15, linewidth=0)
         ax.set(xlabel="variants measured", ylabel=_LABELS[figure], title="Rounds of a campaign")
-        ax.set_xticks(sorted({row["n_measured"] for row in medians}))
-        legend_below(ax, ncols=2)
+        ticks = sorted({row["n_measured"] for row in medians})
+        ax.set_xticks(ticks[:: -(-len(ticks) // _MOST_TICKS)])
+        legend_below(ax, ncols=n_columns)
         return self

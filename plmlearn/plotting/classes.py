@@ -119,14 +119,15 @@ class ClassScoresDisplay:
         ClassScoresDisplay
             Itself.
         """
-        self.ax_ = ax = axes(ax, 6.4, 1.3 + 0.25 * len(self.rows))
+        names = [f"{row['label']} (n={row['n']:,})" for row in self.rows]
+        self.ax_ = ax = axes(ax, max(6.4, 4.0 + 0.08 * max(map(len, names))), 1.3 + 0.25 * len(names))
         self.figure_ = ax.figure
         places = np.arange(len(self.rows))
         values = np.array([row[self.score] for row in self.rows], dtype=float)
         self.bars_ = ax.barh(places, np.nan_to_num(values), **({"color": BLUE, "height": 0.75} | kwargs))
         for place in np.flatnonzero(np.isnan(values)):
             ax.text(0.01, place, "not defined", va="center", color="0.4", fontsize="small")
-        ax.set_yticks(places, [f"{row['label']} (n={row['n']:,})" for row in self.rows])
+        ax.set_yticks(places, names)
         ax.set(xlim=(0, 1), ylim=(len(places) - 0.4, -0.6))
         if not np.isnan(values).all():
             mean = float(np.nanmean(values))

@@ -111,13 +111,13 @@ class LearningCurvesDisplay:
             label = f"validation {self.score_name}"
             style = {"color": GREEN, "marker": "^", "markersize": 4, "linestyle": "--", "label": label}
             self._line(self.score_ax_, unit, "valid_score", style | kwargs)
-            self.score_ax_.set_ylabel(label, color=GREEN)
+            self.score_ax_.set_ylabel(label, color=GREEN, fontsize="small" if len(label) > 35 else None)
         handles = list(self.lines_.values())
         if self.best is not None:
             label = f"kept: {unit} {self.best}"
             handles.append(self.ax_.axvline(self.best, color="0.5", linestyle=":", label=label))
         self.ax_.set(xlabel=unit, ylabel="loss", title="Learning curves")
-        self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True))
+        self.ax_.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         legend_below(self.ax_, handles=handles, ncols=2)
         return self
 

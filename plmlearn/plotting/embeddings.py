@@ -9,8 +9,10 @@ from sklearn.base import is_classifier
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from ..sequences.clean import check_choice
-from .style import COLORS, MARKERS, SEQUENTIAL, axes, legend_beside
+from ..sequences.clean import check_choice, is_missing
+from ..sequences.columns import as_array
+from ..sequences.kinds import are_labels
+from .style import COLORS, GREY, MARKERS, SEQUENTIAL, axes, legend_below, legend_beside, legend_size
 
 Projection = Literal["pca", "umap"]
 
@@ -22,7 +24,8 @@ class EmbeddingMapDisplay:
     ----------
     points : array of shape (n, 2)
     color_by : array of shape (n,), default=None
-        Floats are drawn by a scale of colours, all else by a colour and a marker for each value.
+        Floats, and whole numbers of more than 20 values, are drawn by a scale of colours, all else by a
+        colour and a marker for each value; the rarest of more than 48 values, and missing ones, are grey.
     color_name : str, default="label"
         What ``color_by`` is.
     axis_names : (str, str), default=("", "")
@@ -32,7 +35,7 @@ class EmbeddingMapDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     points_ : list of matplotlib PathCollection
-        One per value of ``color_by``, or a single one.
+        One per value of ``color_by``, or a single one; then one for what is grey.
 
     See Also
     --------
@@ -58,13 +61,13 @@ class EmbeddingMapDisplay:
         axis_names: tuple[str, str] = ("", ""),
     ):
         self.points = np.asarray(points, dtype=float)
-        self.color_by = None if color_by is None else np.asarray(color_by)
+        self.color_by = None if color_by is None else _colors(color_by)
         self.color_name = color_name
         self.axis_names = axis_names
-        n = None if self.color_by is None else len(self.color_by)
-        if self.points.ndim != 2 or self.points.shape[1] != 2 or n not in (None, len(self.points)):
+        shape = (len(self.points),) if self.color_by is None else self.color_by.shape
+        if self.points.shape != (len(self.points), 2) or shape != (len(self.points),):
             raise ValueError(
-                f"points have shape {self.points.shape} and color_by {n} entries; expected (n, 2) and n."
+                f"points have shape {self.points.shape} and color_by {shape}; expected (n, 2) and n entries."
             )
 
     @classmethod
@@ -164,8 +167,9 @@ class EmbeddingMapDisplay:
             names = ("UMAP 1", "UMAP 2")
         else:
             pca = PCA(2, random_state=random_state)
-            points = pca.fit_transform(features)
-            first, second = pca.explained_variance_ratio_
+            with np.errstate(invalid="ignore"):  # of embeddings that are all the same
+                points = pca.fit_transform(features)
+            first, second = np.nan_to_num(pca.explained_variance_ratio_)
             names = (f"component 1 ({first:.0%} of variance)", f"component 2 ({second:.0%})")
         return cls(points, color_by, color_name=color_name, axis_names=names).plot(ax=ax, **kwargs)
 
@@ -183,28 +187,49 @@ class EmbeddingMapDisplay:
         EmbeddingMapDisplay
             Itself.
         """
-        self.ax_ = ax = axes(ax, 6.4, 4.4)
+        parts = self._parts()
+        columns, width = legend_size([label for label, _, _ in parts], 12)
+        self.ax_ = ax = axes(ax, max(6.4, 4.8 + width), 4.4)
         self.figure_ = ax.figure
         options = {"s": 24, "alpha": 0.8, "linewidths": 0} | kwargs
-        x, y = self.points.T
-        by = self.color_by
-        if by is None:
-            self.points_ = [ax.scatter(x, y, **({"color": COLORS[0]} | options))]
-        elif by.dtype.kind == "f":
-            self.points_ = [ax.scatter(x, y, **({"c": by, "cmap": SEQUENTIAL} | options))]
+        self.points_ = [
+            ax.scatter(*self.points[rows].T, **(style | {"label": label} | options))
+            for label, rows, style in parts
+        ]
+        if "c" in parts[0][2]:
             self.figure_.colorbar(self.points_[0], ax=ax, label=self.color_name)
-        else:
-            self.points_ = []
-            values = np.unique(by)
-            for k, value in enumerate(values):
-                style = {"color": COLORS[k % len(COLORS)], "marker": MARKERS[k // len(COLORS) % len(MARKERS)]}
-                of_value = by == value
-                style = style | {"label": str(value)} | options
-                self.points_.append(ax.scatter(x[of_value], y[of_value], **style))
-            legend_beside(ax, title=self.color_name, markerscale=1.5, ncols=1 + (len(values) - 1) // 12)
+            if len(parts) > 1:
+                legend_below(ax)
+        elif self.color_by is not None:
+            legend_beside(ax, title=self.color_name, markerscale=1.5, ncols=columns)
         ax.set(xlabel=self.axis_names[0], ylabel=self.axis_names[1], title="Map of embeddings")
         ax.set(xticks=[], yticks=[])
         return self
+
+    def _parts(self) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+        """Label, rows and look of the points that are drawn together."""
+        by, everyone = self.color_by, np.full(len(self.points), True)
+        if by is None:
+            return [("", everyone, {"color": COLORS[0]})]
+        left = np.array([not is_missing(value) for value in by])
+        gaps = [("not known", ~left, {"color": GREY, "zorder": 0})] if not left.all() else []
+        if by.dtype.kind == "f" or not are_labels(by):
+            return [("", left, {"c": by[left], "cmap": SEQUENTIAL}), *gaps]
+        values, counts = np.unique(np.array(by[left].tolist()), return_counts=True)
+        own = np.sort(np.argsort(-counts, kind="stable")[: len(COLORS) * len(MARKERS)])
+        parts = []
+        for k, value in enumerate(values[own]):
+            look = {"color": COLORS[k % len(COLORS)], "marker": MARKERS[k // len(COLORS)]}
+            parts.append((str(value), by == value, look))
+            left &= by != value
+        others = f"{len(values) - len(own)} others"
+        return parts + ([(others, left, {"color": GREY, "zorder": 0})] if left.any() else []) + gaps
+
+
+def _colors(color_by: Any) -> np.ndarray:
+    """Entries of one type, nan or None where one is missing."""
+    array = as_array(color_by, "color_by", missing=True)
+    return array if any(map(is_missing, array.flat)) else np.array(array.tolist())
 
 
 def _errors(estimator: Any, X: Any, y: Any) -> np.ndarray:

@@ -99,7 +99,7 @@ class LayerSweepDisplay:
         best = self.sweep.best_layer
         chosen = {"markersize": 12, "fillstyle": "none", "color": BLACK, "label": f"chosen: layer {best}"}
         ax.plot(best, means[best - 1], "o", **chosen)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.set(xlabel="layer", ylabel=self.score_name, title="What each layer knows")
         legend_below(ax, ncols=3)
         return self

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..estimators.residue import PLMResidueRegressor
 from ..estimators.signal_peptides import PLMSignalPeptideClassifier
-from ..sequences.clean import residues_of
-from .style import COLORS, axes, legend_beside, mark_residues, width_of
+from ..sequences.clean import is_missing, object_array, residues_of
+from .style import COLORS, axes, legend_beside, legend_size, mark_residues, width_of
 
 _REGIONS = {
     **{"n": "n-region", "r": "twin arginines", "x": "n-region, behind RR", "h": "h-region", "c": "c-region"},
@@ -158,11 +158,13 @@ class ResidueDisplay:
         ResidueDisplay
             Itself.
         """
-        self.ax_ = ax = axes(ax, width_of(self.sequence) + 1.5, 3.0)
+        columns, width = legend_size(self.labels, 10)
+        self.ax_ = ax = axes(ax, width_of(self.sequence) + max(1.5, width), 3.0)
         self.figure_, self.lines_ = ax.figure, []
         places = np.arange(1, len(self.sequence) + 1)
         for k, label in enumerate(self.labels):
             style = {"color": COLORS[k % len(COLORS)], "linestyle": _LINES[k // len(COLORS) % 3]}
+            style |= {"marker": "o"} if len(places) == 1 else {}
             self.lines_ += ax.plot(places, self.values[:, k], **({"label": label} | style | kwargs))
         if self.unit == "probability":
             ax.set_ylim(-0.02, 1.02)
@@ -173,11 +175,12 @@ class ResidueDisplay:
         ax.set(ylabel=self.unit)
         ax.set_title("Predictions along the sequence", pad=6 if self.y_true is None else 16)
         mark_residues(ax, self.sequence)
-        legend_beside(ax)
+        legend_beside(ax, ncols=columns)
         return self
 
     def _draw_measured(self, places: np.ndarray) -> None:
-        measured: Any = np.ma.filled(np.ma.asarray(self.y_true, dtype=object), None)
+        filled: Any = np.ma.filled(np.ma.asarray(self.y_true, dtype=object), None)
+        measured = object_array(None if is_missing(x) else x for x in filled)
         classes = {str(x) for x in measured if x is not None} & set(self.labels)
         if not classes and all(isinstance(x, Real) or x is None for x in measured):
             values = [np.nan if x is None else float(x) for x in measured]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,12 @@ def legend_below(ax: Any, **options: Any) -> None:
 def legend_beside(ax: Any, **options: Any) -> None:
     """A legend to the right of the axes."""
     ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, **options)
+
+
+def legend_size(names: Sequence[str], n_rows: int) -> tuple[int, float]:
+    """Columns of a legend of so many rows, and the inches that they take."""
+    columns = max(1, -(-len(names) // n_rows))
+    return columns, columns * (0.5 + 0.08 * max(map(len, names), default=0))
 
 
 def width_of(sequence: str) -> float:

@@ -23,8 +23,8 @@ from ..metrics import residue_accuracy, residue_spearman, spearman_score
 from ..model_selection import Folds, LeakageReport, PairLeakage, make_folds
 from ..sequences import check_pairs, target_kind
 from ..sequences.checked import checked, one_of
-from ..sequences.clean import object_array, rows_of
-from ..sequences.columns import as_array
+from ..sequences.clean import object_array, targets_of
+from ..sequences.columns import as_array, flat
 from ..sequences.kinds import TargetKind, are_pairs
 from ..sequences.structure import check_residues
 
@@ -244,11 +244,11 @@ def checked_rows(X: Any, y: Any, kind: TargetKind, estimator: Any) -> tuple[np.n
     if not kind.startswith("residue"):
         check = check_class_y if kind == "labels" else check_value_y
         check(y, len(X))
-        return X, as_array(y, "y")
+        return X, flat(as_array(y, "y"))
     values: Any = "values" if kind == "residue_numbers" else "labels"
     ignored = getattr(estimator, "ignore_label", None)
     require_measured(check_residue_y(y, given, kind=values, ignore_label=ignored), np.arange(len(X)))
-    return X, object_array(rows_of(y, "targets in y"))
+    return X, object_array(targets_of(y, "targets in y"))
 
 
 def refuse_constant_folds(folds: Folds, y: np.ndarray, kind: TargetKind, scoring: Any) -> None:

@@ -49,7 +49,8 @@ class Space:
         Raises
         ------
         ValueError
-            It is empty, or the estimator lacks some of the names; the message names all faults.
+            It is empty, a distribution has no values, or the estimator lacks some of the names; the message
+            names all faults.
         """
         grids: list[Any] = [given] if isinstance(given, Mapping) else list(given)
         if not grids or not all(isinstance(grid, Mapping) and grid for grid in grids):
@@ -60,7 +61,8 @@ class Space:
         grids = [{name: _as_list(values) for name, values in grid.items()} for grid in grids]
         faults = [fault for grid in grids for fault in _faults(estimator, grid)]
         if faults:
-            raise ValueError(f"param_distributions: {'; '.join(dict.fromkeys(faults))}.")
+            told = "; ".join(dict.fromkeys(faults))
+            raise ValueError(f"param_distributions: {told}{'' if told.endswith('?') else '.'}")
         return cls(grids)
 
     @property
@@ -236,6 +238,11 @@ def _faults(estimator: Any, grid: Mapping[str, Any]) -> Iterator[str]:
             )
         elif isinstance(values, list) and not values:
             yield f"{name} is an empty list; expected at least one value"
+        elif _is_scipy(values) and np.isnan(values.support()).any():
+            yield (
+                f"{name} is a {values.dist.name} distribution without values; expected a lower end below the "
+                "upper one, and for loguniform above 0"
+            )
         elif (known := _unless_known(estimator, name, grid)) is not None:
             lower = {other.lower(): other for other in known}
             near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.0)

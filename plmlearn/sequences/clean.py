@@ -60,6 +60,12 @@ def one_column(rows: Any, X: Any) -> Sequence:
     raise ValueError(f"X has shape {rows.shape}; expected (n_sequences,). Pass one column: X[:, 0].")
 
 
+def targets_of(y: Any, noun: str) -> Any:
+    """As :func:`rows_of`; the rows of a frame with one column are its entries."""
+    rows = rows_of(y, noun)
+    return rows.reshape(len(rows)) if is_table(y) and rows.shape[1:] == (1,) else rows
+
+
 def is_table(X: Any) -> bool:
     """Whether X is a Series or a frame of pandas or polars."""
     return hasattr(X, "to_numpy")

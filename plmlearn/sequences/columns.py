@@ -3,6 +3,7 @@
 ``check_labels``    one label per row, or a row of labels
 ``check_numbers``   one number per row, or a row of numbers
 ``as_array``        entries of any kind
+``flat``            a column as one entry per row
 """
 
 from numbers import Real
@@ -92,6 +93,11 @@ def _one_each(array: np.ndarray, name: str, one: tuple[str, int] | None) -> np.n
     return array
 
 
+def flat(entries: np.ndarray) -> np.ndarray:
+    """A column of shape (n, 1) as (n,), all else as it is."""
+    return entries.reshape(len(entries)) if entries.shape[1:] == (1,) else entries
+
+
 def as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
     """One entry per row, or k of them; all are there unless they may be ``missing``. Else one error.
 
@@ -106,13 +112,17 @@ def as_array(y: Any, name: str, *, missing: bool = False) -> np.ndarray:
         gaps |= np.ma.getmaskarray(rows)
     if not missing:
         _refuse(gaps, f"{name} is missing", "an entry in each")
-    return _without(gaps, array) if gaps.any() else array
+    return _typed(gaps, array) if array.dtype.kind in "OT" or gaps.any() else array
 
 
-def _without(gaps: np.ndarray, array: np.ndarray) -> np.ndarray:
-    """The entries with nan, or None, in the place of the gaps."""
+def _typed(gaps: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Numbers as numbers, also those of a Series, with nan in the place of the gaps; None among all else."""
     measured = array[~gaps].tolist()
-    if all(isinstance(entry, Real) and not isinstance(entry, bool) for entry in measured):
+    are_bools = all(isinstance(entry, (bool, np.bool_)) for entry in measured)
+    are_numbers = all(isinstance(entry, Real) and not isinstance(entry, bool) for entry in measured)
+    if not gaps.any():
+        return np.array(measured).reshape(array.shape) if are_bools or are_numbers else array
+    if are_numbers:
         return np.where(gaps, np.nan, array).astype(np.float64)
     found = array.astype(object)
     found[gaps] = None

@@ -34,6 +34,7 @@ _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 # Protein data compress 2 to 50 times, a file made to fill the memory 1,000 times.
 _MOST_TIMES = 100
 _ALWAYS_UNPACKED = 2**28
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")  # .xlsx, and .xls of before 2007
 _OTHER_BYTES = re.compile("[\udc80-\udcff]")  # what surrogateescape makes of bytes that are not UTF-8
 
 
@@ -120,7 +121,13 @@ def read_lines(path: str | os.PathLike[str]) -> Iterator[str]:
     left = limit
     try:
         with (opener or open)(place, "rb") as file:
-            wide = file.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
+            start = file.peek(8)[:8]
+            if start.startswith(_WORKBOOKS):
+                raise ValueError(
+                    f"{path} is an Excel workbook or a zip archive; expected text. Save the sheet "
+                    "as CSV UTF-8, or unpack the archive."
+                )
+            wide = start[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
             # utf-8-sig drops the mark that Excel writes; backslashreplace shows other bytes as \xe4.
             how = ("utf-16", "backslashreplace") if wide else ("utf-8-sig", "surrogateescape")
             text = io.TextIOWrapper(file, *how, newline="")

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .clean import is_table, rows_of, text_of
-from .columns import as_array
+from .clean import is_table, rows_of, targets_of, text_of
+from .columns import as_array, flat
 
 TargetKind = Literal["labels", "numbers", "residue_labels", "residue_numbers"]
 KIND_NAMES: dict[TargetKind, str] = {
@@ -51,12 +51,12 @@ def target_kind(X: Any, y: Any) -> TargetKind:
     >>> target_kind(["MKV", "GSHM"], ["HHE", "CCEE"]), target_kind(["MKV", "GSHM"], [[0.1, 2, 1], [1.5] * 4])
     ('residue_labels', 'residue_numbers')
     """
-    X, rows = rows_of(X, "sequences in X"), list(rows_of(y, "targets in y"))
+    X, rows = rows_of(X, "sequences in X"), list(targets_of(y, "targets in y"))
     if not are_pairs(X) and _one_per_residue(list(X), rows):
         arrays = [np.ravel(row) for row in rows if isinstance(row, (list, tuple, np.ndarray))]
         has_labels = not arrays or are_labels(as_array(np.concatenate(arrays), "y", missing=True))
         return "residue_labels" if has_labels else "residue_numbers"
-    values = as_array(y, "y", missing=True)
+    values = flat(as_array(y, "y", missing=True))
     if values.ndim > 1:
         return "labels" if np.isin(values, (0, 1)).all() else "numbers"
     return "labels" if are_labels(values) else "numbers"

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .clean import check_choice, check_count, clean_rows, first_few, is_missing, refuse, rows_of, text_of
+from .clean import check_choice, check_count, clean_rows, first_few, is_missing, refuse, targets_of, text_of
 
 Kind = Literal["labels", "values"]
 IGNORE_INDEX = -100  # what torch and transformers write for labels that take no part in a loss
@@ -24,7 +24,7 @@ def check_residue_targets(
 
     Parameters
     ----------
-    y : list, tuple, array or Series, one target per sequence
+    y : list, tuple, array, Series or frame with one column, one target per sequence
         A ``str`` with one letter per residue ("HHEC"), or an array or list with one entry per residue; all
         rows in the same form. A target has as many entries as its clean sequence has residues.
     sequences : as ``X`` of :func:`check_sequences`
@@ -69,7 +69,7 @@ def check_residue_targets(
     """
     check_choice("kind", kind, get_args(Kind))
     clean, given = clean_rows(sequences, "replace")
-    targets = list(rows_of(y, "residue targets"))
+    targets = list(targets_of(y, "residue targets"))
     check_count(targets, len(clean), "sequences")
     read = _labels if kind == "labels" else _values
     arrays: list[np.ndarray] = []

@@ -22,6 +22,8 @@ from .files import read_lines
 # Strict, for labels per residue may be digits: "0011" must not become 11.
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,14})")
 _NUMBER = re.compile(r"[-+]?((0|[1-9][0-9]{0,14})(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|nan", re.IGNORECASE)
+# Numbers to people, with "," as ".": "1.234.5" and "45 %".
+_WRITTEN = re.compile(r"[-+]?[0-9]+([. '\N{NO-BREAK SPACE}][0-9]{3})*(\.[0-9]*)?\s?%?")
 _MISSING = {"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "None", "NULL", "null"}
 # What the csv module says, and what it means for the user.
 _CSV_ERRORS = {
@@ -213,10 +215,10 @@ def no_numbers(entries: np.ndarray) -> list[int]:
 
 
 def are_meant_as_numbers(entries: np.ndarray) -> bool:
-    """Whether most entries that are not missing are numbers, or would be with "." and "-"."""
+    """Whether most entries that are not missing are numbers, or would be with ".", "-" and no "%"."""
     measured = [entry for entry in entries if not is_gap(entry)]
     tidy = [entry.replace(",", ".").replace("\N{MINUS SIGN}", "-") for entry in measured]
-    return 2 * sum(map(_is_number, tidy)) > len(measured)
+    return 2 * sum(_is_number(entry) or bool(_WRITTEN.fullmatch(entry)) for entry in tidy) > len(measured)
 
 
 def _is_number(entry: str) -> bool:

@@ -122,7 +122,7 @@ def test_position_means():
     model = PositionMeanRegressor().fit(["AKVL", "CKVL", "MAVL", "MKVL", "MKVL"], [1.0, 3.0, 6.0, 0.0, 0.0])
     assert model.wild_type_ == wild
     np.testing.assert_allclose(model.predict(["WKVL", "MWVL", "WWVL", wild, "MKVA"]), [2, 6, 4, 2, 2])
-    given = PositionMeanRegressor(wild_type="AKVL").fit(["MKVL", "AAVL"], [1.0, 2.0])
+    given = PositionMeanRegressor(wild_type="AKVL").fit(["MKVL", "AAVL"], [[1.0], [2.0]])
     np.testing.assert_allclose(given.predict(["AKVL", "CKVL"]), [1.5, 1])
     with pytest.raises(ValueError, match="differ in length from the wild type"):
         PositionMeanRegressor(wild_type="AKV").fit(["MKVL"], [1.0])

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from plmlearn.baselines import ResiduePropensityClassifier, ResiduePropensityRegressor, compare, floors
+from plmlearn.baselines import (
+    AugmentedRidge,
+    ResiduePropensityClassifier,
+    ResiduePropensityRegressor,
+    compare,
+    floors,
+)
 from plmlearn.datasets import (
     make_mutational_landscape,
     make_protein_classification,
@@ -13,6 +19,7 @@ from plmlearn.datasets import (
 
 X, y = make_protein_classification(20, median_length=40, max_length=50, random_state=0)
 VARIANTS, FITNESS = make_mutational_landscape(30, random_state=0)
+MANY = make_mutational_landscape(501, random_state=0)[0]
 PAIRS, INTERACT = make_protein_pairs(40, n_proteins=20, max_length=40, random_state=0)
 RESIDUES, STATES = make_residue_labels(10, median_length=30, max_length=40, random_state=0)
 VALUES = [np.linspace(0, 3, len(x)) for x in RESIDUES]
@@ -25,7 +32,8 @@ VALUES = [np.linspace(0, 3, len(x)) for x in RESIDUES]
         (X, y, ["most frequent", "composition", "homology"]),
         (X, np.column_stack([y, 1 - y]), ["most frequent", "composition", "homology"]),
         (X, np.linspace(0, 1.5, 20), ["mean", "composition", "homology"]),
-        (VARIANTS, FITNESS, ["mean", "additive", "position mean", "nearest variant"]),
+        (VARIANTS, FITNESS, ["mean", "additive", "position mean", "Gaussian process", "nearest variant"]),
+        (MANY, np.arange(501) / 2, ["mean", "additive", "position mean", "nearest variant"]),
         (VARIANTS, np.column_stack([FITNESS, FITNESS]), ["mean", "nearest variant"]),
         (PAIRS, INTERACT, ["most frequent", "degree", "similar pairs"]),
         (PAIRS, np.arange(40) % 3, ["most frequent"]),
@@ -41,6 +49,13 @@ def test_floors_fit_the_task(X, y, names, monkeypatch):
     assert list(models) == names
     for model in models.values():
         assert len(model.fit(X, y).predict(X)) == len(X)
+
+
+def test_zero_shot_scores_make_a_floor_of_variants():
+    scores = dict(zip(VARIANTS, np.arange(30.0)))
+    model = floors(VARIANTS, FITNESS, scores=scores)["augmented ridge"].fit(VARIANTS, FITNESS)
+    expected = AugmentedRidge(scores=scores).fit(VARIANTS, FITNESS).predict(VARIANTS)
+    np.testing.assert_array_equal(model.predict(VARIANTS), expected)
 
 
 def test_label_of_each_amino_acid_equals_counting():

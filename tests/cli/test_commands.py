@@ -264,6 +264,34 @@ def test_early_stopping_gets_clusters(proteins, tmp_path):
     assert plmlearn.load(tmp_path / "m").best_score_ == clf.best_score_
 
 
+def test_clusters_of_fit_are_as_similar_as_identity_says(proteins, tmp_path):
+    X, y = part(proteins, "train")
+    X, y = X[:10], y[:10]
+    relatives = [
+        "".join(y if i % 3 == 0 else x for i, (x, y) in enumerate(zip(a, b))) for a, b in zip(X, X[::-1])
+    ]
+    X, y = np.array([*X, *relatives]), np.array([*y, *y])
+    file = write(tmp_path / "p.csv", zip(X, y), ["sequence", "place"])
+    early = [
+        *QUICK,
+        "--set",
+        "early_stopping=True",
+        "--set",
+        "validation_fraction=0.4",
+        "--groups",
+        "clusters",
+    ]
+    searched = ["--identity", "0.9", "--folds", "2", "--param", "rank=[8]", "--out", tmp_path / "best"]
+    run("search", file, "-t", "place", *early, *searched)
+    run("fit", "--config", tmp_path / "best" / "command.yaml", "--out", tmp_path / "m")
+    settings = {"epochs": 1, "last_n_layers": 1, "early_stopping": True, "validation_fraction": 0.4}
+    scores = {}
+    for identity in (0.3, 0.9):
+        clf = plmlearn.PLMLoRAClassifier("mini", **settings, random_state=0, verbose=0)
+        scores[identity] = clf.fit(X, y, groups=cluster_sequences(X, identity)).history_[-1]["valid_loss"]
+    assert plmlearn.load(tmp_path / "m").history_[-1]["valid_loss"] == scores[0.9] != scores[0.3]
+
+
 def test_settings_beside_a_model_fit_it_again(model, tmp_path):
     run("fit", "--config", model / "command.yaml", "--out", tmp_path / "again")
     first, again = plmlearn.load(model), plmlearn.load(tmp_path / "again")
@@ -302,12 +330,33 @@ def test_what_is_left_blank_in_a_file_is_not_given(proteins, tmp_path, nothing):
         ("tagret: [place]\n", "has tagret; expected some of"),
         ("- a\n", "has list; expected some of"),
         ("a: [\n", "is no YAML"),
+        ("data: 5\n", "File '5' does not exist"),
+        ("data: [a.csv, b.csv]\n", "data in {path} is ['a.csv', 'b.csv']; expected one entry."),
+        ("target: {place: out}\n", "target in {path} is {'place': 'out'}; expected one entry or a list."),
+        ("set: 5\n", "got 5, expected NAME=VALUE"),
+        ("set: [{epochs: 5}]\n", "got {'epochs': 5}, expected NAME=VALUE"),
     ],
 )
 def test_config_that_is_none(proteins, tmp_path, text, message):
     config = tmp_path / "config.yaml"
     config.write_text(text)
-    assert message in run("fit", proteins, "--config", config, code=2).stderr
+    data = [] if "data" in text else [proteins]
+    told = run("fit", *data, "-t", "place", "--out", "m", "--config", config, code=2).stderr
+    assert message.replace("{path}", str(config)) in told
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_entries_of_a_file_are_text_as_on_the_command_line(proteins, tmp_path, encoding):
+    header = ["sequence", "2026-01-31", "yes", "split"]
+    file = write(tmp_path / "5", [("MKV", "a", "no", ""), ("GSH", "b", "no", "")], header)
+    config = tmp_path / "config.yaml"
+    text = f"data: {file}\ntarget: 2026-01-31\nwhere: {{yes: no, split: }}\nout: 1e3\nset: {{epochs: 1e0}}\n"
+    config.write_text(text, encoding=encoding)
+    found = yaml.safe_load(run("fit", "--config", config, "--dry-run").stdout)
+    assert (found["target"], found["where"]) == (["2026-01-31"], {"yes": "no", "split": ""})
+    assert (found["out"], found["set"]["epochs"]) == ("1e3", 1)
+    told = run("fit", "--config", config, "--where", "yes=maybe", code=1).stderr
+    assert "no row with yes=maybe, split=(empty)." in told
 
 
 # -- errors -----------------------------------------------------------------------------------
@@ -447,6 +496,8 @@ def test_missing_labels_are_no_class(proteins, tmp_path):
             "'\N{MINUS SIGN}0.43' in line 5, '0,51' in line 11; the other 28 are",
         ),
         ({i: f"{i},5" for i in range(30)}, "has '0,5' in line 2, '1,5' in line 3"),
+        ({i: f"1.{i:03},5" for i in range(30)}, "has '1.000,5' in line 2, '1.001,5' in line 3"),
+        ({i: f"{i} %" for i in range(30)}, "has '0 %' in line 2, '1 %' in line 3"),
     ],
 )
 @pytest.mark.parametrize("targets", [["y"], ["id", "y"]], ids=["one target", "two"])
@@ -650,6 +701,19 @@ def test_search_equals_grid_search(proteins, tmp_path):
         yaml.safe_load((tmp_path / "m" / "command.yaml").read_text())["set"]["rank"]
         == search.best_params_["rank"]
     )
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ("{low: 1e-4, high: 1e-2}", "lr is a range; say by --n-trials how many candidates to try"),
+        ("{low: a, high: b}", "lr is {'low': 'a', 'high': 'b'}; expected a list, or {low: 1e-4"),
+        ("{low: 1e-4}", "lr is {'low': 0.0001}; expected a list"),
+        ("3", "lr is 3; expected a list"),
+    ],
+)
+def test_what_cannot_be_searched_is_told(proteins, values, message):
+    assert message in run("search", proteins, "-t", "place", *QUICK, "--param", f"lr={values}", code=1).stderr
 
 
 def test_search_at_random_with_early_stopping_within_clusters(proteins, tmp_path):

@@ -1,6 +1,7 @@
 """Targets per residue: what is read, what the losses are, and what comes out again."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,6 +46,13 @@ def test_every_form_of_labels_is_read_alike(y):
     assert target.encode(read(y)).values.tolist() == [2, 2, 1, -1, 0, 0, -1, 1, 1, 1]
     assert target.as_text == isinstance(y[0], str)
     np.testing.assert_allclose(target.shares, np.array([2, 4, 2]) / 8)
+
+
+@pytest.mark.parametrize("rows", [TEXT, [list(row) for row in TEXT]], ids=["strings", "lists"])
+def test_a_frame_of_one_column_is_read_as_that_column(rows):
+    target = ResidueClassTarget.learn(read(pd.DataFrame({"y": rows})))
+    assert target.encode(read(pd.DataFrame({"y": rows}))).values.tolist() == [2, 2, 1, -1, 0, 0, -1, 1, 1, 1]
+    assert target.as_text == isinstance(rows[0], str)
 
 
 def test_predictions_have_the_form_of_what_was_learned_from():

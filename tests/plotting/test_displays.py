@@ -1,9 +1,11 @@
 """Pictures show the numbers they are said to show, on the caller's axes or on new ones."""
 
 import sys
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import recall_score
 
@@ -18,9 +20,13 @@ from plmlearn import (
     layer_sweep,
 )
 from plmlearn.adapters import Frozen
+from plmlearn.design import Campaign
 from plmlearn.metrics import expected_calibration_error
 from plmlearn.model_selection import LeakageReport
 from plmlearn.plotting import (
+    AttentionDisplay,
+    AttentionMaps,
+    CampaignDisplay,
     ClassScoresDisplay,
     EmbeddingMapDisplay,
     LayerSweepDisplay,
@@ -29,6 +35,7 @@ from plmlearn.plotting import (
     ReliabilityDisplay,
     ResidueDisplay,
 )
+from plmlearn.probing import LayerSweep
 
 plt = pytest.importorskip("matplotlib.pyplot")
 SETTINGS = {"adapter": Frozen(), "random_state": 0, "verbose": 0}
@@ -50,6 +57,73 @@ def clf(esm_folder, X):
 @pytest.fixture
 def ax():
     yield plt.subplots()[1]
+    plt.close("all")
+
+
+def assert_readable(figure):
+    """Every text lies within the figure, and no two numbers or names of one axis overlap."""
+    figure.canvas.draw()
+    edge = figure.bbox
+    for ax in figure.axes:
+        box = ax.get_tightbbox(for_layout_only=False)
+        if ax.axison:
+            assert min(box.x0, box.y0, edge.x1 - box.x1, edge.y1 - box.y1) > -2
+        for axis in (ax.xaxis, ax.yaxis):
+            texts = [text for text in axis.get_ticklabels() if text.get_visible() and text.get_text()]
+            places = sorted((b.x0, b.x1) if axis is ax.xaxis else (b.y0, b.y1)
+                            for b in (text.get_window_extent() for text in texts))  # fmt: skip
+            assert all(first[1] <= second[0] + 1 for first, second in pairwise(places))
+    below = [ax.xaxis.label for ax in figure.axes if ax.get_xlabel()]
+    boxes = sorted((label.get_window_extent() for label in below), key=lambda b: (round(b.y0), b.x0))
+    assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+NAMES = np.array([f"a compartment of the cell with a long name, {i}" for i in range(20)])
+SHARES = np.random.default_rng(0).dirichlet(np.ones(20), 500)
+SCORES = {"difference": 0, "difference_low": 0, "difference_high": 0}
+
+
+def _maps(n_layers, length):
+    drawn = np.random.default_rng(0).dirichlet(np.ones(length), (n_layers, length))
+    return AttentionMaps("M" * length, tuple(range(1, n_layers + 1)), drawn, drawn[:, ::-1])
+
+
+def _campaign(n_rounds, names):
+    rows = [
+        {"strategy": name, "campaign": i, "round": r, "n_measured": 96 * r, "top_share": r / 20, "best": r}
+        for name in names for i in range(2) for r in range(1, n_rounds + 1)
+    ]  # fmt: skip
+    return Campaign(rows, n_top=3)
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        ClassScoresDisplay([{"label": name, "n": 1000, "f1": 0.5} for name in NAMES]),
+        EmbeddingMapDisplay(np.random.default_rng(0).normal(size=(500, 2)), NAMES[np.arange(500) % 20]),
+        EmbeddingMapDisplay(np.zeros((1000, 2)), [f"cluster {i}" for i in range(1000)]),
+        EmbeddingMapDisplay(np.zeros((1000, 2)), np.arange(1000)),
+        ResidueDisplay("M" * 500, SHARES, labels=NAMES, y_true=NAMES[np.arange(500) % 20]),
+        ResidueDisplay("M", SHARES[:1], labels=NAMES),
+        LearningCurvesDisplay([{"epoch": 1, "train_loss": 0.5}]),
+        LearningCurvesDisplay(
+            [{"epoch": i, "train_loss": 1 / i, "valid_score": i} for i in range(1, 101)],
+            score_name="neg_mean_absolute_percentage_error",
+        ),
+        LayerSweepDisplay(
+            LayerSweep([{"layer": 1, "mean": 0.5, "low": 0.4, "high": 0.6} | SCORES], np.ones((1, 2)), 0.95)
+        ),
+        AttentionDisplay(_maps(1, 60)),
+        AttentionDisplay(_maps(33, 60)),
+        AttentionDisplay(_maps(4, 3)),
+        CampaignDisplay(_campaign(30, ["random", *NAMES])),
+        CampaignDisplay(_campaign(1, ["random", "ridge"])),
+    ],
+    ids=lambda display: type(display).__name__,
+)
+def test_pictures_of_any_size_are_readable(display):
+    display.plot()
+    assert_readable(display.figure_)
     plt.close("all")
 
 
@@ -158,6 +232,14 @@ def test_long_sequences_have_no_letters(ax):
     assert ax.lines[0].get_linewidth() == 3
 
 
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA])
+def test_residues_without_a_label_have_no_band(gap):
+    display = ResidueDisplay("MKV", SHARES[:3, :2], labels=["H", "E"], y_true=["H", gap, "E"]).plot()
+    assert len(display.ax_.patches) == 2
+    assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["H", "E"]
+    plt.close("all")
+
+
 def test_residues_that_do_not_fit():
     with pytest.raises(ValueError, match="has 3 residues, but values has 2 and y_true has 4"):
         ResidueDisplay("MKV", [1, 2], y_true="HHHH")
@@ -235,6 +317,42 @@ def test_map_of_errors(esm_folder, X, clf, ax):
         EmbeddingMapDisplay.from_estimator(clf, X, color_by="error")
     with pytest.raises(ValueError, match="expected \\(n, 2\\) and n"):
         EmbeddingMapDisplay(np.zeros((3, 2)), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "color_by, n_drawn, not_known",
+    [
+        (np.array(["a", None, "b", "b"], dtype=object), [1, 2], 1),
+        (np.array([0.5, np.nan, 1.5, 2.5]), [3], 1),
+        (pd.array([True, None, False, False], dtype="boolean"), [2, 1], 1),
+        (pd.array([0.5, 1, 2, None], dtype="Float64"), [3], 1),
+        (pd.Categorical(["a", "c", "a", "a"]), [3, 1], 0),
+        (np.arange(4), [1, 1, 1, 1], 0),
+        ([1, "a", 1, "a"], [2, 2], 0),
+    ],
+)
+def test_colours_of_any_type(color_by, n_drawn, not_known):
+    display = EmbeddingMapDisplay(np.arange(8).reshape(4, 2), color_by).plot()
+    assert [len(p.get_offsets()) for p in display.points_] == n_drawn + [not_known] * bool(not_known)
+    assert (display.points_[-1].get_label() == "not known") == bool(not_known)
+    plt.close("all")
+
+
+def test_whole_numbers_of_many_values_are_a_scale_and_rare_labels_are_grey():
+    points = np.zeros((60, 2))
+    [drawn] = EmbeddingMapDisplay(points, np.arange(60)).plot().points_
+    np.testing.assert_array_equal(drawn.get_array(), np.arange(60))
+    values = [f"c{i}" for i in range(50)] + ["c49"] * 10
+    *own, others = EmbeddingMapDisplay(points, values).plot().points_
+    assert (len(own), len(others.get_offsets()), others.get_label()) == (48, 2, "2 others")
+    assert {f"c{i}" for i in range(50)} - {p.get_label() for p in own} == {"c8", "c9"}
+    plt.close("all")
+
+
+def test_embeddings_that_are_all_the_same():
+    display = EmbeddingMapDisplay.from_embeddings(np.ones((5, 3)))
+    assert display.axis_names == ("component 1 (0% of variance)", "component 2 (0%)")
+    plt.close("all")
 
 
 def test_many_labels_differ_in_colour_and_marker(ax):

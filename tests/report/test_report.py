@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -206,6 +207,16 @@ def test_numbers(as_array, tmp_path):
     assert f"{target.min():.4g} to {target.max():.4g}" in text
     assert "It was not compared with baselines." in text
     assert "p-value" not in text
+
+
+@pytest.mark.parametrize("form", [pd.Series, pd.DataFrame])
+@pytest.mark.filterwarnings("ignore:A column-vector y was passed")
+def test_numbers_of_a_data_frame(form):
+    X, y = make_protein_regression(20, **SHORT)
+    reg, options = plmlearn.PLMRegressor("mini", **OPTIONS), {"folds": random_folds(20), "baselines": {}}
+    found, expected = report.evaluate(reg, X, form(y), **options), report.evaluate(reg, X, y, **options)
+    assert found.kind == "numbers"
+    assert [row["mean"] for row in found.comparison.rows] == [row["mean"] for row in expected.comparison.rows]
 
 
 @pytest.mark.parametrize("invalid", ["raise", "replace"])

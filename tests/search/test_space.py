@@ -101,6 +101,12 @@ def test_unknown_parameters_are_named_with_the_nearest():
         Space.of(make_pipeline(PLMClassifier()), {"plmclassifier__adaptor": [2]})
 
 
+@pytest.mark.parametrize("ends", [loguniform(1e-2, 1e-4), loguniform(0, 1), uniform(1, -2), randint(5, 3)])
+def test_a_distribution_without_values_is_named(ends):
+    with pytest.raises(ValueError, match=rf"C is a {ends.dist.name} distribution without values; expected"):
+        Space.of(LOGISTIC, {"C": ends})
+
+
 @pytest.mark.parametrize("given", [{}, [], [{}]])
 def test_an_empty_space_is_one_error(given):
     with pytest.raises(ValueError, match="nothing to search"):

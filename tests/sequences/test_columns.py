@@ -30,6 +30,16 @@ def test_missing_entries_keep_what_the_others_are():
     assert as_array([True, None], "y", missing=True).tolist() == [True, None]
 
 
+@pytest.mark.parametrize(
+    "entries, kind",
+    [([0.5, 1], "f"), ([1, 2], "i"), ([True, False], "b"), (["a", "b"], "O"), ([1, "a"], "O")],
+)
+def test_entries_of_a_series_have_their_type(entries, kind):
+    for y in (pd.Series(entries), np.array(entries, dtype=object), pd.DataFrame({"y": entries})):
+        found = as_array(y, "y")
+        assert (found.dtype.kind, found.ravel().tolist()) == (kind, entries)
+
+
 def test_rows_of_several_entries_are_named():
     with pytest.raises(ValueError, match="y is missing in rows 1; expected"):
         check_labels(np.array([[0, 1], [np.nan, 1]]), "y")

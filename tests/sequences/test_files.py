@@ -297,10 +297,17 @@ def test_a_damaged_file_is_named(read, ending, damage, tmp_path):
 
 @pytest.mark.parametrize("read", [read_fasta, read_csv])
 def test_what_is_not_text_is_refused(read, write):
-    workbook = b"PK\x03\x04\x14\x00\x06\x00"
-    for content in (workbook, "sequence\nMKV\n".encode("utf-16-le")):
-        with pytest.raises(ValueError, match=r"a\.csv.*, line 1 has NUL characters; expected text"):
-            read(write("a.csv", content))
+    with pytest.raises(ValueError, match=r"a\.csv.*, line 1 has NUL characters; expected text"):
+        read(write("a.csv", "sequence\nMKV\n".encode("utf-16-le")))
+
+
+@pytest.mark.parametrize("read", [read_fasta, read_csv])
+@pytest.mark.parametrize("start", [b"PK\x03\x04\x14\x00\x06\x00", bytes.fromhex("d0cf11e0a1b11ae100")])
+def test_a_workbook_is_named(read, start, write):
+    with pytest.raises(
+        ValueError, match=r"a\.csv.* is an Excel workbook or a zip archive; expected text\. Save"
+    ):
+        read(write("a.csv", start + b"\xff\n" * 9))
 
 
 @pytest.mark.parametrize("read", [read_fasta, read_csv])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from plmlearn.sequences import target_kind
@@ -30,6 +31,16 @@ SEQUENCES = ["MKV", "GSHM", "AA*", "M K V L"]
         ([[0.5, 1, 2], [1.0, 2, 3, 4], [0.1, np.nan], [1, 2, 3, 4]], "residue_numbers"),
         ([[0.5, None, 2], [1.0, 2, 3, 4], [0.1, None], [1, 2, 3, 4]], "residue_numbers"),
         ([[0, 1, 0], [1, 1, 0, 0], [0, 1], [0, 0, 0, 1]], "residue_labels"),
+        (pd.Series([0.5, 1.0, 2.0, 3.0]), "numbers"),
+        (pl.Series([0.5, 1.0, 2.0, 3.0]), "numbers"),
+        (pd.Series([0.5, 1.0, 2.0, 3.0], dtype="Float64"), "numbers"),
+        (np.array([0.5, 1, 2, 3], dtype=object), "numbers"),
+        (pd.DataFrame({"y": [0.5, 1, 2, 3]}), "numbers"),
+        (pd.Series([True, False, True, True]), "labels"),
+        (np.array([["in"], ["out"], ["in"], ["in"]]), "labels"),
+        (pd.DataFrame({"y": ["in", "out", "in", "in"]}), "labels"),
+        (np.array([[1], [2], [1], [3]]), "labels"),
+        (pd.DataFrame({"y": ["HHH", "CCEE", "HE", "HHHH"]}), "residue_labels"),
     ],
 )
 def test_kind(y, kind):
@@ -39,7 +50,8 @@ def test_kind(y, kind):
 def test_many_whole_numbers_are_measurements():
     X = ["MKV"] * 21
     assert target_kind(X, [*range(20), 0]) == "labels"
-    assert target_kind(X, list(range(21))) == "numbers"
+    for y in (list(range(21)), pd.Series(range(21)), np.arange(21).astype(object)):
+        assert target_kind(X, y) == "numbers"
 
 
 def test_names_of_classes_may_be_as_long_as_peptides():
