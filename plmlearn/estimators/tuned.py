@@ -8,6 +8,7 @@ rebuilt when it is first needed. What differs between kinds of prediction is the
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
@@ -43,7 +44,7 @@ from .parameters import (
     warn_of_idle,
 )
 from .scoring import make_score, zero_outputs
-from .targets import check_length, check_weights
+from .targets import ValueTarget, check_length, check_weights
 from .task import Given, Task
 
 
@@ -106,6 +107,8 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
         )
 
         self._keep(model, target, history, dataset.n_truncated)
+        if isinstance(target, ValueTarget) and not np.ptp(training.weights):
+            _warn_of_no_gain(run, history)
         return self
 
     def _to_fit(self) -> Self:
@@ -374,6 +377,25 @@ class HeadedEstimator(
     def _learn_scale(self, model: LoadedModel, data: TrainingData) -> None:
         if self.standardize:
             model.learn_scale(data.inputs)
+
+
+_ENOUGH_EPOCHS = 5
+
+
+def _warn_of_no_gain(run: TunedEstimator, history: list[dict]) -> None:
+    """Warn of a fit to standardised numbers that explains none of their variance."""
+    adapter = adapter_of(run)
+    if isinstance(adapter, Frozen) or len(history) < _ENOUGH_EPOCHS or history[-1]["train_loss"] < 1:
+        return
+    rate = adapter.default_lr if run.lr is None else run.lr
+    warnings.warn(
+        f"{type(run).__name__} learned nothing from y: after {len(history)} epochs its training loss is "
+        f"{history[-1]['train_loss']:.2f}, and the mean of y gives 1. Try a lower learning rate than "
+        f"{rate:g}, such as lr={min(rate, adapter.default_lr) / 5:.1g}. For variants of one protein see "
+        "PLMFitnessRegressor too.",
+        UserWarning,
+        stacklevel=8,
+    )
 
 
 DEFAULT_HEAD_LR = 1e-3

@@ -385,6 +385,18 @@ def test_the_best_loss_of_a_regressor_is_reproduced(make, X):
     assert mean_squared_error(y_val, regressor.predict(X[:12])) == pytest.approx(best * y.var(), rel=1e-4)
 
 
+def test_a_fit_to_numbers_that_explains_nothing_says_so_once(make, X):
+    y = np.random.default_rng(0).normal(50, 10, len(X))
+    with pytest.warns(
+        UserWarning, match=r"PLMRegressor learned nothing from y: after 5 epochs.*lr=0\.0002"
+    ) as told:
+        wild = make(PLMRegressor, adapter=LoRA(rank=2), epochs=5, lr=0.3).fit(X, y)
+    assert len(told) == 1
+    assert wild.history_[-1]["train_loss"] >= 1
+    calm = make(PLMRegressor, adapter=LoRA(rank=2), epochs=5, lr=1e-3).fit(X, y)  # no warning
+    assert calm.history_[-1]["train_loss"] < 1
+
+
 def test_validation_does_not_change_training(make, X, y):
     """Validation runs in evaluation mode and draws no random numbers."""
     alone = make(head_dropout=0.5).fit(X, y)
