@@ -15,6 +15,7 @@ from ..sequences.kinds import are_labels
 from .style import COLORS, GREY, MARKERS, SEQUENTIAL, axes, legend_below, legend_beside, legend_size
 
 Projection = Literal["pca", "umap"]
+Part = tuple[str, np.ndarray, dict[str, Any]]
 
 
 class EmbeddingMapDisplay:
@@ -206,24 +207,26 @@ class EmbeddingMapDisplay:
         ax.set(xticks=[], yticks=[])
         return self
 
-    def _parts(self) -> list[tuple[str, np.ndarray, dict[str, Any]]]:
+    def _parts(self) -> list[Part]:
         """Label, rows and look of the points that are drawn together."""
         by, everyone = self.color_by, np.full(len(self.points), True)
         if by is None:
             return [("", everyone, {"color": COLORS[0]})]
         left = np.array([not is_missing(value) for value in by])
-        gaps = [("not known", ~left, {"color": GREY, "zorder": 0})] if not left.all() else []
+        gaps: list[Part] = [("not known", ~left, {"color": GREY, "zorder": 0})] if not left.all() else []
         if by.dtype.kind == "f" or not are_labels(by):
             return [("", left, {"c": by[left], "cmap": SEQUENTIAL}), *gaps]
         values, counts = np.unique(np.array(by[left].tolist()), return_counts=True)
         own = np.sort(np.argsort(-counts, kind="stable")[: len(COLORS) * len(MARKERS)])
-        parts = []
+        parts: list[Part] = []
         for k, value in enumerate(values[own]):
             look = {"color": COLORS[k % len(COLORS)], "marker": MARKERS[k // len(COLORS)]}
             parts.append((str(value), by == value, look))
             left &= by != value
         others = f"{len(values) - len(own)} others"
-        return parts + ([(others, left, {"color": GREY, "zorder": 0})] if left.any() else []) + gaps
+        if left.any():
+            parts.append((others, left, {"color": GREY, "zorder": 0}))
+        return parts + gaps
 
 
 def _colors(color_by: Any) -> np.ndarray:
