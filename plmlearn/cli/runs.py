@@ -250,7 +250,7 @@ def _candidates(name: str, values: Any) -> Any:
     """A list of values, or a distribution between two ends."""
     if isinstance(values, list):
         return values
-    ends = [values.get(end) for end in ("low", "high")] if isinstance(values, dict) else []
+    ends: list[Any] = [values.get(end) for end in ("low", "high")] if isinstance(values, dict) else []
     numbers = bool(ends) and all(isinstance(end, (int, float)) for end in ends)
     if not numbers or not values.keys() <= {"low", "high", "log"}:
         raise ValueError(f"{name} is {values!r}; expected a list, or {{low: 1e-4, high: 1e-2, log: true}}.")
