@@ -22,7 +22,6 @@ import os
 import reprlib
 import time
 import uuid
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .messages import warn
 from .nn.locks import ForkSafeLock
 from .sequences.clean import local_path
 
@@ -424,7 +424,7 @@ def _warn(message: str) -> None:
     kind = " ".join(message.split()[:2]) if message.startswith("cannot") else message[-40:]
     if kind not in _warned:
         _warned.add(kind)
-        warnings.warn(f"plmlearn cache: {message}", CacheWarning, stacklevel=2)
+        warn(f"plmlearn cache: {message}", CacheWarning)
 
 
 def _default_folder() -> Path:

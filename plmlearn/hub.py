@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from os import PathLike
 from os.path import isabs
 from pathlib import Path
@@ -19,6 +18,7 @@ from sklearn.base import BaseEstimator
 
 from . import persistence
 from .cards import model_card
+from .messages import warn
 from .persistence.folder import FILES
 from .sequences.checked import FLAG, TEXT, checked
 
@@ -164,9 +164,7 @@ def _warn_of_local_backbone(estimator: Any) -> None:
     model = getattr(estimator, "estimators_", [estimator])[0]  # the fits of an ensemble share theirs
     place = getattr(model, "_backbone_place", None)
     if place is not None and isabs(place):
-        warnings.warn(
+        warn(
             f"The backbone is a folder of this machine, {place}, and is not uploaded; its path is. Whoever "
-            "loads the model passes backbone= with the folder or the id where they have it.",
-            UserWarning,
-            stacklevel=3,
+            "loads the model passes backbone= with the folder or the id where they have it."
         )

@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import json
 import re
-import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from ..messages import warn
 from ..nn.randomness import seeded
 from .architectures import ARCHITECTURES
 from .backbone import Architecture
@@ -220,9 +220,8 @@ def match_tensors(
             "the whole checkpoint, or pass backbone_init='random' if random weights are meant."
         )
     if prefix not in ("", f"{getattr(model, 'base_model_prefix', '')}."):
-        warnings.warn(
-            f"Backbone {name!r}: its tensors are stored under {prefix!r}; they are read without that prefix.",
-            stacklevel=2,
+        warn(
+            f"Backbone {name!r}: its tensors are stored under {prefix!r}; they are read without that prefix."
         )
     return found[prefix] | _stored_frequencies(name, stored, prefix, model)
 

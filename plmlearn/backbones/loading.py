@@ -23,6 +23,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.file_download import repo_folder_name
 
+from ..messages import warn
 from ..nn.locks import ForkSafeLock
 from ..nn.randomness import on_cpu_by_default
 from ..sequences.checked import TEXT, checked, one_of
@@ -103,10 +104,9 @@ def resolve_name(name: str | os.PathLike[str]) -> tuple[str, Alphabet]:
     is_short = alone in BUNDLED or alone in CHECKPOINTS
     if folder and (not is_short or (folder / "config.json").exists()):
         if is_short:
-            warnings.warn(
+            warn(
                 f"backbone={name!r} is read from the folder {folder}, not from the published "
-                "weights of that short name. Rename the folder if those are meant.",
-                stacklevel=2,
+                "weights of that short name. Rename the folder if those are meant."
             )
         return str(folder), "aa" if alone == name else "3di"
     place = CHECKPOINTS[alone].place if alone in CHECKPOINTS else alone

@@ -4,7 +4,6 @@ Homology-based inference is how most proteins are annotated. A model that does n
 beyond similarity to its training set.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -14,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from ..messages import warn
 from ..sequences import check_sequences
 from ..sequences.checked import one_of
 from ..sequences.clean import check_count, check_parameters
@@ -52,10 +52,9 @@ class _NearestProtein(SequenceInput, BaseEstimator):
         averages = csr_array((1 / n_hits[hits.query], (hits.query, hits.target)), shape) @ self.targets_
         averages[n_hits == 0] = self.targets_.mean(axis=0)
         if (n_alone := int((n_hits == 0).sum())) > 0:
-            warnings.warn(
+            warn(
                 f"{n_alone} of {len(sequences)} sequences resemble no training sequence; "
-                "they get the mean of all training targets.",
-                stacklevel=3,
+                "they get the mean of all training targets."
             )
         return averages
 

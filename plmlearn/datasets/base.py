@@ -19,12 +19,12 @@ import os
 import re
 import urllib.error
 import urllib.request
-import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ..messages import warn
 from ..sequences.clean import local_path, object_array
 from ..sequences.files import replacing
 from .origins import TABLES, Table, description
@@ -133,10 +133,7 @@ def _verified(path: Path, table: Table) -> bytes:
         fault = f"{path} is not the table that this version of plmlearn knows: {found}."
         if table.urls:
             raise _error(f"{fault} {_remedy(path, table)}", table)
-        warnings.warn(
-            f"{table.data_set}: {fault} It is used as it is; published figures do not apply to it.",
-            stacklevel=4,
-        )
+        warn(f"{table.data_set}: {fault} It is used as it is; published figures do not apply to it.")
     return content
 
 

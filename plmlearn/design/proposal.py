@@ -1,7 +1,6 @@
 """``propose``: which candidates to measure next, by what a fitted model predicts of them."""
 
 import inspect
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Real
@@ -13,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 
 from ..baselines.comparison import as_table, last_step
+from ..messages import warn
 from ..sequences import name_variants
 from ..sequences.checked import COUNT, SEED, Range, checked, one_of
 from ..sequences.clean import clean_rows, first_few, object_array, one_column, rows_of
@@ -278,10 +278,7 @@ def _checked_candidates(estimator: Any, candidates: Any) -> tuple[Any, Any, Any]
     for row, sequence in enumerate(sequences_of(estimator, given, "candidates")):
         first.setdefault(sequence, (row, given[row]))
     if repeated := len(given) - len(first):
-        warnings.warn(
-            f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.",
-            stacklevel=4,
-        )
+        warn(f"{repeated} of {len(given)} candidates repeat another one; each is proposed once at most.")
     rows, texts = zip(*first.values())
     return object_array(first), rows, object_array(texts)
 
@@ -349,7 +346,7 @@ def _warn_of_known(n_excluded: int, n_candidates: int, n_found: int, n: int) -> 
     if n_found < n:
         told.append(f"{n_found} candidates are left for n={n}, and all of them are proposed")
     if told:
-        warnings.warn("; ".join(told) + ".", stacklevel=4)
+        warn("; ".join(told) + ".")
 
 
 def _different(sequences: np.ndarray, n: int, least: int) -> np.ndarray:
@@ -372,10 +369,9 @@ def _different(sequences: np.ndarray, n: int, least: int) -> np.ndarray:
             chosen.append(row)
             nearest = np.minimum(nearest, (letters != letters[row]).sum(axis=1))
     if (missing := min(n, len(letters)) - len(chosen)) > 0:
-        warnings.warn(
+        warn(
             f"{len(chosen)} of the best {len(letters)} candidates differ at {least} sites or more; {missing} "
-            "others fill the plate.",
-            stacklevel=4,
+            "others fill the plate."
         )
         others = np.setdiff1d(np.arange(len(letters)), chosen)
         chosen = sorted([*chosen, *others[:missing]])

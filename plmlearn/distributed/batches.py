@@ -6,7 +6,6 @@ import copy
 import re
 import reprlib
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from ..messages import warn
 from ..persistence import SavedModelError, load
 from ..persistence.values import decode, encode
 from ..sequences.checked import COUNT, checked, one_of, require_package
@@ -287,4 +287,4 @@ def _warn_once(warned: Sequence[Sequence[str]]) -> None:
         counts.update(kinds.keys())
     for kind, n in counts.items():
         text = f"In {n} of {len(warned)} partitions, such as: {first[kind]}"
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warn(text)

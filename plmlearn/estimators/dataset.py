@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import warn
 from ..model_selection import PairWarning
 from ..model_selection.graph import number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_pairs, hold_out_rows
@@ -108,11 +108,10 @@ class Dataset:
                 "each pair shares a group with every other; expected pairs that do not",
             )
         if n_lost := len(self.y) - len(kept) - len(out):
-            warnings.warn(
+            warn(
                 f"early_stopping: {n_lost} of {len(self.y)} pairs are left out, being of a group to train on "
                 f"and one to validate on; {len(kept)} are trained on, {len(out)} validate.",
                 PairWarning,
-                stacklevel=4,
             )
         return self.take(kept), self.take(out)
 
@@ -158,11 +157,10 @@ def warn_of_conflicts(
     if odd:
         n_samples = len({first for first, _ in odd})
         shown = "; ".join(f"rows {rows[i]} and {rows[j]}{_labels_of(y[i], y[j])}" for i, j in odd[:5])
-        warnings.warn(
+        warn(
             f"{n_samples} of {len(places)} distinct {noun} are given with different labels: {shown}"
             f"{'; …' * (len(odd) > 5)}. All are kept. Settle on one label each, or leave them out.",
             category,
-            stacklevel=6,
         )
 
 
@@ -193,13 +191,11 @@ def warn_of_near_duplicates(training: Dataset, validation: Dataset) -> None:
     near = int(near_duplicates(rows, known).sum())
     if near:
         n_identical = sum(map(set(known).__contains__, rows))
-        warnings.warn(
+        warn(
             f"early_stopping: {near} of {len(rows)} held-out proteins are nearly identical to training "
             f"proteins (a third of their 10-mers occur there), {n_identical} of them identical. The epoch is "
             "chosen by a score that is too good. Pass groups=cluster_sequences(X) to fit (to "
-            "cross_val_score: params={'groups': groups}), or X_val and y_val.",
-            UserWarning,
-            stacklevel=5,
+            "cross_val_score: params={'groups': groups}), or X_val and y_val."
         )
 
 

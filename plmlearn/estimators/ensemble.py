@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from inspect import signature
@@ -22,6 +21,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..adapters.base import Parameters
 from ..baselines.comparison import groups_of_fit, last_step, with_seed
+from ..messages import warn
 from ..metrics import residue_accuracy, residue_spearman
 from ..model_selection.graph import check_clusters
 from ..model_selection.proteins import check_rows
@@ -427,11 +427,9 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
         identity = self._nearest(self._read(X)).identity
         new = np.flatnonzero(identity < self.warn_below)
         if len(new):
-            warnings.warn(
+            warn(
                 f"{len(new)} of {len(identity)} proteins (rows {first_few(new, n=5)}) share less than "
-                f"{self.warn_below:.0%} of their residues with the nearest training protein; see novelty(X).",
-                UserWarning,
-                stacklevel=4,
+                f"{self.warn_below:.0%} of their residues with the nearest training protein; see novelty(X)."
             )
 
     def __setstate__(self, state: dict) -> None:

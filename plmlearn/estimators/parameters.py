@@ -13,7 +13,6 @@ first last. The docstrings of the concrete classes describe each parameter.
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
@@ -38,6 +37,7 @@ from ..backbones import (
 )
 from ..backbones.loading import absolute_name, looking_for_fitted, reads_states
 from ..backbones.quantization import QUANTIZATIONS
+from ..messages import warn
 from ..nn.models import HEADS, POOLINGS
 from ..sequences import truncate
 from ..sequences.clean import check_parameters
@@ -376,11 +376,7 @@ def warn_of_idle(estimator: Any, idle: Mapping[str, str]) -> None:
     were_set = [name for name, value in values.items() if value is not None and value != defaults[name]]
     found = [f"{name}={values[name]!r} {idle[name]}" for name in were_set]
     if found:
-        warnings.warn(
-            f"{type(estimator).__name__} has parameters without effect: {'; '.join(found)}.",
-            UserWarning,
-            stacklevel=5,
-        )
+        warn(f"{type(estimator).__name__} has parameters without effect: {'; '.join(found)}.")
 
 
 def seed_from(random_state: Any) -> int:

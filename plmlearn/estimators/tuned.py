@@ -8,7 +8,6 @@ rebuilt when it is first needed. What differs between kinds of prediction is the
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
@@ -21,6 +20,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from ..adapters import Frozen
+from ..messages import warn
 from ..metrics import get_scorer
 from ..training.callbacks import check_callbacks, prepare
 from ..training.devices import is_first_process, of_all_processes, resolve_device, together
@@ -388,13 +388,11 @@ def _warn_of_no_gain(run: TunedEstimator, history: list[dict]) -> None:
     if isinstance(adapter, Frozen) or len(history) < _ENOUGH_EPOCHS or history[-1]["train_loss"] < 1:
         return
     rate = adapter.default_lr if run.lr is None else run.lr
-    warnings.warn(
+    warn(
         f"{type(run).__name__} learned nothing from y: after {len(history)} epochs its training loss is "
         f"{history[-1]['train_loss']:.2f}, and the mean of y gives 1. Try a lower learning rate than "
         f"{rate:g}, such as lr={min(rate, adapter.default_lr) / 5:.1g}. For variants of one protein see "
-        "PLMFitnessRegressor too.",
-        UserWarning,
-        stacklevel=8,
+        "PLMFitnessRegressor too."
     )
 
 

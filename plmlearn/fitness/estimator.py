@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -23,6 +22,7 @@ from ..estimators.parameters import AdapterParameters, adapter_of
 from ..estimators.targets import check_value_y, check_weights
 from ..estimators.task import Given, Task
 from ..estimators.tuned import TunedEstimator
+from ..messages import warn
 from ..nn.encoders import PackedEncoder
 from ..pretraining.mutations import marginal_ratios, pseudo_ratios
 from ..pretraining.start import make_language_model, require_esm
@@ -446,12 +446,10 @@ class PLMFitnessRegressor(RegressorMixin, TunedEstimator, FitnessParameters):
         ends = self._target.values
         if ends[0] > ends[-1]:
             found = np.corrcoef(scores, y[used])[0, 1]
-            warnings.warn(
+            warn(
                 f"The model's scores fall where y rises (correlation {found:.2f} over {len(used)} variants), "
                 "and so predictions fall where likelihood rises. Expected: the higher y, the better. Pass -y "
-                "if lower is better, or calibrate=None for the scores.",
-                UserWarning,
-                stacklevel=3,
+                "if lower is better, or calibrate=None for the scores."
             )
 
     def _task(self) -> FitnessTask:

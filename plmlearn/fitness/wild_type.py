@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from ..messages import warn
 from ..sequences import SequenceError, check_sequences
 from ..sequences.clean import first_few, one_column, rows_of
 from ..sequences.variant_table import VariantTable, with_names_written_out
@@ -42,11 +42,9 @@ def consensus(X: Any) -> str:
     letters = stack_letters(sequences, length, "the first")
     found = commonest_letters(letters)
     n_changes = (letters != np.frombuffer(found.encode(), dtype=np.uint8)).sum(axis=1)
-    warnings.warn(
+    warn(
         f"wild_type is None: the commonest residue of each of {length} columns is taken, from which variants "
-        f"differ at {n_changes.min()} to {n_changes.max()} sites. Pass wild_type to be sure.",
-        UserWarning,
-        stacklevel=3,
+        f"differ at {n_changes.min()} to {n_changes.max()} sites. Pass wild_type to be sure."
     )
     return found
 

@@ -4,13 +4,13 @@
 ``expected_calibration_error`` tells how far to trust probabilities.
 """
 
-import warnings
 from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.metrics import accuracy_score, average_precision_score, matthews_corrcoef, precision_recall_curve
 
+from ..messages import warn
 from ..sequences.checked import COUNT, Range, checked
 from ..sequences.clean import check_choice
 from ..sequences.columns import check_labels, check_numbers
@@ -299,9 +299,8 @@ def _class_row(label: Any, true: np.ndarray, pred: np.ndarray, scores: np.ndarra
 def _with_members(rows: list[dict]) -> list[dict]:
     empty = [row["label"] for row in rows if not row["n"]]
     if empty:
-        warnings.warn(
+        warn(
             f"{len(empty)} of {len(rows)} classes have no members in y_true and are left out of the average: "
-            f"{', '.join(map(str, empty))}.",
-            stacklevel=3,
+            f"{', '.join(map(str, empty))}."
         )
     return [row for row in rows if row["n"]]

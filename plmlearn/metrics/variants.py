@@ -5,13 +5,13 @@
 ``spearman_by_mutations``         rank correlation for each number of mutations
 """
 
-import warnings
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import ndcg_score as gain_of_ranking
 
+from ..messages import warn
 from ..sequences import read_variants
 from ..sequences.checked import COUNT, TEXT, Range, checked
 from ..sequences.columns import check_numbers
@@ -146,10 +146,9 @@ def _top(y_true: Any, y_pred: Any, top: float, k: int | None) -> tuple[float, in
     n_best = max(1, round(top * len(true)))
     n_made = min(n_best if k is None else int(k), len(true))
     if k is not None and k >= len(true):
-        warnings.warn(
+        warn(
             f"k={k} makes all {len(true)} variants, so every prediction gets the same score. Pass a smaller "
-            "k, or more variants.",
-            stacklevel=4,
+            "k, or more variants."
         )
     return float(chances_of_top(true, n_best) @ chances_of_top(pred, n_made)), n_best, n_made
 

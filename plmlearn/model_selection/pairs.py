@@ -4,7 +4,6 @@ A data set of pairs is a graph: proteins are nodes, pairs are edges. Splitting r
 proteins of nearly every test pair in training, where a model can learn them by heart (Park & Marcotte 2012).
 """
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from sklearn.utils import check_random_state
 
+from ..messages import warn
 from ..sequences.checked import AT_LEAST_2, SEED, one_of
 from ..sequences.clean import check_count, check_parameters
 from ..sequences.columns import check_labels
@@ -279,4 +279,4 @@ def _report(masks: list, graph: PairGraph, level: str, labels: np.ndarray) -> No
         said.append(f"{never} of {n} pairs are in no test set")
     if said:
         what = f"PairKFold({level!r}, n_splits={len(masks)})"
-        warnings.warn(f"{what}: {'; '.join(said)}.", PairWarning, stacklevel=3)
+        warn(f"{what}: {'; '.join(said)}.", PairWarning)

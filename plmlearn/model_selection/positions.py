@@ -4,7 +4,6 @@
 ``low_n_splits``    the same folds with few training variants
 """
 
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..messages import warn
 from ..sequences import read_variants
 from ..sequences.checked import AT_LEAST_2, COUNT, SEED, TEXT, checked, one_of
 from ..sequences.clean import check_parameters
@@ -120,10 +120,9 @@ class PositionKFold(Splitter):
                 "another scheme."
             )
         if n_between := sum(len(fold) > 1 for fold in folds):
-            warnings.warn(
+            warn(
                 f"{n_between} of {len(folds)} variants have mutations in several folds; they are not tested, "
-                "and train only where none of their positions is tested.",
-                stacklevel=3,
+                "and train only where none of their positions is tested."
             )
 
 

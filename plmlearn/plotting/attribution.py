@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any, Literal, get_args
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..estimators.protein import ProteinEstimator
 from ..estimators.residue import ResidueEstimator
 from ..estimators.targets import ClassTarget
+from ..messages import warn
 from ..nn.packing import Ragged
 from ..sequences.checked import COUNT, checked, one_of
 from ..sequences.clean import object_array
@@ -120,10 +120,9 @@ def attributions(
         return object_array([_attention_rollout(one) for one in explained])
     found, missed = zip(*(_integrated_gradients(one, n_steps) for one in explained))
     if off := [row for row, share in enumerate(missed) if share > 0.05]:
-        warnings.warn(
+        warn(
             f"Integrated gradients of {len(off)} of {len(found)} proteins (rows {off[:10]}) miss the "
-            f"difference of predictions by up to {max(missed):.0%}. Increase n_steps={n_steps}.",
-            stacklevel=3,
+            f"difference of predictions by up to {max(missed):.0%}. Increase n_steps={n_steps}."
         )
     return object_array(list(found))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..design import single_mutants
+from ..messages import warn
 from ..sequences import read_variants
 from ..sequences.columns import check_numbers
 from ..sequences.variants import clean_wild_type
@@ -198,9 +198,7 @@ def _tables(
     """Numbers of single mutants by residue and position."""
     changes = read_variants(wild_type, variants, first_site=first_site)
     if many := sum(len(variant) > 1 for variant in changes):
-        warnings.warn(
-            f"{many} of {len(changes)} variants have several mutations and are not drawn.", stacklevel=3
-        )
+        warn(f"{many} of {len(changes)} variants have several mutations and are not drawn.")
     rows = [row for row, variant in enumerate(changes) if len(variant) == 1]
     places = [(RESIDUES.index(new), site) for row in rows for site, new in changes[row]]
     shape = len(RESIDUES), len(clean_wild_type(wild_type))

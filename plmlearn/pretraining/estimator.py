@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
@@ -31,6 +30,7 @@ from ..estimators.parameters import (
     seed_from,
     warn_of_idle,
 )
+from ..messages import warn
 from ..training.devices import of_all_processes, resolve_device, resolve_precision, together
 from ..training.engine import SCHEDULES
 from .initialization import attend_to_neighbours
@@ -380,7 +380,7 @@ class PLMMaskedLM(LanguageModel, PretrainingParameters):
             raise BackboneWeightsError(
                 f"{found} Train a new one (max_steps is 0), or take a checkpoint saved from EsmForMaskedLM."
             )
-        warnings.warn(f"{found} A new one is trained from random weights.", UserWarning, stacklevel=4)
+        warn(f"{found} A new one is trained from random weights.")
 
     def _idle(self) -> dict[str, str]:
         """Parameters that a fit will not use, and what would have to be different."""

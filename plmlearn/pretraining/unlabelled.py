@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..backbones import Backbone
 from ..estimators.targets import check_length
+from ..messages import warn
 from ..model_selection.graph import check_clusters, number_clusters
 from ..model_selection.holdout import hold_out_clusters, hold_out_rows, join_labels
 from ..sequences import ALPHABET, SequenceError, check_sequences
@@ -74,11 +74,9 @@ class Unlabelled:
         """Say how many rows repeat an earlier one; they count as often as they come."""
         n_repeats = len(self.sequences) - len(set(self.sequences))
         if n_repeats:
-            warnings.warn(
+            warn(
                 f"{n_repeats} of {len(self.sequences)} sequences repeat an earlier one; each is learned from "
-                "as often as it comes. Pass distinct sequences to weigh all alike.",
-                UserWarning,
-                stacklevel=4,
+                "as often as it comes. Pass distinct sequences to weigh all alike."
             )
 
     def warn_of_repeats(self, training: Unlabelled) -> None:
@@ -86,11 +84,9 @@ class Unlabelled:
         known = set(training.sequences)
         rows = [row for row, sequence in enumerate(self.sequences) if sequence in known]
         if rows:
-            warnings.warn(
+            warn(
                 f"{len(rows)} of {len(self.sequences)} sequences of X_val are also in X (X_val's rows "
-                f"{first_few(rows)}): their loss says nothing about new sequences, but chooses the weights.",
-                UserWarning,
-                stacklevel=4,
+                f"{first_few(rows)}): their loss says nothing about new sequences, but chooses the weights."
             )
 
 

@@ -16,7 +16,6 @@ import difflib
 import os
 import re
 import reprlib
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Number, Real
 from pathlib import Path
@@ -24,6 +23,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from ..messages import warn
 
 
 def rows_of(X: Any, noun: str) -> Any:
@@ -406,11 +407,9 @@ def truncate(
             "long_sequences='window' to read them in windows, or 'truncate' to read only so many residues.",
             sorted({i // per_row for i in long}),
         )
-    warnings.warn(
+    warn(
         f"{which} were cut to their first {max_length} residues. Raise max_length to read more of them, or "
-        "pass long_sequences='window' to read all.",
-        UserWarning,
-        stacklevel=4,
+        "pass long_sequences='window' to read all."
     )
     short = flat.copy()
     short[long] = [flat[i][:max_length] for i in long]
@@ -425,11 +424,9 @@ def warn_of_nucleotides(sequences: Iterable[str]) -> None:
         if not letters <= set("ACGTUN"):
             return
     if letters >= set("ACG") and letters & set("TU"):
-        warnings.warn(
+        warn(
             "All sequences are made of the letters A, C, G, T, U and N alone, so they look like DNA or RNA; "
-            "expected proteins. Translate coding sequences first, for example with Biopython.",
-            UserWarning,
-            stacklevel=3,
+            "expected proteins. Translate coding sequences first, for example with Biopython."
         )
 
 

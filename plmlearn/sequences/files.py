@@ -18,7 +18,6 @@ import reprlib
 import stat
 import sys
 import uuid
-import warnings
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
+from ..messages import warn
 from .clean import local_path, object_array
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
@@ -156,11 +156,9 @@ def _decoded(lines: Iterable[str], path: str | os.PathLike[str]) -> Iterator[str
         if not line.isascii() and _OTHER_BYTES.search(line):
             line = line.encode("utf-8", "surrogateescape").decode("cp1252", "backslashreplace")
             if not told:
-                warnings.warn(
+                warn(
                     f"{path}, line {number} is not in UTF-8. It is read as Windows-1252, in which Excel "
-                    "saves CSV files. If letters look wrong, save the file as CSV UTF-8.",
-                    UserWarning,
-                    stacklevel=1,
+                    "saves CSV files. If letters look wrong, save the file as CSV UTF-8."
                 )
             told = True
         yield line

@@ -4,13 +4,13 @@
 ``read_target``              one target -> a masked array
 """
 
-import warnings
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..messages import warn
 from .clean import check_choice, check_count, clean_rows, first_few, is_missing, refuse, targets_of, text_of
 
 Kind = Literal["labels", "values"]
@@ -93,12 +93,10 @@ def warn_of_ignore_index(targets: Iterable, ignore_label: Any) -> None:
         return
     counts = [0 if isinstance(target, str) else _n_ignored(target) for target in targets]
     if rows := [row for row, count in enumerate(counts) if count]:
-        warnings.warn(
+        warn(
             f"{sum(counts)} labels in {len(rows)} of {len(counts)} targets (rows {first_few(rows)}) are "
             f"{IGNORE_INDEX}, which torch and transformers write where there is no label: they are taken as "
-            f"not measured. Pass ignore_label={IGNORE_INDEX} to say so, or give a class another number.",
-            UserWarning,
-            stacklevel=3,
+            f"not measured. Pass ignore_label={IGNORE_INDEX} to say so, or give a class another number."
         )
 
 

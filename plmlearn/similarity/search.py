@@ -3,12 +3,12 @@
 ``search_clean`` is the search itself, for clean sequences; it also says where a limit was reached.
 """
 
-import warnings
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ..messages import warn
 from ..sequences.checked import COUNT, SHARE, checked, one_of
 from ..sequences.structure import check_residues
 from .alignment import alignment_cost, compare_positions, own_bits, search_exact
@@ -101,10 +101,9 @@ def find_similar(
         queries, targets, min_identity=min_identity, coverage=coverage, max_hits=max_hits, method=method
     )
     if cut.any():
-        warnings.warn(
+        warn(
             f"{cut.sum()} of {len(cut)} queries have more than max_hits={max_hits} candidates; the others of "
-            "these were not aligned, and may be hits. Pass max_hits=None to align all.",
-            stacklevel=3,
+            "these were not aligned, and may be hits. Pass max_hits=None to align all."
         )
     return hits
 

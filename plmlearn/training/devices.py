@@ -18,7 +18,6 @@ import multiprocessing
 import os
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -30,6 +29,8 @@ import torch
 import torch.distributed as dist
 from joblib.parallel import get_active_backend
 from torch import Tensor
+
+from ..messages import warn
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _KINDS = ("cpu", "cuda", "mps", "xpu")
@@ -71,7 +72,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, got {precision!r}")
     if precision == "fp16" and device.type == "cpu":
-        warnings.warn("precision='fp16' is for GPUs; running in fp32 on the CPU.", UserWarning, stacklevel=3)
+        warn("precision='fp16' is for GPUs; running in fp32 on the CPU.")
         return "fp32"
     if precision != "auto":
         return precision
@@ -213,11 +214,9 @@ class Budget:
         self.max_tokens = tried // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        warnings.warn(
+        warn(
             f"Out of memory: continuing with max_tokens={self.max_tokens}. Results do not change; pass "
-            "max_tokens, or gradient_checkpointing=True, to avoid the retry.",
-            UserWarning,
-            stacklevel=4,
+            "max_tokens, or gradient_checkpointing=True, to avoid the retry."
         )
 
 

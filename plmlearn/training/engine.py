@@ -11,7 +11,6 @@ import contextlib
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,6 +24,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochTimer, LRScheduler, P
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ..messages import warn
 from ..nn.models import learned_tensors, load_learned
 from ..nn.packing import Ragged
 from ..nn.randomness import seeded
@@ -335,12 +335,10 @@ class _BestEpoch(skorch.callbacks.Callback):
             return
         score = net.history[-1, "valid_score"]
         if math.isnan(score) and sum(map(math.isnan, net.history[:, "valid_score"])) == 1:
-            warnings.warn(
+            warn(
                 f"The validation score of epoch {len(net.history)} is nan and counts as no improvement. It "
                 f"has no value on these {len(dataset_valid)} samples, for example because a class is missing "
-                "among them or all predictions are equal. Hold out more, pass X_val, or use another scorer.",
-                UserWarning,
-                stacklevel=2,
+                "among them or all predictions are equal. Hold out more, pass X_val, or use another scorer."
             )
         improved = score > self.best_score
         net.history.record("best", improved)
