@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -36,7 +35,6 @@ from .space import DEFAULT_TRIALS, Space, cheap_first
 from .trials import Plan, run_trials
 
 
-@dataclass(eq=False, repr=False)
 class PLMSearchCV(BaseSearchCV):
     """Search for the parameters with the best cross-validated score; stop bad candidates early, and resume.
 
@@ -147,23 +145,12 @@ class PLMSearchCV(BaseSearchCV):
     [2, 2]
     """
 
-    estimator: Any
-    param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]]
-    _: KW_ONLY
-    n_trials: int | None = None
-    sampler: Any = "tpe"
-    pruner: Any = "median"
-    p_threshold: float | None = 0.26
-    scoring: Any = None
-    cv: Any = None
-    refit: bool | str | Callable = True
-    storage: str | PathLike[str] | None = None
-    study_name: str = "plmlearn"
-    timeout: float | None = None
-    n_jobs: int | None = None
-    random_state: int | np.random.RandomState | None = None
-    error_score: Any = np.nan
-    verbose: int = 0
+    best_estimator_: Any
+    best_params_: dict[str, Any]
+    best_score_: float
+    best_index_: int
+    cv_results_: dict[str, Any]
+    study_: Any
 
     _required_parameters: ClassVar = ["estimator", "param_distributions"]
     return_train_score = False
@@ -185,6 +172,43 @@ class PLMSearchCV(BaseSearchCV):
         "error_score": [StrOptions({"raise"}), Real],
         "verbose": ["verbose"],
     }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        n_trials: int | None = None,
+        sampler: Any = "tpe",
+        pruner: Any = "median",
+        p_threshold: float | None = 0.26,
+        scoring: Any = None,
+        cv: Any = None,
+        refit: bool | str | Callable = True,
+        storage: str | PathLike[str] | None = None,
+        study_name: str = "plmlearn",
+        timeout: float | None = None,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        error_score: Any = np.nan,
+        verbose: int = 0,
+    ):
+        self.estimator = estimator
+        self.param_distributions = param_distributions
+        self.n_trials = n_trials
+        self.sampler = sampler
+        self.pruner = pruner
+        self.p_threshold = p_threshold
+        self.scoring = scoring
+        self.cv = cv
+        self.refit = refit
+        self.storage = storage
+        self.study_name = study_name
+        self.timeout = timeout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.error_score = error_score
+        self.verbose = verbose
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
