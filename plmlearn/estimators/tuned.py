@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from math import ceil
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -108,7 +109,7 @@ class TunedEstimator(CallbackSupportMixin, RuntimeParameters, TrainingParameters
 
         self._keep(model, target, history, dataset.n_truncated)
         if isinstance(target, ValueTarget) and not np.ptp(training.weights):
-            _warn_of_no_gain(run, history)
+            _warn_of_no_gain(run, history, len(training.y))
         return self
 
     def _to_fit(self) -> Self:
@@ -379,17 +380,17 @@ class HeadedEstimator(
             model.learn_scale(data.inputs)
 
 
-_ENOUGH_EPOCHS = 5
+_ENOUGH_STEPS = 50
 
 
-def _warn_of_no_gain(run: TunedEstimator, history: list[dict]) -> None:
-    """Warn of a fit to standardised numbers that explains none of their variance."""
-    adapter = adapter_of(run)
-    if isinstance(adapter, Frozen) or len(history) < _ENOUGH_EPOCHS or history[-1]["train_loss"] < 1:
+def _warn_of_no_gain(run: TunedEstimator, history: list[dict], n: int) -> None:
+    """Warn of a fit to n standardised numbers that explains none of their variance after many steps."""
+    adapter, n_steps = adapter_of(run), len(history) * ceil(n / run.batch_size)
+    if isinstance(adapter, Frozen) or n_steps < _ENOUGH_STEPS or history[-1]["train_loss"] < 1:
         return
     rate = adapter.default_lr if run.lr is None else run.lr
     warn(
-        f"{type(run).__name__} learned nothing from y: after {len(history)} epochs its training loss is "
+        f"{type(run).__name__} learned nothing from y: after {n_steps} steps its training loss is "
         f"{history[-1]['train_loss']:.2f}, and the mean of y gives 1. Try a lower learning rate than "
         f"{rate:g}, such as lr={min(rate, adapter.default_lr) / 5:.1g}. For variants of one protein see "
         "PLMFitnessRegressor too."

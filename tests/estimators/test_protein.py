@@ -387,13 +387,15 @@ def test_the_best_loss_of_a_regressor_is_reproduced(make, X):
 
 def test_a_fit_to_numbers_that_explains_nothing_says_so_once(make, X):
     y = np.random.default_rng(0).normal(50, 10, len(X))
-    with pytest.warns(
-        UserWarning, match=r"PLMRegressor learned nothing from y: after 5 epochs.*lr=0\.0002"
-    ) as told:
-        wild = make(PLMRegressor, adapter=LoRA(rank=2), epochs=5, lr=0.3).fit(X, y)
+    settings = {"adapter": LoRA(rank=2), "epochs": 5, "batch_size": 1}
+    with pytest.warns(UserWarning, match=r"PLMRegressor learned nothing from y: after .*lr=0\.0002") as told:
+        wild = make(PLMRegressor, lr=0.3, **settings).fit(X, y)
     assert len(told) == 1
     assert wild.history_[-1]["train_loss"] >= 1
-    calm = make(PLMRegressor, adapter=LoRA(rank=2), epochs=5, lr=1e-3).fit(X, y)  # no warning
+    assert f"after {5 * len(X)} steps" in str(told[0].message)
+    for few in ({"batch_size": len(X)}, {"adapter": Frozen(), "lr": None, "head_lr": 3.0}):  # no warning
+        make(PLMRegressor, **settings | {"lr": 0.3} | few).fit(X, y)
+    calm = make(PLMRegressor, lr=1e-3, **settings).fit(X, y)  # nor here
     assert calm.history_[-1]["train_loss"] < 1
 
 
