@@ -111,7 +111,8 @@ class LayerNormTuning(LayeredAdapter):
     ----------
     last_n_layers : int, optional
         Train the norms of the last n layers and the final norm only, n >= 1. What lies below is then computed
-        once per sequence and reused in every epoch, fold and candidate. None trains all norms.
+        once per sequence and reused in every epoch, fold and candidate. None, or the number of all layers,
+        trains all norms, that of the embeddings too.
 
     See Also
     --------
