@@ -20,8 +20,8 @@ The score is Spearman's correlation on the test variants: the mean over the draw
 its 95 % interval by Student's t. All methods see the same draws, none of which served to choose a default.
 "zero-shot" has no training variants; its interval is that of the test variants' draw, and "ranking" starts
 from it. All settings are defaults but for what a row names; "squared" differs from "ranking" in the loss
-alone. A new head on ESM2-8M learns nothing from 384 variants of beta-lactamase at LoRA's own rate, .001: a fit
-warns of that, and a row with a fifth of the rate stands beside it.
+alone. A new head on ESM2-8M learns nothing from 384 variants of beta-lactamase at LoRA's own rate, .001: a
+fit warns of that, and a row with a fifth of the rate stands beside it.
 
 Backbones: ``mini`` is bundled. ``mini_beta_lactamase`` is "mini" after 300 steps on the protein's relatives
 (``benchmarks/family.py``). ``esm2_8m_head`` is the ESM2-8M of [Real pretrained weights](real-weights.md)
