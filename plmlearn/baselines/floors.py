@@ -24,7 +24,7 @@ from .positions import PositionMeanRegressor
 from .propensities import ResiduePropensityClassifier, ResiduePropensityRegressor
 
 _ALPHAS = np.logspace(-3, 3, 7)
-_MOST_OF_A_PROCESS = 500  # variants, which it fits in seconds; in minutes from a thousand on
+_MOST_OF_A_PROCESS = 500  # variants, which it fits in seconds; the time grows with the cube of their number
 
 
 @checked(kind=[*one_of(get_args(TargetKind)), None])

@@ -26,7 +26,7 @@ from ..metrics import residue_accuracy, residue_spearman
 from ..model_selection.graph import check_clusters
 from ..model_selection.proteins import check_rows
 from ..sequences import check_sequences
-from ..sequences.clean import check_parameters, first_few, object_array, residues_of, rows_of
+from ..sequences.clean import check_parameters, first_few, object_array, residues_of
 from ..sequences.columns import check_labels, check_numbers
 from ..sequences.kinds import are_pairs
 from ..similarity import Hits, find_nearest
@@ -170,7 +170,7 @@ class PLMEnsemble(MetaEstimatorMixin, Parameters):
         self._check_parameters()
         self._check_adapters()
         check_rows(X, y)
-        n = len(rows_of(X, "proteins in X"))
+        n = _num_samples(X)
         random = check_random_state(self.random_state)
         if self.warn_below is not None and are_pairs(X):
             raise ValueError(
